@@ -1,0 +1,5 @@
+//! Roger: the back-end of a push-to-talk dispatch platform.
+
+pub mod model;
+pub mod proto;
+pub mod topic;

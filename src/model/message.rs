@@ -1,0 +1,94 @@
+//! Messages and their limits.
+
+use super::Reason;
+
+/// The longest text of a message.
+pub const TEXT_BYTES_MAX: usize = 65_536;
+/// The most messages one client frame may hold.
+pub const FRAME_MESSAGES_MAX: usize = 256;
+/// The most marks one client frame may hold.
+pub const FRAME_MARKS_MAX: usize = 1_024;
+
+/// What an entry of a topic's log is. The numbers are those of the client protocol and of frames.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MessageKind {
+    /// A text, 1 to [`TEXT_BYTES_MAX`] bytes of UTF-8.
+    Text = 1,
+    /// Notice in a user's inbox: now a member of a group. The body is a `Notice` of `topic::frame`.
+    Joined = 64,
+    /// Notice in a user's inbox: no longer a member of a group.
+    Left = 65,
+    /// Notice in a sender's inbox: a message with a receipt was refused afterwards.
+    Rejected = 66,
+}
+
+impl MessageKind {
+    /// The kind of a number in a frame.
+    pub fn from_number(number: u32) -> Option<Self> {
+        [Self::Text, Self::Joined, Self::Left, Self::Rejected].into_iter().find(|kind| *kind as u32 == number)
+    }
+
+    /// Whether clients may send it; the others are the fleet's own.
+    pub fn from_client(self) -> bool {
+        matches!(self, Self::Text)
+    }
+}
+
+/// Checks the text of a message: 1 to [`TEXT_BYTES_MAX`] bytes of UTF-8.
+pub fn check_text(text: &[u8]) -> Result<(), Reason> {
+    match text.len() {
+        0 => Err(Reason::TextEmpty),
+        length if length > TEXT_BYTES_MAX => Err(Reason::TextTooLarge),
+        _ => std::str::from_utf8(text).map(drop).map_err(|_| Reason::TextNotUtf8),
+    }
+}
+
+/// How safely something is stored, in rising order. See `roger.v1.Durability`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Durability {
+    /// In the memory of Redis.
+    Memory = 1,
+    /// Handed to the operating system of the Redis machine.
+    Written = 2,
+    /// On the disk of the Redis machine.
+    Fsync = 3,
+    /// In the memory of a replica as well.
+    Replica = 4,
+    /// In SQL.
+    Sql = 5,
+}
+
+/// What kind of account a user is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum UserKind {
+    /// A radio: one session, the last login wins.
+    Device = 1,
+    /// A dispatcher: one session for each installation.
+    Dispatcher = 2,
+}
+
+impl UserKind {
+    /// The kind of a number in SQL and tokens.
+    pub fn from_number(number: u32) -> Option<Self> {
+        [Self::Device, Self::Dispatcher].into_iter().find(|kind| *kind as u32 == number)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_are_refused_by_name() {
+        let check = |text: &[u8], expected| assert_eq!(check_text(text), expected, "{} bytes", text.len());
+        check(b"roger", Ok(()));
+        check("über".as_bytes(), Ok(()));
+        check(&[b'a'; TEXT_BYTES_MAX], Ok(()));
+        check(b"", Err(Reason::TextEmpty));
+        check(&[b'a'; TEXT_BYTES_MAX + 1], Err(Reason::TextTooLarge));
+        check(b"\xff\xfe", Err(Reason::TextNotUtf8));
+    }
+}
