@@ -1,5 +1,7 @@
 //! Roger: the back-end of a push-to-talk dispatch platform.
 
+pub mod clock;
 pub mod model;
 pub mod proto;
+pub mod retry;
 pub mod topic;

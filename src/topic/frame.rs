@@ -678,6 +678,9 @@ pub struct ProducerRow {
     pub installation: u64,
     #[prost(uint64, tag = "4")]
     pub client_seq: u64,
+    /// Where that message stands; absent when only SQL knew the row.
+    #[prost(message, optional, tag = "5")]
+    pub place: Option<WirePlace>,
 }
 
 impl RowKind {
