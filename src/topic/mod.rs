@@ -8,6 +8,7 @@ mod cursor;
 mod follow;
 #[expect(missing_docs, reason = "fields of wire records are documented where their name does not say it")]
 pub mod frame;
+mod recover;
 mod state;
 mod step;
 
