@@ -1,5 +1,6 @@
 //! Roger: the back-end of a push-to-talk dispatch platform.
 
+pub mod broker;
 pub mod clock;
 pub mod model;
 pub mod proto;

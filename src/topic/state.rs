@@ -152,7 +152,8 @@ impl Shard {
         gone.into_iter().map(|feed| RowKind::Feed(feed).key()).collect()
     }
 
-    /// Changes the state as one outcome says.
+    /// Changes the state as one outcome says. An outcome that is already in changes nothing: a checkpoint may be ahead of the log it is
+    /// folded with.
     pub(super) fn apply(&mut self, outcome: &Outcome) {
         match outcome {
             Outcome::Entry(entry) => self.apply_entry(entry),
@@ -162,6 +163,9 @@ impl Shard {
                 let user = UserId(at.membership.user);
                 let place = Place::from(at.place);
                 let member = self.topics.entry(topic).or_default().members.entry(user).or_default();
+                if at.membership.version <= member.version {
+                    return;
+                }
                 member.version = at.membership.version;
                 if at.membership.joined && !member.present() {
                     member.spans.push(Span::new(place, Place::END));
@@ -173,12 +177,19 @@ impl Shard {
             }
             Outcome::Register(register) => {
                 let Some(topic) = TopicId::from_packed(register.topic) else { return };
-                self.topics.entry(topic).or_default().groups.insert(GroupId(register.group), register.clone());
+                let groups = &mut self.topics.entry(topic).or_default().groups;
+                if groups.get(&GroupId(register.group)).is_some_and(|known| register.version <= known.version) {
+                    return;
+                }
+                groups.insert(GroupId(register.group), register.clone());
                 self.dirty.insert(RowKey::Register(topic, GroupId(register.group)));
             }
             Outcome::Profile(Profile { topic, tenant, version }) => {
                 let Some(id) = TopicId::from_packed(*topic) else { return };
                 let topic = self.topics.entry(id).or_default();
+                if *version <= topic.profile_version {
+                    return;
+                }
                 (topic.tenant, topic.profile_version) = (TenantId(*tenant), *version);
                 self.dirty.insert(RowKey::Head(id));
             }
@@ -189,6 +200,9 @@ impl Shard {
     fn apply_entry(&mut self, entry: &Entry) {
         let Some(id) = TopicId::from_packed(entry.topic) else { return };
         let topic = self.topics.entry(id).or_default();
+        if entry.place() <= topic.head {
+            return;
+        }
         topic.head = entry.place();
         topic.time_ms = entry.time_ms;
         self.dirty.insert(RowKey::Head(id));
