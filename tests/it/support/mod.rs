@@ -33,8 +33,13 @@ pub fn wait_for<T>(what: &str, patience: Duration, mut look: impl FnMut() -> Opt
             return found;
         }
         assert!(begun.elapsed() < patience, "waited {patience:?} in vain: {what}");
-        std::thread::sleep(LOOK_EVERY);
+        pause();
     }
+}
+
+#[expect(clippy::disallowed_methods, reason = "the thread is the test's own")]
+fn pause() {
+    std::thread::sleep(LOOK_EVERY);
 }
 
 /// As [`wait_for`] with [`PATIENCE`], for a look that waits itself.
