@@ -362,3 +362,13 @@ fn scripts_stop_at_the_first_error() {
         assert!(strict, "{}: not bash with set -euo pipefail", script.path);
     }
 }
+
+#[test]
+fn no_test_is_left_out() {
+    let mut complaints = Vec::new();
+    for source in ["src", "tests"].iter().flat_map(|folder| sources(folder, &["rs"])).filter(|source| source.path != "tests/it/tidy.rs") {
+        let ignored = source.text.lines().position(|line| line.trim_start().starts_with("#[ignore") || line.contains(", ignore"));
+        complaints.extend(ignored.map(|at| format!("{}:{}: an ignored test", source.path, at + 1)));
+    }
+    none(complaints);
+}
