@@ -9,3 +9,4 @@ pub mod retry;
 pub mod shutdown;
 pub mod telemetry;
 pub mod topic;
+pub mod worker;
