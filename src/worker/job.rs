@@ -3,9 +3,12 @@
 use std::fmt::Write as _;
 use std::future::Future;
 
+use std::time::Duration;
+
 use tokio_util::sync::CancellationToken;
 
 use super::Progress;
+use crate::broker::StreamEntry;
 use crate::retry::ErrorClass;
 
 /// An error that says what trying again would change.
@@ -43,6 +46,61 @@ pub struct Tenure {
     pub stop: CancellationToken,
     /// Where the work shows that it goes on.
     pub progress: Progress,
+}
+
+/// Work that any worker may take, each entry for itself: a stream with a consumer group.
+pub trait Competing: Clone + Send + Sync + 'static {
+    /// For counters, logs and dead letters: `replay`.
+    const JOB: &'static str;
+    /// The name of the consumer group.
+    const GROUP: &'static str;
+    /// How long one attempt may take; then it is stopped and counts as failed. Below the idle time of the reclaim.
+    const DEADLINE: Duration;
+    /// How often an entry is tried before it becomes a dead letter.
+    const ATTEMPTS_MAX: u64 = 10;
+
+    /// The key of the stream.
+    fn stream(&self) -> String;
+
+    /// Does the work of one entry. It may be done before, or elsewhere at the same time: the effect must be harmless to repeat.
+    fn run(&self, work: Work) -> impl Future<Output = Verdict> + Send;
+}
+
+/// An entry in the hands of this worker.
+#[derive(Clone, Debug)]
+pub struct Work {
+    /// The entry.
+    pub entry: StreamEntry,
+    /// Cancelled when the program stops or another worker has taken the entry over: what is done from then on may be done twice.
+    pub stop: CancellationToken,
+}
+
+/// How an attempt ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// The effect is durable.
+    Done,
+    /// Not this time: once more after `after`, or after a delay that grows with the attempts.
+    Retry {
+        /// How long to wait, when the job knows better.
+        after: Option<Duration>,
+        /// What went wrong, with causes.
+        error: String,
+    },
+    /// Never: a dead letter with this reason.
+    Reject(String),
+    /// The program stops: costs no attempt.
+    Interrupted,
+}
+
+impl Verdict {
+    /// What a failure means for the entry: what trying again may mend is tried again, all else is rejected.
+    pub fn of(error: &impl Classed) -> Self {
+        match error.class() {
+            ErrorClass::Transient => Self::Retry { after: None, error: chain(error) },
+            ErrorClass::Permanent | ErrorClass::Defect => Self::Reject(chain(error)),
+        }
+    }
 }
 
 /// A name for this process among the workers of a fleet: host, process id, nonce.

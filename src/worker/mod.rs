@@ -6,13 +6,18 @@
 //! refused by the fence of the shard, or by that of the consumer group. Nothing is promised about how often work is tried, so its effects
 //! must be harmless to repeat.
 
+pub mod deadletter;
+
+mod attempt;
+mod competing;
 mod job;
 mod ordered;
 mod progress;
 mod readiness;
 mod tenure;
 
-pub use job::{Classed, Ordered, Tenure, chain, own_name};
+pub use competing::{BadGroup, CompetingSettings, run_competing};
+pub use job::{Classed, Competing, Ordered, Tenure, Verdict, Work, chain, own_name};
 pub use ordered::{BadSettings, OrderedSettings, run_ordered};
 pub use progress::Progress;
 pub use readiness::{Part, Readiness};
