@@ -2,4 +2,6 @@
 
 pub mod model;
 pub mod proto;
+pub mod retry;
+pub mod store;
 pub mod topic;
