@@ -3,7 +3,7 @@
 use super::super::conn::{Conn, values};
 use super::super::{Error, Store};
 use super::outbox::{Outgoing, push_outbox};
-use super::{check_name, next_numbers};
+use super::{check_name, lock_counter, next_numbers};
 use crate::model::{TenantId, TopicId, UserId, UserKind};
 use crate::topic::frame::{Input, Profile};
 
@@ -94,12 +94,12 @@ impl Store {
         check_name(&operation, &name)?;
         self.write(operation, move |conn| {
             Box::pin(async move {
-                // Taken first: it locks, so that two callers do not both find nothing.
-                let id = next_numbers(conn, "tenant", 1).await?;
+                lock_counter(conn, "tenant").await?;
                 let found: Option<(i64,)> = conn.first("SELECT id FROM tenant WHERE name = ?", values![name.as_str()]).await?;
                 if let Some((id,)) = found {
                     return Ok(Ensured::Unchanged(TenantId(id.cast_unsigned())));
                 }
+                let id = next_numbers(conn, "tenant", 1).await?;
                 conn.execute("INSERT INTO tenant (id, name) VALUES (?, ?)", values![id, name.as_str()]).await?;
                 Ok(Ensured::Created(TenantId(id)))
             })
@@ -137,9 +137,9 @@ impl Store {
         check_name(&operation, &wanted.nickname)?;
         self.write(operation, move |conn| {
             Box::pin(async move {
-                let id = next_numbers(conn, "account", 1).await?;
+                lock_counter(conn, "account").await?;
                 match find_account(conn, &wanted.name).await? {
-                    None => insert_account(conn, UserId(id), &wanted, now_ms).await.map(Ensured::Created),
+                    None => insert_account(conn, &wanted, now_ms).await.map(Ensured::Created),
                     Some(found) if update => update_account(conn, found, &wanted).await,
                     Some(found) => Err(Error::NameTaken { operation: conn.operation.clone(), id: found.id.0 }),
                 }
@@ -224,7 +224,8 @@ pub(super) fn kind_of(conn: &Conn, number: i64) -> Result<UserKind, Error> {
     kind.ok_or_else(|| conn.unreadable("account.kind", format!("{number} is no kind of account")))
 }
 
-async fn insert_account(conn: &mut Conn, id: UserId, account: &NewAccount, now_ms: u64) -> Result<UserId, Error> {
+async fn insert_account(conn: &mut Conn, account: &NewAccount, now_ms: u64) -> Result<UserId, Error> {
+    let id = UserId(next_numbers(conn, "account", 1).await?);
     let sql = "INSERT INTO account (id, name, nickname, kind, tenant, password, version, created_ms, disabled) \
                VALUES (?, ?, ?, ?, ?, ?, 1, ?, 0)";
     let NewAccount { name, nickname, kind, tenant, password_hash } = account;

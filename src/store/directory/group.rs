@@ -8,7 +8,7 @@ use super::super::conn::{Conn, Value, pieces, places, values};
 use super::super::{Error, Store};
 use super::account::{Ensured, kind_of};
 use super::outbox::{Outgoing, push_outbox};
-use super::{check_name, next_numbers};
+use super::{check_name, lock_counter, next_numbers};
 use crate::model::{GroupId, TenantId, TopicId, UserId, UserKind};
 use crate::topic::frame::{Input, Membership, Register};
 
@@ -83,12 +83,12 @@ impl Store {
         check_name(&operation, &name)?;
         self.write(operation, move |conn| {
             Box::pin(async move {
-                // Taken first: it locks, so that two callers do not both find nothing.
-                let id = next_numbers(conn, "grp", 1).await?;
+                lock_counter(conn, "grp").await?;
                 let sql = "SELECT id FROM grp WHERE tenant = ? AND name = ?";
                 if let Some((id,)) = conn.first::<(i64,)>(sql, values![tenant.0, name.as_str()]).await? {
                     return Ok(Ensured::Unchanged(GroupId(id.cast_unsigned())));
                 }
+                let id = next_numbers(conn, "grp", 1).await?;
                 let sql = "INSERT INTO grp (id, tenant, name, version) VALUES (?, ?, ?, 0)";
                 conn.execute(sql, values![id, tenant.0, name.as_str()]).await?;
                 Ok(Ensured::Created(GroupId(id)))

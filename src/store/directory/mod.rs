@@ -27,6 +27,11 @@ fn check_name(operation: &str, name: &str) -> Result<(), Error> {
     }
 }
 
+/// Locks a counter until the transaction ends, so that of two callers that would both create a thing the second finds it.
+async fn lock_counter(conn: &mut Conn, counter: &'static str) -> Result<(), Error> {
+    conn.execute("UPDATE counter SET value = value WHERE name = ?", values![counter]).await.map(drop)
+}
+
 /// Takes the next `count` numbers of a counter and returns the first. The counter stays locked until the transaction ends.
 async fn next_numbers(conn: &mut Conn, counter: &'static str, count: u64) -> Result<u64, Error> {
     conn.execute("UPDATE counter SET value = value + ? WHERE name = ?", values![count, counter]).await?;
