@@ -8,6 +8,7 @@ pub mod keys;
 mod connection;
 mod edges;
 mod error;
+mod presence;
 mod scripts;
 mod shard;
 mod streams;
