@@ -4,7 +4,7 @@
 //! owner of the user's shard, so a session also ends when its edge died. Two sessions of one device never stand beside each other:
 //! opening one displaces the others in the same script, and their edge is told to close them.
 
-use crate::broker::{Error, Redis};
+use crate::broker::{Error, Opening, Redis};
 use crate::model::{InstallationId, SessionId, TopicId, UserId, UserKind};
 
 /// A session, as it stands in `{s}:presence:<user>` in JSON.
@@ -42,7 +42,9 @@ impl Presence {
     pub async fn open(&self, redis: &Redis, shards: u32, kind: UserKind, deadline_ms: u64) -> Result<Vec<Self>, Error> {
         let json = serde_json::to_string(self).expect("a presence is plain data");
         let exclusive = kind == UserKind::Device;
-        let displaced = redis.open_session(self.user, shards, &self.field(), &json, &self.member, deadline_ms, exclusive).await?;
+        let field = self.field();
+        let opening = Opening { user: self.user, installation: &field, json: &json, member: &self.member, deadline_ms, exclusive };
+        let displaced = redis.open_session(shards, opening).await?;
         Ok(displaced.iter().filter_map(|json| serde_json::from_str(json).ok()).collect())
     }
 

@@ -16,5 +16,6 @@ mod streams;
 pub use connection::{Facts, Redis, Settings};
 pub use edges::{EdgeBeat, LiveEdge};
 pub use error::Error;
+pub use presence::Opening;
 pub use shard::{Claim, Commit, CommitAnswer, Fence};
 pub use streams::{Reader, StreamEntry, StreamId};

@@ -9,18 +9,27 @@ use crate::model::{TopicId, UserId};
 /// How many lapsed sessions one sweep takes.
 const SWEPT_MAX: u32 = 1_000;
 
+/// A session to be opened.
+#[derive(Clone, Copy, Debug)]
+pub struct Opening<'a> {
+    /// Whose.
+    pub user: UserId,
+    /// The field in the user's presence.
+    pub installation: &'a str,
+    /// The value of the field.
+    pub json: &'a str,
+    /// The member in the deadlines.
+    pub member: &'a str,
+    /// When it lapses, UTC ms.
+    pub deadline_ms: u64,
+    /// Whether it displaces the sessions of other installations too.
+    pub exclusive: bool,
+}
+
 impl Redis {
     /// Opens a session; returns the JSON of those it displaced.
-    pub async fn open_session(
-        &self,
-        user: UserId,
-        shards: u32,
-        installation: &str,
-        json: &str,
-        member: &str,
-        deadline_ms: u64,
-        exclusive: bool,
-    ) -> Result<Vec<String>, Error> {
+    pub async fn open_session(&self, shards: u32, opening: Opening<'_>) -> Result<Vec<String>, Error> {
+        let Opening { user, installation, json, member, deadline_ms, exclusive } = opening;
         let shard = TopicId::inbox(user).shard(shards);
         let mut call = SESSION_OPEN.call(&[&keys::presence(user, shards), &keys::deadlines(shard)]);
         call.arg(installation).arg(json).arg(deadline_ms).arg(member).arg(if exclusive { "1" } else { "0" });
