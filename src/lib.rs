@@ -8,4 +8,5 @@ pub mod proto;
 pub mod retry;
 pub mod shutdown;
 pub mod telemetry;
+pub mod token;
 pub mod topic;
