@@ -9,4 +9,5 @@ pub mod retry;
 pub mod session;
 pub mod shutdown;
 pub mod telemetry;
+pub mod token;
 pub mod topic;
