@@ -1,5 +1,7 @@
 //! The client protocol: types generated from `proto/roger/v1`, and their conversions to and from the model.
 
+pub mod convert;
+
 /// Generated from `proto/roger/v1/talk.proto`, which documents them.
 #[allow(missing_docs, clippy::all, unreachable_pub)]
 pub mod v1 {
