@@ -1,7 +1,7 @@
 //! Between the client protocol and the model.
 
 use super::v1;
-use crate::model::{Durability, MessageKind, Place, Reason, Span, TopicId, TopicKind, UserKind};
+use crate::model::{Durability, MessageKind, Place, Span, TopicId, TopicKind};
 use crate::topic::frame;
 
 impl From<TopicId> for v1::Topic {
@@ -56,15 +56,6 @@ impl From<Durability> for v1::Durability {
     }
 }
 
-impl From<UserKind> for v1::UserKind {
-    fn from(kind: UserKind) -> Self {
-        match kind {
-            UserKind::Device => Self::Device,
-            UserKind::Dispatcher => Self::Dispatcher,
-        }
-    }
-}
-
 /// A gap to tell a client.
 pub fn gap(topic: TopicId, span: Span, reason: v1::GapReason) -> v1::Gap {
     v1::Gap { topic: Some(topic.into()), from: Some(span.after.into()), to: Some(span.upto.into()), reason: reason.into() }
@@ -104,22 +95,9 @@ fn membership(body: frame::NoticeBody) -> v1::MembershipNotice {
     v1::MembershipNotice { group_id: body.group, version: body.version, group_name: body.name }
 }
 
-/// A reason as the protocol's number; the numbers are the same.
-pub fn reason(reason: Reason) -> i32 {
-    reason as i32
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn every_reason_has_its_number_and_name_in_the_protocol() {
-        for known in Reason::ALL {
-            let wire = v1::Reason::try_from(reason(*known)).expect("the protocol has the number");
-            assert_eq!(wire.as_str_name(), format!("REASON_{}", known.as_str().to_uppercase()));
-        }
-    }
 
     #[test]
     fn topics_survive_the_protocol() {
