@@ -63,7 +63,7 @@ impl Forwards {
                 frames.push((key, InFrame { producer, number, items, ..InFrame::default() }.encode_to_vec()));
             }
         }
-        redis.add_all(frames).await?;
+        redis.add_all(&frames).await?;
         self.pushed = self.owed.drain(..).next_back().map(|(at, _)| at);
         Ok(())
     }
