@@ -1,8 +1,13 @@
 //! Roger: the back-end of a push-to-talk dispatch platform.
 
+pub mod broker;
+pub mod clock;
 pub mod config;
 pub mod model;
 pub mod proto;
+pub mod retry;
+pub mod session;
 pub mod shutdown;
 pub mod telemetry;
+pub mod token;
 pub mod topic;

@@ -1,0 +1,119 @@
+//! Edges and workers telling that they live.
+
+use std::time::Duration;
+
+use super::connection::Redis;
+use super::error::Error;
+use super::keys;
+
+/// What an edge says of itself with each heartbeat.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct EdgeBeat {
+    /// Its boot name: unique per start.
+    pub boot: String,
+    /// Its configured name.
+    pub name: String,
+    /// Where clients reach it.
+    pub listen: String,
+    /// How many sessions it has.
+    pub sessions: u64,
+    /// When it started, UTC ms.
+    pub started_ms: u64,
+}
+
+/// An edge whose heartbeat has not lapsed.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct LiveEdge {
+    /// Its boot name.
+    pub boot: String,
+    /// Its configured name.
+    pub name: String,
+    /// Where clients reach it.
+    pub listen: String,
+    /// How many sessions it said it has.
+    pub sessions: u64,
+}
+
+impl Redis {
+    /// An edge lives for `lifetime` from `now_ms` on. Returns whether its streams are still there; when not (it slept, or Redis lost them),
+    /// they are made again, and everything on them is lost: its sessions have to attach again.
+    pub async fn beat_edge(&self, beat: &EdgeBeat, now_ms: u64, lifetime: Duration) -> Result<bool, Error> {
+        let lifetime_ms = lifetime.as_millis() as u64;
+        let streams = [keys::out(&beat.boot), keys::out_urgent(&beat.boot), keys::out_replay(&beat.boot)];
+        let mut pipeline = redis::Pipeline::new();
+        pipeline.cmd("ZADD").arg(keys::edges()).arg(now_ms + lifetime_ms).arg(&beat.boot).ignore();
+        let about = keys::edge(&beat.boot);
+        let command = pipeline.cmd("HSET").arg(&about).arg("name").arg(&beat.name).arg("listen").arg(&beat.listen);
+        command.arg("sessions").arg(beat.sessions).arg("started_ms").arg(beat.started_ms).ignore();
+        pipeline.cmd("PEXPIRE").arg(&about).arg(lifetime_ms).ignore();
+        for stream in &streams {
+            pipeline.cmd("PEXPIRE").arg(stream).arg(lifetime_ms);
+        }
+        let there: (bool, bool, bool) = self.pipe("send an edge's heartbeat", &pipeline).await?;
+        if there == (true, true, true) {
+            return Ok(true);
+        }
+        let mut pipeline = redis::Pipeline::new();
+        for stream in &streams {
+            // A group is the way to make an empty stream; nobody reads by it.
+            pipeline.cmd("XADD").arg(stream).arg("MAXLEN").arg(0).arg("*").arg("made").arg("").ignore();
+            pipeline.cmd("PEXPIRE").arg(stream).arg(lifetime_ms).ignore();
+        }
+        self.pipe::<()>("make an edge's streams", &pipeline).await?;
+        Ok(false)
+    }
+
+    /// An edge stops.
+    pub async fn retire_edge(&self, boot: &str) -> Result<(), Error> {
+        let mut pipeline = redis::Pipeline::new();
+        pipeline.cmd("ZREM").arg(keys::edges()).arg(boot).ignore();
+        pipeline.cmd("DEL").arg(keys::edge(boot)).arg(keys::out(boot)).arg(keys::out_urgent(boot)).arg(keys::out_replay(boot)).ignore();
+        self.pipe("retire an edge", &pipeline).await
+    }
+
+    /// The boot names of the edges whose heartbeat has not lapsed.
+    pub async fn live_edges(&self, now_ms: u64) -> Result<Vec<String>, Error> {
+        let mut command = redis::cmd("ZRANGEBYSCORE");
+        command.arg(keys::edges()).arg(format!("({now_ms}")).arg("+inf");
+        self.command("list edges", command).await
+    }
+
+    /// The live edges with what they said of themselves.
+    pub async fn describe_edges(&self, now_ms: u64) -> Result<Vec<LiveEdge>, Error> {
+        let mut edges = Vec::new();
+        for boot in self.live_edges(now_ms).await? {
+            let mut command = redis::cmd("HMGET");
+            command.arg(keys::edge(&boot)).arg("name").arg("listen").arg("sessions");
+            let (name, listen, sessions): (Option<String>, Option<String>, Option<u64>) = self.command("describe an edge", command).await?;
+            let (name, listen) = (name.unwrap_or_default(), listen.unwrap_or_default());
+            edges.push(LiveEdge { boot, name, listen, sessions: sessions.unwrap_or(0) });
+        }
+        Ok(edges)
+    }
+
+    /// A worker of `job` lives for `lifetime_ms` from `now_ms` on; returns how many of its kind do, itself included. Also forgets the edges
+    /// and workers whose heartbeat lapsed long ago.
+    pub async fn beat_worker(&self, job: &str, name: &str, now_ms: u64, lifetime_ms: u64) -> Result<u64, Error> {
+        let (workers, long_ago) = (keys::workers(job), now_ms.saturating_sub(600_000));
+        let mut pipeline = redis::Pipeline::new();
+        pipeline.cmd("ZADD").arg(&workers).arg(now_ms + lifetime_ms).arg(name).ignore();
+        pipeline.cmd("ZREMRANGEBYSCORE").arg(&workers).arg("-inf").arg(long_ago).ignore();
+        pipeline.cmd("ZREMRANGEBYSCORE").arg(keys::edges()).arg("-inf").arg(long_ago).ignore();
+        pipeline.cmd("ZCOUNT").arg(&workers).arg(format!("({now_ms}")).arg("+inf");
+        self.pipe::<(u64,)>("send a worker's heartbeat", &pipeline).await.map(|(live,)| live)
+    }
+
+    /// A worker stops.
+    pub async fn retire_worker(&self, job: &str, name: &str) -> Result<(), Error> {
+        let mut command = redis::cmd("ZREM");
+        command.arg(keys::workers(job)).arg(name);
+        self.command("retire a worker", command).await
+    }
+
+    /// The workers of a job whose heartbeat has not lapsed.
+    pub async fn live_workers(&self, job: &str, now_ms: u64) -> Result<Vec<String>, Error> {
+        let mut command = redis::cmd("ZRANGEBYSCORE");
+        command.arg(keys::workers(job)).arg(format!("({now_ms}")).arg("+inf");
+        self.command("list workers", command).await
+    }
+}

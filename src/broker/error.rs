@@ -1,0 +1,101 @@
+//! What can go wrong with Redis.
+
+use crate::retry::ErrorClass;
+
+/// A failed call to Redis. Each names the operation; the address is in the log line of the connection, never in an answer to a client.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The URL does not parse.
+    #[error("redis.url is not a Redis URL (redis://HOST:PORT/DB or unix:///PATH)")]
+    Url(#[source] redis::RedisError),
+    /// No connection, or it failed on the way. The command may or may not have been executed.
+    #[error("{operation}: no answer from Redis")]
+    Unanswered {
+        /// What was asked.
+        operation: &'static str,
+        /// Why.
+        #[source]
+        source: redis::RedisError,
+    },
+    /// Redis is there but cannot do it now: loading, read-only, out of memory, not persisting.
+    #[error("{operation}: Redis refuses for now")]
+    Refused {
+        /// What was asked.
+        operation: &'static str,
+        /// Why.
+        #[source]
+        source: redis::RedisError,
+    },
+    /// Redis rejects the command itself.
+    #[error("{operation}: Redis rejects the command")]
+    Rejected {
+        /// What was asked.
+        operation: &'static str,
+        /// Why.
+        #[source]
+        source: redis::RedisError,
+    },
+    /// The answer is not of the form the command promises.
+    #[error("{operation}: unexpected answer from Redis: {answer}")]
+    Answer {
+        /// What was asked.
+        operation: &'static str,
+        /// The beginning of the answer.
+        answer: String,
+    },
+    /// This Redis must not be used.
+    #[error("Redis cannot be used: {why}")]
+    Unfit {
+        /// What is wrong and what to do.
+        why: String,
+    },
+    /// An entry of a stream is not a frame of this version.
+    #[error("{stream} {id}: not a frame of format {}", crate::topic::frame::FORMAT)]
+    Frame {
+        /// The key of the stream.
+        stream: String,
+        /// The entry's id.
+        id: String,
+        /// Why; absent when the field of the format is missing.
+        #[source]
+        source: Option<prost::DecodeError>,
+    },
+}
+
+impl Error {
+    /// What trying again would change.
+    pub fn class(&self) -> ErrorClass {
+        match self {
+            Self::Unanswered { .. } | Self::Refused { .. } => ErrorClass::Transient,
+            Self::Url(_) | Self::Unfit { .. } | Self::Frame { .. } => ErrorClass::Permanent,
+            Self::Rejected { .. } | Self::Answer { .. } => ErrorClass::Defect,
+        }
+    }
+
+    pub(super) fn of(operation: &'static str, source: redis::RedisError) -> Self {
+        const FOR_NOW: [&str; 11] = [
+            "LOADING",
+            "READONLY",
+            "OOM",
+            "MISCONF",
+            "NOREPLICAS",
+            "MASTERDOWN",
+            "CLUSTERDOWN",
+            "TRYAGAIN",
+            "BUSY",
+            "NOSCRIPT",
+            "UNBLOCKED",
+        ];
+        match source.code() {
+            None => Self::Unanswered { operation, source },
+            Some(code) if FOR_NOW.contains(&code) => Self::Refused { operation, source },
+            Some(_) => Self::Rejected { operation, source },
+        }
+    }
+
+    pub(super) fn answer(operation: &'static str, answer: &redis::Value) -> Self {
+        let mut answer = format!("{answer:?}");
+        answer.truncate(answer.char_indices().nth(120).map_or(answer.len(), |(at, _)| at));
+        Self::Answer { operation, answer }
+    }
+}

@@ -1,0 +1,114 @@
+//! Every key on Redis, with its type, fields, expiry, writer and readers. Keys of one script share a hash tag.
+
+use crate::model::{TopicId, UserId};
+
+/// STREAM of [`crate::topic::frame::InFrame`]: what goes into a shard. Written by edges, the directory and other shards; read and trimmed
+/// by the shard's owner in its commit. No expiry.
+pub fn input(shard: u32) -> String {
+    format!("{{s{shard}}}:in")
+}
+
+/// STREAM of [`crate::topic::frame::InFrame`]: like [`input`], drained first. For alerts.
+pub fn urgent(shard: u32) -> String {
+    format!("{{s{shard}}}:urgent")
+}
+
+/// STREAM of [`crate::topic::frame::LogFrame`] under the ids `<epoch>-<commit>`: every outcome in order. Written by the shard's owner;
+/// read by the archive, by a new owner, and for replays; trimmed by the archive.
+pub fn log(shard: u32) -> String {
+    format!("{{s{shard}}}:log")
+}
+
+/// HASH: `epoch`, `commit` (the last one), `nonce` (the owner's), `token` (rises with every claim), `clean` (1 after a clean stop), `deaths`
+/// (claims since the last commit that followed no clean stop), `in` and `urgent` (ids up to which the input is taken in), `checkpoint`
+/// (`<epoch>-<commit>` that [`state`] holds), `forwarded` (`<epoch>-<commit>` up to which forwards were pushed), `run_id` (of the Redis
+/// that held the last claim). Written by the owner's scripts; read by owners and the doctor. No expiry.
+pub fn meta(shard: u32) -> String {
+    format!("{{s{shard}}}:meta")
+}
+
+/// HASH from [`crate::topic::frame::RowKind::key`] to [`crate::topic::frame::Row`]: the checkpoint of a shard's state. Written by the
+/// owner about once a second; read by a new owner. No expiry.
+pub fn state(shard: u32) -> String {
+    format!("{{s{shard}}}:state")
+}
+
+/// STRING: who works on the shard for `job` (`deliver` or `archive`). Expires after the lease's lifetime; renewed by its holder.
+pub fn lease(shard: u32, job: &str) -> String {
+    format!("{{s{shard}}}:lease:{job}")
+}
+
+/// STRING `<epoch>-<commit>`: up to where SQL holds the log. Written by the archive; read by the doctor and the owner. No expiry.
+pub fn archived(shard: u32) -> String {
+    format!("{{s{shard}}}:archived")
+}
+
+/// STREAM of [`crate::topic::frame::FloorFrame`]: the answer to one floor request. Written by offline; read by the owner that asked;
+/// expires after a minute.
+pub fn floor_reply(shard: u32, nonce: u64) -> String {
+    format!("{{s{shard}}}:floor:{nonce:x}")
+}
+
+/// STREAM of [`crate::topic::frame::FloorRequest`], consumer group `offline`: shards that lost state. No expiry.
+pub fn floor() -> String {
+    "floor".to_owned()
+}
+
+/// STREAM of [`crate::topic::frame::ReplayRequest`], consumer group `offline`: sessions that lack something. Written by edges. No expiry.
+pub fn replay() -> String {
+    "replay".to_owned()
+}
+
+/// STREAM of JSON, one field `letter`: work that was given up, with its reason and whole payload. Written by workers; read, redriven and
+/// dropped by `roger dead`. No expiry: a human decides.
+pub fn dead() -> String {
+    "dead".to_owned()
+}
+
+/// SORTED SET of workers of a job by the time their heartbeat lapses (UTC ms). Written by each worker. No expiry.
+pub fn workers(job: &str) -> String {
+    format!("workers:{job}")
+}
+
+/// SORTED SET of edges (their boot names) by the time their heartbeat lapses (UTC ms). Written by each edge. No expiry.
+pub fn edges() -> String {
+    "edges".to_owned()
+}
+
+/// HASH about an edge: `name`, `listen`, `sessions`, `started_ms`. Written by the edge with its heartbeat; expires with it.
+pub fn edge(boot: &str) -> String {
+    format!("edge:{{{boot}}}")
+}
+
+/// STREAM of [`crate::topic::frame::OutFrame`]: what an edge's sessions need. Written by owners, only while it exists; read and trimmed
+/// by the edge; expires with the edge's heartbeat.
+pub fn out(boot: &str) -> String {
+    format!("out:{{{boot}}}")
+}
+
+/// STREAM of [`crate::topic::frame::OutFrame`]: like [`out`], read first. Alerts and session control.
+pub fn out_urgent(boot: &str) -> String {
+    format!("out:{{{boot}}}:urgent")
+}
+
+/// STREAM of [`crate::topic::frame::OutFrame`]: pages of replays for an edge. Written by offline; otherwise like [`out`].
+pub fn out_replay(boot: &str) -> String {
+    format!("out:{{{boot}}}:replay")
+}
+
+/// HASH from installation id (hex) to JSON [`crate::session::Presence`]: the sessions of a user. Written by edges; fields leave by sign-out
+/// and by the sweep of [`deadlines`]. No expiry.
+pub fn presence(user: UserId, shards: u32) -> String {
+    format!("{{s{}}}:presence:{user}", TopicId::inbox(user).shard(shards))
+}
+
+/// SORTED SET of `<user> <installation hex> <session hex>` by the time the session lapses without a heartbeat (UTC ms). Written by edges;
+/// swept by the shard's owner.
+pub fn deadlines(shard: u32) -> String {
+    format!("{{s{shard}}}:deadlines")
+}
+
+/// STRING: the number of shards of this deployment, fixed at the first start.
+pub fn shards() -> String {
+    "shards".to_owned()
+}

@@ -1,0 +1,21 @@
+//! Redis: connections, keys, streams and scripts. The only room that names the Redis client.
+//!
+//! What is promised: every call is bounded in time; a connection that failed or timed out is never used again; a call that failed may
+//! have been executed, so callers repeat only what is harmless to repeat.
+
+pub mod keys;
+
+mod connection;
+mod edges;
+mod error;
+mod presence;
+mod scripts;
+mod shard;
+mod streams;
+
+pub use connection::{Facts, Redis, Settings};
+pub use edges::{EdgeBeat, LiveEdge};
+pub use error::Error;
+pub use presence::Opening;
+pub use shard::{Claim, Commit, CommitAnswer, Fence};
+pub use streams::{Reader, StreamEntry, StreamId};

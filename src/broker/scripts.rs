@@ -1,0 +1,55 @@
+//! The Lua scripts, each a file with its keys, arguments and result in its header.
+
+use std::sync::LazyLock;
+
+use redis::aio::MultiplexedConnection;
+
+pub(super) struct Script {
+    code: &'static str,
+    sha: String,
+}
+
+impl Script {
+    fn new(code: &'static str) -> Self {
+        Self { code, sha: redis::Script::new(code).get_hash().to_owned() }
+    }
+
+    /// `EVALSHA` with its keys; arguments follow.
+    pub(super) fn call(&self, keys: &[&str]) -> redis::Cmd {
+        let mut command = redis::cmd("EVALSHA");
+        command.arg(&self.sha).arg(keys.len()).arg(keys);
+        command
+    }
+}
+
+macro_rules! scripts {
+    ($($name:ident = $file:literal;)*) => {
+        $(pub(super) static $name: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!(concat!("scripts/", $file))));)*
+
+        fn all() -> Vec<&'static Script> {
+            vec![$(&$name,)*]
+        }
+    };
+}
+
+scripts! {
+    BEGIN = "begin.lua";
+    CHECKPOINT = "checkpoint.lua";
+    CLAIM = "claim.lua";
+    COMMIT = "commit.lua";
+    RELEASE = "release.lua";
+    RENEW = "renew.lua";
+    SESSION_OPEN = "session_open.lua";
+    SESSION_CLOSE = "session_close.lua";
+    SWEEP = "sweep.lua";
+    QUARANTINE = "quarantine.lua";
+}
+
+/// Loads all scripts, so that `EVALSHA` finds them on this connection's server.
+pub(super) async fn load(connection: &mut MultiplexedConnection) -> Result<(), redis::RedisError> {
+    let mut pipeline = redis::pipe();
+    for script in all() {
+        pipeline.cmd("SCRIPT").arg("LOAD").arg(script.code).ignore();
+    }
+    pipeline.query_async::<()>(connection).await
+}

@@ -1,0 +1,225 @@
+//! What the owner of a shard does to its keys: claim, load, commit, checkpoint, begin an epoch, release.
+
+use std::collections::HashMap;
+
+use prost::Message as _;
+use redis::Value;
+
+use super::connection::Redis;
+use super::error::Error;
+use super::keys;
+use super::scripts::{BEGIN, CHECKPOINT, CLAIM, COMMIT, QUARANTINE, RELEASE, RENEW};
+use super::streams::StreamId;
+use crate::topic::frame::{FORMAT, Lane, LogFrame, Row, RowKind};
+
+/// How many rows one call writes or reads.
+const ROWS_A_CALL: usize = 1_000;
+
+/// What makes an owner the owner: the shard and the random nonce of its claim.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fence {
+    /// The shard.
+    pub shard: u32,
+    /// Random per claim.
+    pub nonce: u64,
+}
+
+/// What a new owner found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Claim {
+    /// Orders owners within an epoch.
+    pub token: u64,
+    /// Claims since the last commit that followed no clean stop: how often the work in front killed its owner.
+    pub deaths: u64,
+    /// The epoch; `None` when the shard has no state.
+    pub epoch: Option<u64>,
+    /// The last commit of the epoch.
+    pub commit: u64,
+    /// Up to where the input is taken in, by lane.
+    pub taken: [StreamId; 2],
+    /// The commit that the checkpoint holds.
+    pub checkpoint: StreamId,
+    /// The commit up to which forwards were pushed.
+    pub forwarded: StreamId,
+    /// The run id of the Redis in which the epoch began.
+    pub run_id: String,
+}
+
+/// One step forward of a shard.
+#[derive(Clone, Debug, Default)]
+pub struct Commit {
+    /// The epoch.
+    pub epoch: u64,
+    /// The last commit before this one.
+    pub previous: u64,
+    /// What to append to the log; `None` when the input decided nothing.
+    pub frame: Option<LogFrame>,
+    /// Up to where the input is taken in with this commit, by lane; `None` where nothing was.
+    pub taken: [Option<StreamId>; 2],
+    /// The commit up to which forwards were pushed, when that changed.
+    pub forwarded: Option<StreamId>,
+}
+
+/// Whether the shard moved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CommitAnswer {
+    /// It did.
+    Done,
+    /// Another one owns it, or Redis lost a tail: nothing was changed, and the caller's memory is void.
+    Fenced,
+}
+
+fn answered(done: i64) -> CommitAnswer {
+    if done == 1 { CommitAnswer::Done } else { CommitAnswer::Fenced }
+}
+
+impl Redis {
+    /// Takes or keeps a lease; false when somebody else has it.
+    pub async fn renew_lease(&self, shard: u32, job: &str, holder: &str, lifetime_ms: u64) -> Result<bool, Error> {
+        let mut call = RENEW.call(&[&keys::lease(shard, job)]);
+        call.arg(holder).arg(lifetime_ms);
+        self.command::<i64>("renew a lease", call).await.map(|answer| answer == 1)
+    }
+
+    /// Gives a lease up, and with `fence` the shard with it, cleanly.
+    pub async fn release_lease(&self, shard: u32, job: &str, holder: &str, fence: Option<Fence>) -> Result<(), Error> {
+        let mut call = RELEASE.call(&[&keys::meta(shard), &keys::lease(shard, job)]);
+        call.arg(holder).arg(fence.map(|fence| fence.nonce.to_string()).unwrap_or_default());
+        self.command("release a lease", call).await
+    }
+
+    /// Who holds the leases of a job, by shard.
+    pub async fn lease_holders(&self, job: &str, shards: u32) -> Result<Vec<Option<String>>, Error> {
+        let mut pipeline = redis::Pipeline::new();
+        for shard in 0..shards {
+            pipeline.cmd("GET").arg(keys::lease(shard, job));
+        }
+        self.pipe("read leases", &pipeline).await
+    }
+
+    /// Makes the holder of the lease the owner of the shard; `None` when it does not hold the lease.
+    pub async fn claim(&self, fence: Fence, job: &str, holder: &str) -> Result<Option<Claim>, Error> {
+        const OPERATION: &str = "claim a shard";
+        let mut call = CLAIM.call(&[&keys::meta(fence.shard), &keys::lease(fence.shard, job)]);
+        call.arg(holder).arg(fence.nonce.to_string());
+        let answer: Value = self.command(OPERATION, call).await?;
+        if answer == Value::Nil {
+            return Ok(None);
+        }
+        let unexpected = Error::answer(OPERATION, &answer);
+        let Ok((token, deaths, meta)) = redis::from_redis_value::<(u64, u64, HashMap<String, String>)>(answer) else {
+            return Err(unexpected);
+        };
+        let number = |name: &str| meta.get(name).and_then(|text| text.parse::<u64>().ok());
+        let id = |name: &str| meta.get(name).and_then(|text| text.parse::<StreamId>().ok()).unwrap_or_default();
+        Ok(Some(Claim {
+            token,
+            deaths,
+            epoch: number("epoch"),
+            commit: number("commit").unwrap_or(0),
+            taken: [id("urgent"), id("in")],
+            checkpoint: id("checkpoint"),
+            forwarded: id("forwarded"),
+            run_id: meta.get("run_id").cloned().unwrap_or_default(),
+        }))
+    }
+
+    /// All rows of the last checkpoint.
+    pub async fn load_rows(&self, shard: u32) -> Result<Vec<RowKind>, Error> {
+        const OPERATION: &str = "load a checkpoint";
+        let key = keys::state(shard);
+        let (mut cursor, mut rows) = (0_u64, Vec::new());
+        loop {
+            let mut scan = redis::cmd("HSCAN");
+            scan.arg(&key).arg(cursor).arg("COUNT").arg(ROWS_A_CALL);
+            let (next, fields): (u64, Vec<(String, Vec<u8>)>) = self.command(OPERATION, scan).await?;
+            for (field, value) in fields {
+                let failed = |source| Error::Frame { stream: key.clone(), id: field.clone(), source };
+                let row = Row::decode(value.as_slice()).map_err(|source| failed(Some(source)))?;
+                rows.push(row.row.ok_or_else(|| failed(None))?);
+            }
+            if next == 0 {
+                return Ok(rows);
+            }
+            cursor = next;
+        }
+    }
+
+    /// Moves a shard forward. When the call fails, it may or may not have moved: the caller's memory is void.
+    pub async fn commit(&self, fence: Fence, commit: &Commit) -> Result<CommitAnswer, Error> {
+        let shard = fence.shard;
+        let call_keys = [keys::meta(shard), keys::log(shard), keys::input(shard), keys::urgent(shard)];
+        let mut call = COMMIT.call(&call_keys.each_ref().map(String::as_str));
+        let next = commit.frame.as_ref().map_or(commit.previous, |frame| frame.commit);
+        call.arg(fence.nonce.to_string()).arg(commit.epoch).arg(commit.previous).arg(next);
+        call.arg(commit.frame.as_ref().map(prost::Message::encode_to_vec).unwrap_or_default());
+        let [urgent, normal] = commit.taken;
+        let text = |id: Option<StreamId>| id.map(|id| id.to_string()).unwrap_or_default();
+        call.arg(text(normal)).arg(text(urgent)).arg(text(normal.map(StreamId::next))).arg(text(urgent.map(StreamId::next)));
+        call.arg(text(commit.forwarded)).arg(FORMAT);
+        self.command("commit", call).await.map(answered)
+    }
+
+    /// Writes rows and deletes fields of a checkpoint that holds everything up to `at`.
+    pub async fn checkpoint(&self, fence: Fence, at: StreamId, rows: &[RowKind], gone: &[String]) -> Result<CommitAnswer, Error> {
+        let call_keys = [keys::meta(fence.shard), keys::state(fence.shard)];
+        let mut chunks = rows.chunks(ROWS_A_CALL).peekable();
+        let mut first = true;
+        loop {
+            let chunk = chunks.next().unwrap_or_default();
+            let last = chunks.peek().is_none();
+            let mut call = CHECKPOINT.call(&call_keys.each_ref().map(String::as_str));
+            call.arg(fence.nonce.to_string()).arg(if last { at.to_string() } else { String::new() });
+            let gone = if first { gone } else { &[] };
+            call.arg(gone.len()).arg(gone);
+            for row in chunk {
+                call.arg(row.key()).arg(Row::from(row.clone()).encode_to_vec());
+            }
+            let answer = self.command("write a checkpoint", call).await.map(answered)?;
+            if last || answer == CommitAnswer::Fenced {
+                return Ok(answer);
+            }
+            first = false;
+        }
+    }
+
+    /// Begins a new epoch of a shard whose whole state was just written as a checkpoint.
+    pub async fn begin_epoch(&self, fence: Fence, epoch: u64, run_id: &str) -> Result<CommitAnswer, Error> {
+        let mut call = BEGIN.call(&[&keys::meta(fence.shard)]);
+        call.arg(fence.nonce.to_string()).arg(epoch).arg(run_id);
+        self.command("begin an epoch", call).await.map(answered)
+    }
+
+    /// Moves the input position of a lane behind an entry that was put aside.
+    pub async fn step_over(&self, fence: Fence, lane: Lane, id: StreamId) -> Result<CommitAnswer, Error> {
+        let mut call = QUARANTINE.call(&[&keys::meta(fence.shard)]);
+        let field = match lane {
+            Lane::Urgent => "urgent",
+            Lane::Normal => "in",
+        };
+        call.arg(fence.nonce.to_string()).arg(field).arg(id.to_string());
+        self.command("step over an entry", call).await.map(answered)
+    }
+
+    /// Fences whoever owns the shard now: it has to claim it again, and finds what is wrong with it.
+    pub async fn unseat(&self, shard: u32) -> Result<(), Error> {
+        let mut command = redis::cmd("HSET");
+        command.arg(keys::meta(shard)).arg("nonce").arg("").arg("run_id").arg("");
+        self.command("unseat an owner", command).await
+    }
+
+    /// The fields of a shard's meta, for people.
+    pub async fn meta(&self, shard: u32) -> Result<HashMap<String, String>, Error> {
+        let mut command = redis::cmd("HGETALL");
+        command.arg(keys::meta(shard));
+        self.command("read a shard's meta", command).await
+    }
+
+    /// Pins the number of shards at the first start; returns the number that is pinned.
+    pub async fn pin_shards(&self, shards: u32) -> Result<u32, Error> {
+        let mut pipeline = redis::Pipeline::new();
+        pipeline.cmd("SET").arg(keys::shards()).arg(shards).arg("NX").ignore();
+        pipeline.cmd("GET").arg(keys::shards());
+        self.pipe::<(u32,)>("pin the number of shards", &pipeline).await.map(|(pinned,)| pinned)
+    }
+}

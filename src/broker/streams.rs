@@ -1,0 +1,249 @@
+//! Stream entries: adding, reading without blocking others, trimming.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use bytes::Bytes;
+use redis::Value;
+use redis::aio::MultiplexedConnection;
+
+use super::connection::Redis;
+use super::error::Error;
+use crate::topic::frame::FORMAT;
+
+/// The id of a stream entry. Ids of `{s}:log` are (epoch, commit); of other streams (ms, counter), and no time is ever read from them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct StreamId(pub u64, pub u64);
+
+impl StreamId {
+    /// The lowest id above this one.
+    pub fn next(self) -> Self {
+        self.1.checked_add(1).map_or(Self(self.0.saturating_add(1), 0), |low| Self(self.0, low))
+    }
+}
+
+impl fmt::Display for StreamId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}", self.0, self.1)
+    }
+}
+
+impl FromStr for StreamId {
+    type Err = std::num::ParseIntError;
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let (high, low) = text.split_once('-').unwrap_or((text, "0"));
+        Ok(Self(high.parse()?, low.parse()?))
+    }
+}
+
+/// One entry of a stream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StreamEntry {
+    /// Its id.
+    pub id: StreamId,
+    /// The value of its field of the present format; `None` when it has none, which makes it a dead letter.
+    pub payload: Option<Bytes>,
+}
+
+impl StreamEntry {
+    /// Decodes the payload.
+    ///
+    /// # Errors
+    /// [`Error::Frame`] when there is none of this format, or it does not decode.
+    pub fn decode<T: prost::Message + Default>(&self, stream: &str) -> Result<T, Error> {
+        let failed = |source| Error::Frame { stream: stream.to_owned(), id: self.id.to_string(), source };
+        T::decode(self.payload.clone().ok_or_else(|| failed(None))?).map_err(|source| failed(Some(source)))
+    }
+}
+
+/// Entries as XRANGE gives them: `[[id, [field, value, …]], …]`; entries that were deleted meanwhile have no fields.
+pub(super) fn parse_entries(operation: &'static str, value: Value) -> Result<Vec<StreamEntry>, Error> {
+    let Value::Array(entries) = value else { return Err(Error::answer(operation, &value)) };
+    entries.into_iter().map(|entry| parse_entry(operation, entry)).collect()
+}
+
+fn parse_entry(operation: &'static str, entry: Value) -> Result<StreamEntry, Error> {
+    let Value::Array(parts) = entry else { return Err(Error::answer(operation, &entry)) };
+    let mut parts = parts.into_iter();
+    let (id, fields) = (parts.next(), parts.next());
+    let Some(Value::BulkString(id)) = id else { return Err(Error::answer(operation, &Value::Nil)) };
+    let id = std::str::from_utf8(&id).ok().and_then(|id| id.parse().ok());
+    let id = id.ok_or_else(|| Error::answer(operation, &Value::Nil))?;
+    let mut payload = None;
+    if let Some(Value::Array(fields)) = fields {
+        let mut fields = fields.into_iter();
+        while let (Some(name), Some(value)) = (fields.next(), fields.next()) {
+            if let (Value::BulkString(name), Value::BulkString(value)) = (name, value)
+                && name == FORMAT.as_bytes()
+            {
+                payload = Some(Bytes::from(value));
+            }
+        }
+    }
+    Ok(StreamEntry { id, payload })
+}
+
+/// What XREAD gives: by key its entries; nothing when it timed out.
+fn parse_streams(operation: &'static str, value: Value) -> Result<Vec<(String, Vec<StreamEntry>)>, Error> {
+    let pairs: Vec<(Value, Value)> = match value {
+        Value::Nil => return Ok(Vec::new()),
+        Value::Map(pairs) => pairs,
+        Value::Array(streams) => {
+            let mut pairs = Vec::with_capacity(streams.len());
+            for stream in streams {
+                let Value::Array(parts) = stream else { return Err(Error::answer(operation, &stream)) };
+                let mut parts = parts.into_iter();
+                let (Some(key), Some(entries)) = (parts.next(), parts.next()) else { return Err(Error::answer(operation, &Value::Nil)) };
+                pairs.push((key, entries));
+            }
+            pairs
+        }
+        other => return Err(Error::answer(operation, &other)),
+    };
+    pairs
+        .into_iter()
+        .map(|(key, entries)| match key {
+            Value::BulkString(key) => Ok((String::from_utf8_lossy(&key).into_owned(), parse_entries(operation, entries)?)),
+            other => Err(Error::answer(operation, &other)),
+        })
+        .collect()
+}
+
+/// Reads streams with a connection of its own, so that its blocking holds up nobody else.
+pub struct Reader {
+    redis: Redis,
+    connection: Option<MultiplexedConnection>,
+    block: Duration,
+}
+
+impl fmt::Debug for Reader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reader").field("block", &self.block).finish_non_exhaustive()
+    }
+}
+
+impl Reader {
+    /// A reader that waits at most `block` for something to come. Finite, so that a shutdown is seen.
+    pub fn new(redis: &Redis, block: Duration) -> Self {
+        Self { redis: redis.clone(), connection: None, block }
+    }
+
+    /// What lies behind the given ids, by key; at most `count` entries a stream. Empty when nothing came in time. Reading removes nothing: a call
+    /// that fails is simply made again.
+    pub async fn read(&mut self, count: usize, streams: &BTreeMap<String, StreamId>) -> Result<Vec<(String, Vec<StreamEntry>)>, Error> {
+        const OPERATION: &str = "read streams";
+        let mut command = redis::cmd("XREAD");
+        command.arg("COUNT").arg(count).arg("BLOCK").arg(self.block.as_millis() as u64).arg("STREAMS");
+        for key in streams.keys() {
+            command.arg(key);
+        }
+        for after in streams.values() {
+            command.arg(after.to_string());
+        }
+        parse_streams(OPERATION, self.blocking(OPERATION, &command).await?)
+    }
+
+    pub(super) async fn blocking(&mut self, operation: &'static str, command: &redis::Cmd) -> Result<Value, Error> {
+        // Taken out, so that a connection is dropped with whatever is still under way on it when this future fails or is dropped.
+        let mut connection = match self.connection.take() {
+            Some(connection) => connection,
+            None => self.redis.connect(self.block + Duration::from_secs(2)).await?.0,
+        };
+        let value: Value = command.query_async(&mut connection).await.map_err(|source| Error::of(operation, source))?;
+        self.connection = Some(connection);
+        Ok(value)
+    }
+}
+
+impl Redis {
+    /// Adds an entry to a stream.
+    pub async fn add(&self, key: &str, payload: &[u8]) -> Result<StreamId, Error> {
+        const OPERATION: &str = "add to a stream";
+        let mut command = redis::cmd("XADD");
+        command.arg(key).arg("*").arg(FORMAT).arg(payload);
+        let id: String = self.command(OPERATION, command).await?;
+        id.parse().map_err(|_| Error::answer(OPERATION, &Value::SimpleString(id)))
+    }
+
+    /// Adds one entry to each of several streams, in one round trip. When it fails, any of them may have been added.
+    pub async fn add_all(&self, entries: impl IntoIterator<Item = (String, Vec<u8>)>) -> Result<(), Error> {
+        let mut pipeline = redis::Pipeline::new();
+        for (key, payload) in entries {
+            pipeline.cmd("XADD").arg(key).arg("*").arg(FORMAT).arg(payload).ignore();
+        }
+        self.pipe("push frames", &pipeline).await
+    }
+
+    /// Adds entries to streams that exist; others are not made, their reader is gone. A stream is capped near `length_max` entries.
+    pub async fn add_existing(&self, length_max: usize, entries: impl IntoIterator<Item = (String, Vec<u8>)>) -> Result<(), Error> {
+        let mut pipeline = redis::Pipeline::new();
+        for (key, payload) in entries {
+            let command = pipeline.cmd("XADD").arg(key).arg("NOMKSTREAM").arg("MAXLEN").arg("~").arg(length_max);
+            command.arg("*").arg(FORMAT).arg(payload).ignore();
+        }
+        self.pipe("write to edges", &pipeline).await
+    }
+
+    /// At most `count` entries from `from` to `to`, both inclusive.
+    pub async fn range(&self, key: &str, from: StreamId, to: StreamId, count: usize) -> Result<Vec<StreamEntry>, Error> {
+        const OPERATION: &str = "read a range of a stream";
+        let mut command = redis::cmd("XRANGE");
+        command.arg(key).arg(from.to_string()).arg(to.to_string()).arg("COUNT").arg(count);
+        parse_entries(OPERATION, self.command(OPERATION, command).await?)
+    }
+
+    /// The last entry of a stream, if it has one.
+    pub async fn last(&self, key: &str) -> Result<Option<StreamEntry>, Error> {
+        const OPERATION: &str = "read the end of a stream";
+        let mut command = redis::cmd("XREVRANGE");
+        command.arg(key).arg("+").arg("-").arg("COUNT").arg(1);
+        Ok(parse_entries(OPERATION, self.command(OPERATION, command).await?)?.pop())
+    }
+
+    /// How many entries streams have.
+    pub async fn lengths(&self, keys: &[String]) -> Result<Vec<u64>, Error> {
+        let mut pipeline = redis::Pipeline::new();
+        for key in keys {
+            pipeline.cmd("XLEN").arg(key);
+        }
+        self.pipe("measure streams", &pipeline).await
+    }
+
+    /// Removes the entries below `first`.
+    pub async fn trim(&self, key: &str, first: StreamId) -> Result<u64, Error> {
+        let mut command = redis::cmd("XTRIM");
+        command.arg(key).arg("MINID").arg(first.to_string());
+        self.command("trim a stream", command).await
+    }
+
+    /// Removes one entry; false when it was gone.
+    pub async fn remove(&self, key: &str, id: StreamId) -> Result<bool, Error> {
+        let mut command = redis::cmd("XDEL");
+        command.arg(key).arg(id.to_string());
+        self.command("remove a stream entry", command).await
+    }
+
+    /// Lets a key live for `lifetime` from now on; false when there is none.
+    pub async fn expire(&self, key: &str, lifetime: Duration) -> Result<bool, Error> {
+        let mut command = redis::cmd("PEXPIRE");
+        command.arg(key).arg(lifetime.as_millis() as u64);
+        self.command("set an expiry", command).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_order_by_their_numbers() {
+        let check = |text: &str, id: StreamId| assert_eq!(text.parse::<StreamId>().unwrap(), id);
+        check("5-3", StreamId(5, 3));
+        check("5", StreamId(5, 0));
+        assert!(StreamId(9, 9) < StreamId(10, 0));
+        assert_eq!(StreamId(1, u64::MAX).next(), StreamId(2, 0));
+        assert_eq!(StreamId(1, 7).next().to_string(), "1-8");
+    }
+}

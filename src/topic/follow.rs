@@ -1,0 +1,111 @@
+//! Who follows a topic right now: sessions at edges. Soft state: a new owner starts empty and the edges attach their sessions again.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use super::frame::{OutItem, Output};
+use crate::model::{InstallationId, SessionId, TopicId, UserId};
+
+/// The sessions that follow or watch the topics of a shard, by edge.
+#[derive(Debug, Default)]
+pub struct Followers {
+    topics: HashMap<TopicId, Followed>,
+    /// By session, for detaching everything at once when an edge is gone.
+    edges: HashMap<Arc<str>, HashSet<TopicId>>,
+}
+
+#[derive(Debug, Default)]
+struct Followed {
+    /// By edge: its sessions and their users.
+    sessions: Vec<(Arc<str>, HashMap<SessionId, UserId>)>,
+    /// Senders to be told of acknowledgements: where their installation sits.
+    watchers: HashMap<(UserId, InstallationId), (Arc<str>, SessionId)>,
+}
+
+impl Followers {
+    fn edge(&mut self, name: &str, topic: TopicId) -> Arc<str> {
+        let shared = self.edges.get_key_value(name).map_or_else(|| Arc::from(name), |(known, _)| known.clone());
+        self.edges.entry(shared.clone()).or_default().insert(topic);
+        shared
+    }
+
+    /// A session follows a topic from now on.
+    pub fn attach(&mut self, topic: TopicId, edge: &str, session: SessionId, user: UserId) {
+        let edge = self.edge(edge, topic);
+        let sessions = &mut self.topics.entry(topic).or_default().sessions;
+        let index = sessions.iter().position(|(known, _)| *known == edge).unwrap_or_else(|| {
+            sessions.push((edge, HashMap::new()));
+            sessions.len() - 1
+        });
+        sessions[index].1.insert(session, user);
+    }
+
+    /// A session wants to hear how far its messages to a topic got.
+    pub fn watch(&mut self, topic: TopicId, edge: &str, session: SessionId, user: UserId, installation: InstallationId) {
+        let edge = self.edge(edge, topic);
+        self.topics.entry(topic).or_default().watchers.insert((user, installation), (edge, session));
+    }
+
+    /// A session neither follows nor watches a topic any more.
+    pub fn detach(&mut self, topic: TopicId, session: SessionId) {
+        self.retain(topic, |_, known, _| known != session);
+    }
+
+    /// A user left: none of their sessions follows the topic any more.
+    pub fn depart(&mut self, topic: TopicId, user: UserId) {
+        self.retain(topic, |_, _, known| known != user);
+    }
+
+    /// An edge is gone, with all its sessions.
+    pub fn drop_edge(&mut self, edge: &str) {
+        for topic in self.edges.remove(edge).unwrap_or_default() {
+            self.retain(topic, |known, _, _| known != edge);
+        }
+    }
+
+    fn retain(&mut self, topic: TopicId, keep: impl Fn(&str, SessionId, UserId) -> bool) {
+        let Some(followed) = self.topics.get_mut(&topic) else { return };
+        for (edge, sessions) in &mut followed.sessions {
+            sessions.retain(|session, user| keep(edge, *session, *user));
+        }
+        followed.sessions.retain(|(_, sessions)| !sessions.is_empty());
+        followed.watchers.retain(|(user, _), (edge, session)| keep(edge, *session, *user));
+        if followed.sessions.is_empty() && followed.watchers.is_empty() {
+            self.topics.remove(&topic);
+        }
+    }
+
+    /// The edges with sessions that follow `topic`.
+    pub fn edges_of(&self, topic: TopicId) -> impl Iterator<Item = &Arc<str>> {
+        self.topics.get(&topic).into_iter().flat_map(|followed| followed.sessions.iter().map(|(edge, _)| edge))
+    }
+
+    /// Where the installation sits that wants to hear of acknowledgements in `topic`.
+    pub fn watcher(&self, topic: TopicId, user: UserId, installation: InstallationId) -> Option<&(Arc<str>, SessionId)> {
+        self.topics.get(&topic)?.watchers.get(&(user, installation))
+    }
+
+    /// Every edge with at least one session.
+    pub fn edges(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.edges.keys()
+    }
+}
+
+/// What a batch has to say to each edge.
+#[derive(Debug, Default)]
+pub struct Outputs(HashMap<Arc<str>, Vec<OutItem>>);
+
+impl Outputs {
+    /// Adds one item for one edge.
+    pub fn push(&mut self, edge: &Arc<str>, output: Output) {
+        match self.0.get_mut(edge) {
+            Some(items) => items.push(output.into()),
+            None => drop(self.0.insert(edge.clone(), vec![output.into()])),
+        }
+    }
+
+    /// All of them, by edge.
+    pub fn into_edges(self) -> impl Iterator<Item = (Arc<str>, Vec<OutItem>)> {
+        self.0.into_iter()
+    }
+}

@@ -1,0 +1,366 @@
+//! The state of a shard: the fold of its outcomes.
+//!
+//! Everything here follows from the outcomes in the shard's log, so a new owner rebuilds it from a checkpoint and the log behind it. What
+//! is not durable, who follows a topic right now, is in [`super::follow`].
+
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+
+use super::frame::{Entry, Feed, HeadRow, Lane, LogFrame, Mark, MemberRow, Outcome, ProducerRow, Profile, Register, RowKind};
+use crate::model::{GroupId, InstallationId, Place, Span, TenantId, TopicId, UserId};
+
+/// How many of an installation's last messages in a topic are remembered with their content, to tell a repeat from a reused sequence.
+const RECENT_MAX: usize = 64;
+/// How many messages of an inbox are remembered until somebody acknowledges them, to tell their senders.
+const UNDELIVERED_MAX: usize = 1_024;
+
+/// A shard: the topics that hash to one number, in one epoch.
+#[derive(Clone, Debug, Default)]
+pub struct Shard {
+    pub(super) epoch: u64,
+    pub(super) commit: u64,
+    pub(super) topics: HashMap<TopicId, Topic>,
+    pub(super) feeds: HashMap<(u64, u32), Feed>,
+    dirty: HashSet<RowKey>,
+}
+
+/// A topic.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Topic {
+    /// The place of the last entry.
+    pub(super) head: Place,
+    pub(super) time_ms: u64,
+    pub(super) tenant: TenantId,
+    pub(super) profile_version: u64,
+    pub(super) members: HashMap<UserId, Member>,
+    pub(super) groups: BTreeMap<GroupId, Register>,
+    pub(super) producers: HashMap<(UserId, InstallationId), Producer>,
+    pub(super) marks: HashMap<UserId, Vec<(InstallationId, Place)>>,
+    /// Of an inbox: messages nobody acknowledged yet. A hint: a new owner knows only what its log still shows.
+    pub(super) undelivered: VecDeque<Undelivered>,
+}
+
+/// When a user was a member of a group.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Member {
+    pub(super) version: u64,
+    pub(super) spans: Vec<Span>,
+}
+
+impl Member {
+    pub(super) fn present(&self) -> bool {
+        self.spans.last().is_some_and(|span| span.upto == Place::END)
+    }
+}
+
+/// What one installation sent to a topic.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Producer {
+    /// The highest client_seq accepted.
+    pub(super) high: u64,
+    /// Where it stands.
+    pub(super) place: Place,
+    /// The last client sequences with the fingerprints of their contents.
+    pub(super) recent: VecDeque<(u64, u64)>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Undelivered {
+    pub(super) place: Place,
+    pub(super) sender: UserId,
+    pub(super) installation: InstallationId,
+    pub(super) client_seq: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+enum RowKey {
+    Head(TopicId),
+    Member(TopicId, UserId),
+    Register(TopicId, GroupId),
+    Producer(TopicId, UserId, InstallationId),
+    Mark(TopicId, UserId, InstallationId),
+    Feed(u64, u32),
+}
+
+/// Tells contents apart: XXH3 of the text, mixed with the kind.
+pub(super) fn fingerprint(kind: u32, body: &[u8]) -> u64 {
+    xxhash_rust::xxh3::xxh3_64_with_seed(body, u64::from(kind))
+}
+
+impl Shard {
+    /// A shard without topics, in `epoch`, before its first commit.
+    pub fn new(epoch: u64) -> Self {
+        Self { epoch, ..Self::default() }
+    }
+
+    /// The epoch in which it gives places.
+    pub fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
+    /// The number of its last commit in this epoch.
+    pub fn commit(&self) -> u64 {
+        self.commit
+    }
+
+    /// How many topics it holds.
+    pub fn topics(&self) -> usize {
+        self.topics.len()
+    }
+
+    /// Starts a new epoch: the heads stay as the floors from which sequences go on.
+    pub fn begin_epoch(&mut self, epoch: u64) {
+        debug_assert!(epoch > self.epoch, "epochs only rise");
+        self.epoch = epoch;
+        self.commit = 0;
+    }
+
+    /// The place behind which the next entry of `topic` will stand, in terms of the present epoch.
+    pub fn head(&self, topic: TopicId) -> Place {
+        Place::new(self.epoch, self.topics.get(&topic).map_or(0, |topic| topic.head.seq))
+    }
+
+    /// Takes in a commit from the log; one that is already in changes nothing.
+    pub fn fold(&mut self, frame: &LogFrame) {
+        if (frame.epoch, frame.commit) <= (self.epoch, self.commit) {
+            return;
+        }
+        for feed in &frame.feeds {
+            self.note_feed(*feed);
+        }
+        for outcome in frame.outcomes.iter().filter_map(|item| item.outcome.as_ref()) {
+            self.apply(outcome);
+        }
+        self.epoch = frame.epoch;
+        self.commit = frame.commit;
+    }
+
+    pub(super) fn note_feed(&mut self, feed: Feed) {
+        let known = self.feeds.entry((feed.producer, feed.lane)).or_insert(feed);
+        if feed.number >= known.number {
+            *known = feed;
+        }
+        self.dirty.insert(RowKey::Feed(feed.producer, feed.lane));
+    }
+
+    /// Forgets producers that were not heard since `before_ms`; returns the fields of `{s}:state` to delete.
+    pub fn forget_feeds(&mut self, before_ms: u64) -> Vec<String> {
+        let gone: Vec<_> = self.feeds.values().filter(|feed| feed.time_ms < before_ms).copied().collect();
+        for feed in &gone {
+            self.feeds.remove(&(feed.producer, feed.lane));
+            self.dirty.remove(&RowKey::Feed(feed.producer, feed.lane));
+        }
+        gone.into_iter().map(|feed| RowKind::Feed(feed).key()).collect()
+    }
+
+    /// Changes the state as one outcome says. An outcome that is already in changes nothing: a checkpoint may be ahead of the log it is
+    /// folded with.
+    pub(super) fn apply(&mut self, outcome: &Outcome) {
+        match outcome {
+            Outcome::Entry(entry) => self.apply_entry(entry),
+            Outcome::Mark(mark) => self.apply_mark(mark),
+            Outcome::Membership(at) => {
+                let Some(topic) = TopicId::from_packed(at.membership.topic) else { return };
+                let user = UserId(at.membership.user);
+                let place = Place::from(at.place);
+                let member = self.topics.entry(topic).or_default().members.entry(user).or_default();
+                if at.membership.version <= member.version {
+                    return;
+                }
+                member.version = at.membership.version;
+                if at.membership.joined && !member.present() {
+                    member.spans.push(Span::new(place, Place::END));
+                } else if !at.membership.joined && member.present() {
+                    member.spans.last_mut().expect("a present member has a span").upto = place;
+                    member.spans.retain(|span| span.after < span.upto);
+                }
+                self.dirty.insert(RowKey::Member(topic, user));
+            }
+            Outcome::Register(register) => {
+                let Some(topic) = TopicId::from_packed(register.topic) else { return };
+                let groups = &mut self.topics.entry(topic).or_default().groups;
+                if groups.get(&GroupId(register.group)).is_some_and(|known| register.version <= known.version) {
+                    return;
+                }
+                groups.insert(GroupId(register.group), register.clone());
+                self.dirty.insert(RowKey::Register(topic, GroupId(register.group)));
+            }
+            Outcome::Profile(Profile { topic, tenant, version }) => {
+                let Some(id) = TopicId::from_packed(*topic) else { return };
+                let topic = self.topics.entry(id).or_default();
+                if *version <= topic.profile_version {
+                    return;
+                }
+                (topic.tenant, topic.profile_version) = (TenantId(*tenant), *version);
+                self.dirty.insert(RowKey::Head(id));
+            }
+            Outcome::Forward(_) => {}
+        }
+    }
+
+    fn apply_entry(&mut self, entry: &Entry) {
+        let Some(id) = TopicId::from_packed(entry.topic) else { return };
+        let topic = self.topics.entry(id).or_default();
+        if entry.place() <= topic.head {
+            return;
+        }
+        topic.head = entry.place();
+        topic.time_ms = entry.time_ms;
+        self.dirty.insert(RowKey::Head(id));
+        if entry.client_seq == 0 {
+            return;
+        }
+        let (sender, installation) = (UserId(entry.sender), InstallationId(entry.installation));
+        let producer = topic.producers.entry((sender, installation)).or_default();
+        producer.high = entry.client_seq;
+        producer.place = entry.place();
+        if producer.recent.len() == RECENT_MAX {
+            producer.recent.pop_front();
+        }
+        producer.recent.push_back((entry.client_seq, fingerprint(entry.kind, &entry.body)));
+        self.dirty.insert(RowKey::Producer(id, sender, installation));
+        if id.inbox_of().is_some() {
+            if topic.undelivered.len() == UNDELIVERED_MAX {
+                topic.undelivered.pop_front();
+            }
+            topic.undelivered.push_back(Undelivered { place: entry.place(), sender, installation, client_seq: entry.client_seq });
+        }
+    }
+
+    fn apply_mark(&mut self, mark: &Mark) {
+        let Some(id) = TopicId::from_packed(mark.topic) else { return };
+        let (user, installation, place) = (UserId(mark.user), InstallationId(mark.installation), Place::from(mark.place));
+        let topic = self.topics.entry(id).or_default();
+        let marks = topic.marks.entry(user).or_default();
+        match marks.iter_mut().find(|(known, _)| *known == installation) {
+            Some((_, at)) => *at = place.max(*at),
+            None => marks.push((installation, place)),
+        }
+        while topic.undelivered.front().is_some_and(|first| first.place <= place) {
+            topic.undelivered.pop_front();
+        }
+        self.dirty.insert(RowKey::Mark(id, user, installation));
+    }
+
+    /// Merges a row from a checkpoint or from SQL: of each part the later one stays, so the order of merging does not matter.
+    pub fn merge(&mut self, row: RowKind) {
+        let Some(id) = topic_of(&row) else {
+            if let RowKind::Feed(feed) = row {
+                self.note_feed(feed);
+            }
+            return;
+        };
+        let topic = self.topics.entry(id).or_default();
+        match row {
+            RowKind::Head(row) => {
+                // A later epoch may have given a lower seq its place anew; the floor is the highest seq of any.
+                let head = Place::from(row.head);
+                topic.head = Place::new(topic.head.epoch.max(head.epoch), topic.head.seq.max(head.seq));
+                topic.time_ms = topic.time_ms.max(row.time_ms);
+                if row.profile_version > topic.profile_version {
+                    (topic.tenant, topic.profile_version) = (TenantId(row.tenant), row.profile_version);
+                }
+                self.dirty.insert(RowKey::Head(id));
+            }
+            RowKind::Member(row) => {
+                let member = topic.members.entry(UserId(row.user)).or_default();
+                if row.version > member.version {
+                    *member = Member { version: row.version, spans: row.spans.into_iter().map(Span::from).collect() };
+                }
+                self.dirty.insert(RowKey::Member(id, UserId(row.user)));
+            }
+            RowKind::Register(row) => {
+                let group = GroupId(row.group);
+                let known = topic.groups.entry(group).or_insert_with(|| row.clone());
+                if row.version > known.version {
+                    *known = row;
+                }
+                self.dirty.insert(RowKey::Register(id, group));
+            }
+            RowKind::Producer(row) => {
+                let key = (UserId(row.user), InstallationId(row.installation));
+                let producer = topic.producers.entry(key).or_default();
+                if row.client_seq > producer.high {
+                    producer.high = row.client_seq;
+                    producer.place = row.place.unwrap_or_default().into();
+                }
+                self.dirty.insert(RowKey::Producer(id, key.0, key.1));
+            }
+            RowKind::Mark(row) => self.apply_mark(&row),
+            RowKind::Feed(_) => {}
+        }
+    }
+
+    /// The rows that changed since the last call, for the next checkpoint.
+    pub fn take_dirty(&mut self) -> Vec<RowKind> {
+        let dirty = std::mem::take(&mut self.dirty);
+        dirty.into_iter().filter_map(|key| self.row(key)).collect()
+    }
+
+    /// Whether a checkpoint would write anything.
+    pub fn is_dirty(&self) -> bool {
+        !self.dirty.is_empty()
+    }
+
+    fn row(&self, key: RowKey) -> Option<RowKind> {
+        let topic = |id: TopicId| self.topics.get(&id);
+        Some(match key {
+            RowKey::Head(id) => {
+                let Topic { head, time_ms, tenant, profile_version, .. } = *topic(id)?;
+                RowKind::Head(HeadRow { topic: id.packed(), head: head.into(), time_ms, tenant: tenant.0, profile_version })
+            }
+            RowKey::Member(id, user) => {
+                let member = topic(id)?.members.get(&user)?;
+                let spans = member.spans.iter().map(|span| (*span).into()).collect();
+                RowKind::Member(MemberRow { topic: id.packed(), user: user.0, version: member.version, spans })
+            }
+            RowKey::Register(id, group) => RowKind::Register(topic(id)?.groups.get(&group)?.clone()),
+            RowKey::Producer(id, user, installation) => {
+                let producer = topic(id)?.producers.get(&(user, installation))?;
+                RowKind::Producer(ProducerRow {
+                    topic: id.packed(),
+                    user: user.0,
+                    installation: installation.0,
+                    client_seq: producer.high,
+                    place: Some(producer.place.into()),
+                })
+            }
+            RowKey::Mark(id, user, installation) => {
+                let (_, place) = topic(id)?.marks.get(&user)?.iter().find(|(known, _)| *known == installation)?;
+                RowKind::Mark(Mark { topic: id.packed(), user: user.0, installation: installation.0, place: (*place).into() })
+            }
+            RowKey::Feed(producer, lane) => RowKind::Feed(*self.feeds.get(&(producer, lane))?),
+        })
+    }
+
+    /// The number of the last frame taken in from a producer on a lane; 0 for none.
+    pub(super) fn feed_number(&self, producer: u64, lane: Lane) -> u64 {
+        self.feeds.get(&(producer, lane as u32)).map_or(0, |feed| feed.number)
+    }
+
+    /// The state without what is only remembered as a hint, for comparing two ways to the same state.
+    pub fn facts(&self) -> BTreeMap<String, RowKind> {
+        let mut all = self.clone();
+        for (id, topic) in &self.topics {
+            all.dirty.insert(RowKey::Head(*id));
+            all.dirty.extend(topic.members.keys().map(|user| RowKey::Member(*id, *user)));
+            all.dirty.extend(topic.groups.keys().map(|group| RowKey::Register(*id, *group)));
+            all.dirty.extend(topic.producers.keys().map(|(user, installation)| RowKey::Producer(*id, *user, *installation)));
+            for (user, marks) in &topic.marks {
+                all.dirty.extend(marks.iter().map(|(installation, _)| RowKey::Mark(*id, *user, *installation)));
+            }
+        }
+        all.dirty.extend(self.feeds.keys().map(|(producer, lane)| RowKey::Feed(*producer, *lane)));
+        all.take_dirty().into_iter().map(|row| (row.key(), row)).collect()
+    }
+}
+
+fn topic_of(row: &RowKind) -> Option<TopicId> {
+    TopicId::from_packed(match row {
+        RowKind::Head(row) => row.topic,
+        RowKind::Member(row) => row.topic,
+        RowKind::Register(row) => row.topic,
+        RowKind::Producer(row) => row.topic,
+        RowKind::Mark(row) => row.topic,
+        RowKind::Feed(_) => return None,
+    })
+}
