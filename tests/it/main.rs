@@ -5,5 +5,6 @@
 #![allow(unreachable_pub, reason = "a test program has no outside")]
 
 mod harness;
+mod supervision;
 mod support;
 mod tidy;
