@@ -12,3 +12,4 @@ pub mod shutdown;
 pub mod telemetry;
 pub mod token;
 pub mod topic;
+pub mod worker;
