@@ -3,6 +3,10 @@
 //! A failing case is printed as a list of operations and its seed is kept by proptest; `PROPTEST_CASES` runs more of them.
 
 mod cursor;
+mod operations;
+mod recovery;
+mod reference;
+mod steps;
 
 use proptest::test_runner::{Config, RngSeed};
 
