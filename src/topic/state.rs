@@ -160,8 +160,6 @@ impl Shard {
         gone.into_iter().map(|feed| RowKind::Feed(feed).key()).collect()
     }
 
-    /// Changes the state as one outcome says. An outcome that is already in changes nothing: a checkpoint may be ahead of the log it is
-    /// folded with.
     /// Changes the state as one outcome says. An outcome that is in already changes nothing, so a log may be folded over rows that are
     /// newer than the position they were read with: a checkpoint need not be one atomic write.
     pub(super) fn apply(&mut self, outcome: &Outcome) {
@@ -187,23 +185,14 @@ impl Shard {
             }
             Outcome::Register(register) => {
                 let Some(topic) = TopicId::from_packed(register.topic) else { return };
-                let groups = &mut self.topics.entry(topic).or_default().groups;
-                if groups.get(&GroupId(register.group)).is_some_and(|known| register.version <= known.version) {
-                    return;
-                }
-                groups.insert(GroupId(register.group), register.clone());
-                self.dirty.insert(RowKey::Register(topic, GroupId(register.group)));
                 self.apply_register(topic, register.clone());
             }
             Outcome::Profile(Profile { topic, tenant, version }) => {
                 let Some(id) = TopicId::from_packed(*topic) else { return };
                 let topic = self.topics.entry(id).or_default();
-                if *version <= topic.profile_version {
-                    return;
-                }
-                (topic.tenant, topic.profile_version) = (TenantId(*tenant), *version);
                 if *version > topic.profile_version {
                     (topic.tenant, topic.profile_version) = (TenantId(*tenant), *version);
+                }
                 self.dirty.insert(RowKey::Head(id));
             }
             Outcome::Forward(_) => {}
@@ -213,11 +202,6 @@ impl Shard {
     fn apply_entry(&mut self, entry: &Entry) {
         let Some(id) = TopicId::from_packed(entry.topic) else { return };
         let topic = self.topics.entry(id).or_default();
-        if entry.place() <= topic.head {
-            return;
-        }
-        topic.head = entry.place();
-        topic.time_ms = entry.time_ms;
         topic.raise_head(entry.place(), entry.time_ms);
         self.dirty.insert(RowKey::Head(id));
         if entry.client_seq == 0 {

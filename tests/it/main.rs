@@ -1,13 +1,11 @@
 //! The one test program: a module a feature, over real servers and programs that `support` starts.
 //!
 //! A missing server fails a test and names the package; nothing is skipped.
-#![expect(clippy::unwrap_used, clippy::print_stderr, reason = "tests fail by panic and explain themselves on stderr")]
+#![expect(clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr, reason = "tests fail by panic and explain themselves")]
 #![allow(unreachable_pub, reason = "a test program has no outside")]
 
+mod core;
 mod harness;
 mod supervision;
 mod support;
 mod tidy;
-//! The one test program: a module a feature.
-#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a test that cannot go on says so, and prints the seed that repeats it")]
-mod core;
