@@ -44,6 +44,7 @@ pub struct Archived {
 #[derive(Clone, Debug, Default)]
 pub struct ArchiveBatch {
     shard: u32,
+    allocated: Option<u64>,
     upto: Position,
     bytes: usize,
     entries: Vec<(TopicId, Entry)>,
@@ -58,6 +59,15 @@ impl ArchiveBatch {
     /// An empty batch for a shard.
     pub fn new(shard: u32) -> Self {
         Self { shard, ..Self::default() }
+    }
+
+    /// The batch is only written while `epoch` is the highest one ever allocated for the shard, as [`Store::archive_state`] said when its
+    /// frames were read. Whoever allocates an epoch has then seen everything of the older ones in SQL that will ever come out of the
+    /// memory of an archive.
+    #[must_use]
+    pub fn fenced_by(mut self, epoch: u64) -> Self {
+        self.allocated = Some(epoch);
+        self
     }
 
     /// The last commit taken in; (0, 0) for none.
@@ -131,13 +141,23 @@ impl ArchiveBatch {
     }
 }
 
+/// How far the archive of a shard is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ArchiveState {
+    /// Up to which commit the log is in SQL; (0, 0) for not at all.
+    pub position: Position,
+    /// The highest epoch that was ever allocated; 0 for none.
+    pub allocated: u64,
+}
+
 /// A statement stays well below the 16 MiB that MariaDB takes by default.
 const STATEMENT_BYTES_MAX: usize = 4 << 20;
 
 impl Store {
     /// Writes a batch in one transaction. Writing it again changes nothing.
     ///
-    /// [`Error::Conflict`] when a place already holds another message: then nothing was written.
+    /// [`Error::Conflict`] when a place already holds another message, [`Error::Fenced`] when a newer epoch was allocated than the batch is
+    /// fenced by: then nothing was written.
     pub async fn archive(&self, mut batch: ArchiveBatch) -> Result<Archived, Error> {
         // In the order of the primary key, so that the pages of a topic are touched once.
         batch.entries.sort_unstable_by_key(|(topic, entry)| (*topic, entry.place()));
@@ -147,12 +167,18 @@ impl Store {
 
     /// Up to which commit the shard's log is archived; (0, 0) for not at all.
     pub async fn archive_position(&self, shard: u32) -> Result<Position, Error> {
+        self.archive_state(shard).await.map(|state| state.position)
+    }
+
+    /// How far the archive of a shard is, and what a batch that goes on from there is fenced by.
+    pub async fn archive_state(&self, shard: u32) -> Result<ArchiveState, Error> {
         self.read(format!("archive position of shard {shard}"), move |conn| {
             Box::pin(async move {
-                let sql = "SELECT archived_epoch, archived_commit FROM shard WHERE shard = ?";
-                let row: Option<(i64, i64)> = conn.first(sql, values![shard]).await?;
-                let (epoch, commit) = row.unwrap_or_default();
-                Ok(Position { epoch: epoch.cast_unsigned(), commit: commit.cast_unsigned() })
+                let sql = "SELECT archived_epoch, archived_commit, epoch FROM shard WHERE shard = ?";
+                let row: Option<(i64, i64, i64)> = conn.first(sql, values![shard]).await?;
+                let (epoch, commit, allocated) = row.unwrap_or_default();
+                let position = Position { epoch: epoch.cast_unsigned(), commit: commit.cast_unsigned() };
+                Ok(ArchiveState { position, allocated: allocated.cast_unsigned() })
             })
         })
         .await
@@ -161,6 +187,9 @@ impl Store {
 
 async fn write_batch(conn: &mut Conn, batch: &ArchiveBatch) -> Result<Archived, Error> {
     // First, because it locks the shard's row: two archives of one shard write one after the other, and what is read here stays true.
+    if let Some(allocated) = batch.allocated {
+        check_fence(conn, batch, allocated).await?;
+    }
     write_position(conn, batch).await?;
     let archived = write_messages(conn, batch).await?;
     write_heads(conn, batch).await?;
@@ -201,6 +230,17 @@ async fn write_position(conn: &mut Conn, batch: &ArchiveBatch) -> Result<(), Err
     let set = set_later("archived_epoch", "archived_commit") + ", " + &set_greater("epoch");
     let row = [batch.shard.into(), epoch.into(), epoch.into(), commit.into()];
     upsert(conn, "shard (shard, epoch, archived_epoch, archived_commit)", "shard", &set, &[row]).await
+}
+
+/// Locks the shard's row, so that no epoch can be allocated until this transaction ends, and looks whether one was.
+async fn check_fence(conn: &mut Conn, batch: &ArchiveBatch, allocated: u64) -> Result<(), Error> {
+    let shard = batch.shard;
+    let insert = conn.dialect().insert_ignore().to_owned() + " shard (shard, epoch, archived_epoch, archived_commit) VALUES (?, 0, 0, 0)";
+    conn.execute(AssertSqlSafe(insert), values![shard]).await?;
+    conn.execute("UPDATE shard SET epoch = epoch WHERE shard = ?", values![shard]).await?;
+    let (epoch,): (i64,) = conn.one("SELECT epoch FROM shard WHERE shard = ?", values![shard]).await?;
+    let epoch = epoch.cast_unsigned();
+    if epoch > allocated { Err(Error::Fenced { shard, allocated, epoch }) } else { Ok(()) }
 }
 
 async fn write_messages(conn: &mut Conn, batch: &ArchiveBatch) -> Result<Archived, Error> {

@@ -97,6 +97,16 @@ pub enum Error {
         /// The columns, with commas.
         differing: String,
     },
+    /// A newer epoch of the shard was allocated than the batch knew of: what it read may have vanished from Redis since.
+    #[error("archive: shard {shard} got epoch {epoch}, this batch knew of {allocated}")]
+    Fenced {
+        /// The shard.
+        shard: u32,
+        /// The epoch the batch was fenced by.
+        allocated: u64,
+        /// The highest epoch now.
+        epoch: u64,
+    },
     /// The store was set up for another number of shards.
     #[error("the store was set up for {stored} shards, this program is configured for {configured}")]
     ShardsDiffer {
@@ -156,7 +166,7 @@ impl Error {
     pub fn class(&self) -> ErrorClass {
         match self {
             Self::Unreachable { source, .. } | Self::Database { source, .. } => class_of_driver(source),
-            Self::TimedOut { .. } => ErrorClass::Transient,
+            Self::TimedOut { .. } | Self::Fenced { .. } => ErrorClass::Transient,
             Self::Crashed { source, .. } if source.is_cancelled() => ErrorClass::Transient,
             Self::Migrate { source: MigrateError::Execute(source) | MigrateError::ExecuteMigration(source, _) } => class_of_driver(source),
             Self::Scheme { .. }

@@ -29,7 +29,7 @@ use sqlx::mysql::{MySqlConnectOptions, MySqlPool, MySqlPoolOptions};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{ConnectOptions, Connection};
 
-pub use archive::{ArchiveBatch, Archived, Position};
+pub use archive::{ArchiveBatch, ArchiveState, Archived, Position};
 pub use audit::{AuditPage, FINDINGS_MAX, Finding};
 pub use directory::{
     Account, Ensured, Group, GroupMember, LoginRecord, MembersChanged, NAME_CHARACTERS_MAX, NewAccount, OutboxRow, ResumeToken, Rotation,

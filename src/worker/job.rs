@@ -23,6 +23,12 @@ impl Classed for crate::broker::Error {
     }
 }
 
+impl Classed for crate::store::Error {
+    fn class(&self) -> ErrorClass {
+        self.class()
+    }
+}
+
 /// Work that goes in order: one worker at a time has a shard, by lease.
 pub trait Ordered: Clone + Send + Sync + 'static {
     /// `deliver` or `archive`: the name of the leases and of the workers' heartbeats on Redis, and of the counters.

@@ -28,6 +28,11 @@ impl Progress {
         self.shown().waits_for = Some(what);
     }
 
+    /// The loop ended with an error, and waits for `what` unless it said so itself.
+    pub(super) fn failed(&self, what: &'static str) {
+        self.shown().waits_for.get_or_insert(what);
+    }
+
     /// How often the loop went round.
     pub fn turns(&self) -> u64 {
         self.shown().turns

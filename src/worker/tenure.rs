@@ -32,7 +32,7 @@ pub(super) async fn keep_serving<J: Ordered>(job: J, tenure: Tenure) {
             last_failure.clear();
         }
         let (failure, class) = judge::<J>(ended);
-        tenure.progress.waits_for(waiting_for(class));
+        tenure.progress.failed(waiting_for(class));
         metrics::counter!("roger_tenure_failures_total", "job" => J::JOB).increment(1);
         // A server that is away fails every attempt with the same words: once is enough.
         if failure == last_failure {
