@@ -64,6 +64,14 @@ pub fn delivery() -> ExitCode {
     })
 }
 
+/// The program `offline`.
+pub fn offline() -> ExitCode {
+    let sources = Sources::of_process(Flags::parse().config);
+    main("offline", Program::Offline, &sources, |config, clock, shutdown| {
+        Box::pin(async { jobs::offline::run(config, clock, shutdown).await.map_err(|error| (error.class(), error.into())) })
+    })
+}
+
 fn main(name: &'static str, program: Program, sources: &Sources, run: Run) -> ExitCode {
     let config = match Config::load(program, sources) {
         Ok(config) => config,

@@ -47,7 +47,12 @@ pub fn archived(shard: u32) -> String {
 /// STREAM of [`crate::topic::frame::FloorFrame`]: the answer to one floor request. Written by offline; read by the owner that asked;
 /// expires after a minute.
 pub fn floor_reply(shard: u32, nonce: u64) -> String {
-    format!("{{s{shard}}}:floor:{nonce:x}")
+    format!("{}{nonce:x}", floor_replies(shard))
+}
+
+/// How the keys of [`floor_reply`] of a shard begin.
+pub fn floor_replies(shard: u32) -> String {
+    format!("{{s{shard}}}:floor:")
 }
 
 /// STREAM of [`crate::topic::frame::FloorRequest`], consumer group `offline`: shards that lost state. Written by their owners; read

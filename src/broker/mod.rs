@@ -20,5 +20,5 @@ pub use edges::{EdgeBeat, LiveEdge};
 pub use error::Error;
 pub use groups::{Delivery, Group, GroupState, Reclaimed};
 pub use presence::Opening;
-pub use shard::{Claim, Commit, CommitAnswer, Fence};
+pub use shard::{Claim, Commit, CommitAnswer, Fence, LogMarks};
 pub use streams::{Reader, StreamEntry, StreamId};

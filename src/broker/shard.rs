@@ -45,6 +45,17 @@ pub struct Claim {
     pub run_id: String,
 }
 
+/// What a shard's meta says of its log.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LogMarks {
+    /// The last commit.
+    pub last: StreamId,
+    /// The commit that the checkpoint holds: a new owner reads on from there.
+    pub checkpoint: StreamId,
+    /// The commit up to which forwards were pushed.
+    pub forwarded: StreamId,
+}
+
 /// One step forward of a shard.
 #[derive(Clone, Debug, Default)]
 pub struct Commit {
@@ -206,6 +217,30 @@ impl Redis {
         let mut command = redis::cmd("HSET");
         command.arg(keys::meta(shard)).arg("nonce").arg("").arg("run_id").arg("");
         self.command("unseat an owner", command).await
+    }
+
+    /// What the meta of a shard says of its log; `None` when there is no state.
+    pub async fn log_marks(&self, shard: u32) -> Result<Option<LogMarks>, Error> {
+        let meta = self.meta(shard).await?;
+        let id = |name: &str| meta.get(name).and_then(|text| text.parse::<StreamId>().ok()).unwrap_or_default();
+        let number = |name: &str| meta.get(name).and_then(|text| text.parse::<u64>().ok());
+        let Some(epoch) = number("epoch") else { return Ok(None) };
+        let last = StreamId(epoch, number("commit").unwrap_or(0));
+        Ok(Some(LogMarks { last, checkpoint: id("checkpoint"), forwarded: id("forwarded") }))
+    }
+
+    /// Notes up to where SQL holds the log, for people and for the owner.
+    pub async fn set_archived(&self, shard: u32, upto: StreamId) -> Result<(), Error> {
+        let mut command = redis::cmd("SET");
+        command.arg(keys::archived(shard)).arg(upto.to_string());
+        self.command("note what is archived", command).await
+    }
+
+    /// About how many bytes of Redis memory a key takes; 0 when it is not there.
+    pub async fn memory_bytes(&self, key: &str) -> Result<u64, Error> {
+        let mut command = redis::cmd("MEMORY");
+        command.arg("USAGE").arg(key);
+        self.command::<Option<u64>>("measure a key", command).await.map(Option::unwrap_or_default)
     }
 
     /// The fields of a shard's meta, for people.

@@ -206,6 +206,13 @@ impl Redis {
         Ok(parse_entries(OPERATION, self.command(OPERATION, command).await?)?.pop())
     }
 
+    /// Whether there is such a key.
+    pub async fn exists(&self, key: &str) -> Result<bool, Error> {
+        let mut command = redis::cmd("EXISTS");
+        command.arg(key);
+        self.command("look for a key", command).await
+    }
+
     /// How many entries streams have.
     pub async fn lengths(&self, keys: &[String]) -> Result<Vec<u64>, Error> {
         let mut pipeline = redis::Pipeline::new();

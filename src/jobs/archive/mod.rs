@@ -1,0 +1,330 @@
+//! Archives: what the log of a shard says into SQL, then trims what SQL holds.
+//!
+//! Consumes `{s}:log` (frames of outcomes) behind the position that SQL itself keeps, as the holder of the shard's lease. Writes rows by
+//! key, many frames a transaction, and moves the position in the same one; a repeat changes nothing. Sets `{s}:archived`. There is no
+//! limit of attempts: while SQL is away the log grows, and nothing of it is trimmed.
+//!
+//! A transaction is fenced by the highest epoch that was allocated when its frames were read. So what a shard is told at the begin of an
+//! epoch is all that SQL will ever hold of the older ones, but for what still stands in the log and the shard knows itself.
+
+mod trim;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::broker::{self, Reader, Redis, StreamEntry, StreamId, keys};
+use crate::clock::Clock;
+use crate::config;
+use crate::retry::ErrorClass;
+use crate::store::{self, ArchiveBatch, Position, Store};
+use crate::topic::frame::{LogFrame, Outcome};
+use crate::worker::deadletter::{self, DeadLetter};
+use crate::worker::{Classed, Ordered, Tenure, chain};
+use trim::Trimmer;
+
+/// How long a read waits for the log to grow.
+const BLOCK: Duration = Duration::from_millis(500);
+/// The most frames read at a time.
+const FRAMES_MAX: usize = 64;
+/// How often the log is compared with what SQL holds, and trimmed.
+const TEND_EVERY: Duration = Duration::from_secs(1);
+/// How long an archive stands still over what a human must mend.
+const STAND_STILL: Duration = Duration::from_secs(30);
+
+/// How the archive works; see `[offline]` of the configuration.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    /// How many messages make a transaction.
+    pub batch_entries_max: usize,
+    /// How long a transaction waits to become so big.
+    pub linger: Duration,
+    /// How long the log keeps what SQL holds.
+    pub retention: Duration,
+    /// The most bytes of the log of one shard; at the bound what SQL holds goes before its time.
+    pub log_bytes_max: u64,
+}
+
+impl Settings {
+    /// As configured for a deployment of `shards`.
+    pub fn new(config: &config::Offline, shards: u32) -> Self {
+        Self {
+            batch_entries_max: config.archive_batch_entries_max,
+            linger: config.archive_linger,
+            retention: config.retention,
+            log_bytes_max: config.log_bytes_max / u64::from(shards.max(1)),
+        }
+    }
+}
+
+/// The job: archives shards.
+#[derive(Clone, Debug)]
+pub struct Archive {
+    redis: Redis,
+    store: Store,
+    clock: Clock,
+    settings: Settings,
+    /// Where a shard stands still, so that there is one letter about it.
+    buried: Arc<Mutex<BTreeMap<u32, Position>>>,
+}
+
+/// Why the archive of a shard stopped.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Redis did not do what it was asked.
+    #[error("archive of shard {shard}")]
+    Broker {
+        /// The shard.
+        shard: u32,
+        /// What failed.
+        #[source]
+        source: broker::Error,
+    },
+    /// SQL did not do what it was asked.
+    #[error("archive of shard {shard}")]
+    Store {
+        /// The shard.
+        shard: u32,
+        /// What failed.
+        #[source]
+        source: store::Error,
+    },
+    /// A dead letter could not be filed.
+    #[error("archive of shard {shard}")]
+    Bury {
+        /// The shard.
+        shard: u32,
+        /// What failed.
+        #[source]
+        source: deadletter::Error,
+    },
+}
+
+impl Classed for Error {
+    fn class(&self) -> ErrorClass {
+        match self {
+            Self::Broker { source, .. } => source.class(),
+            Self::Store { source, .. } => source.class(),
+            Self::Bury { source, .. } => source.class(),
+        }
+    }
+}
+
+impl Archive {
+    /// The job.
+    pub fn new(redis: Redis, store: Store, clock: Clock, settings: Settings) -> Self {
+        Self { redis, store, clock, settings, buried: Arc::default() }
+    }
+}
+
+impl Ordered for Archive {
+    const JOB: &'static str = "archive";
+    type Error = Error;
+
+    async fn serve(&self, tenure: Tenure) -> Result<(), Error> {
+        let shard = tenure.shard;
+        loop {
+            let served = match Shelf::open(self, &tenure).await {
+                Ok(mut shelf) => shelf.fill().await,
+                Err(error) => Err(error),
+            };
+            match served {
+                // A newer epoch: what is in memory may be of what Redis lost. Read again, from where SQL now says.
+                Err(Error::Store { source: source @ store::Error::Fenced { .. }, .. }) => {
+                    tracing::info!(shard, reason = chain(&source), "archive begins again behind a new epoch");
+                    if tenure.stop.is_cancelled() {
+                        return Ok(());
+                    }
+                }
+                Err(Error::Store { source, .. }) if source.class() == ErrorClass::Transient => {
+                    tenure.progress.waits_for("SQL");
+                    return Err(Error::Store { shard, source });
+                }
+                served => return served,
+            }
+        }
+    }
+}
+
+/// The archive of one shard at work.
+struct Shelf<'a> {
+    job: &'a Archive,
+    tenure: &'a Tenure,
+    shard: u32,
+    log: String,
+    reader: Reader,
+    /// The last commit in SQL.
+    at: StreamId,
+    /// The highest epoch allocated when `at` was read.
+    allocated: u64,
+    trimmer: Trimmer,
+    tended: Option<Instant>,
+    unseated: bool,
+    /// The trimmer knows what was there before.
+    begun: bool,
+}
+
+impl<'a> Shelf<'a> {
+    async fn open(job: &'a Archive, tenure: &'a Tenure) -> Result<Self, Error> {
+        let shard = tenure.shard;
+        let state = job.store.archive_state(shard).await.map_err(|source| Error::Store { shard, source })?;
+        let at = StreamId(state.position.epoch, state.position.commit);
+        Ok(Self {
+            job,
+            tenure,
+            shard,
+            log: keys::log(shard),
+            reader: Reader::new(&job.redis, BLOCK),
+            at,
+            allocated: state.allocated,
+            trimmer: Trimmer::new(job.settings.retention, job.settings.log_bytes_max),
+            tended: None,
+            unseated: false,
+            begun: false,
+        })
+    }
+
+    async fn fill(&mut self) -> Result<(), Error> {
+        while !self.tenure.stop.is_cancelled() {
+            if self.tended.is_none_or(|tended| tended.elapsed() >= TEND_EVERY) {
+                self.tend().await?;
+            }
+            let behind = BTreeMap::from([(self.log.clone(), self.at)]);
+            let read = tokio::select! {
+                () = self.tenure.stop.cancelled() => return Ok(()),
+                read = self.reader.read(FRAMES_MAX, &behind) => read.map_err(|source| self.broker(source))?,
+            };
+            if let Some((_, entries)) = read.into_iter().next() {
+                self.archive(entries).await?;
+            }
+            self.tenure.progress.turn();
+        }
+        Ok(())
+    }
+
+    /// Writes one transaction, which begins with `entries`.
+    async fn archive(&mut self, mut entries: Vec<StreamEntry>) -> Result<(), Error> {
+        let begun = Instant::now();
+        let mut batch = ArchiveBatch::new(self.shard).fenced_by(self.allocated);
+        let (mut at, mut bytes) = (self.at, 0);
+        let mut forwarding = Vec::new();
+        loop {
+            for entry in entries {
+                bytes += entry.payload.as_ref().map_or(0, |payload| payload.len() as u64);
+                let frame: LogFrame = match entry.decode(&self.log) {
+                    Ok(frame) => frame,
+                    Err(error) => return self.stand_still(entry.id, entry.payload.as_deref(), chain(&error)).await,
+                };
+                self.look_for_holes(at, entry.id);
+                if frame.outcomes.iter().any(|item| matches!(item.outcome, Some(Outcome::Forward(_)))) {
+                    forwarding.push(entry.id);
+                }
+                if let Err(error) = batch.take(frame) {
+                    return self.stand_still(entry.id, entry.payload.as_deref(), chain(&error)).await;
+                }
+                at = entry.id;
+            }
+            if batch.messages() >= self.job.settings.batch_entries_max {
+                break;
+            }
+            // Once only: what came within the linger is taken in as far as there is room, what comes later is the next batch.
+            let left = self.job.settings.linger.saturating_sub(begun.elapsed());
+            tokio::select! {
+                () = self.tenure.stop.cancelled() => {}
+                () = tokio::time::sleep(left) => {}
+            }
+            let more = self.job.redis.range(&self.log, at.next(), StreamId(u64::MAX, u64::MAX), FRAMES_MAX).await;
+            entries = more.map_err(|source| self.broker(source))?;
+            if entries.is_empty() {
+                break;
+            }
+        }
+        let (messages, upto) = (batch.messages() as u64, batch.upto());
+        let shard = self.shard;
+        match self.job.store.archive(batch).await {
+            Ok(archived) => {
+                metrics::counter!("roger_archived_messages_total").increment(messages);
+                metrics::counter!("roger_archived_repeats_total").increment(archived.repeated);
+                tracing::debug!(shard, messages, repeated = archived.repeated, upto = %upto, ms = begun.elapsed().as_millis() as u64, "archived");
+            }
+            Err(source) if source.class() == ErrorClass::Defect => return self.stand_still(at, None, chain(&source)).await,
+            Err(source) => return Err(Error::Store { shard, source }),
+        }
+        self.at = at;
+        self.allocated = self.allocated.max(at.0);
+        self.trimmer.archived(at, bytes, forwarding, self.job.clock.now_ms());
+        self.job.redis.set_archived(self.shard, at).await.map_err(|source| self.broker(source))
+    }
+
+    /// Commits are numbered without holes: one that is missing was deleted from the log before it was archived.
+    fn look_for_holes(&self, before: StreamId, id: StreamId) {
+        if id.0 == before.0 && id.1 > before.1 + 1 {
+            let lost = id.1 - before.1 - 1;
+            metrics::counter!("roger_log_commits_lost_total").increment(lost);
+            tracing::error!(shard = self.shard, after = %before, before = %id, lost, "commits are missing in the log: somebody trimmed it");
+        }
+    }
+
+    /// Something a human must mend: says so once, keeps everything, and looks again after a while.
+    async fn stand_still(&self, at: StreamId, payload: Option<&[u8]>, reason: String) -> Result<(), Error> {
+        let shard = self.shard;
+        let position = Position { epoch: self.at.0, commit: self.at.1 };
+        metrics::counter!("roger_archive_defects_total").increment(1);
+        let known = self.job.buried.lock().unwrap_or_else(PoisonError::into_inner).insert(shard, position) == Some(position);
+        if !known {
+            let mut letter = DeadLetter {
+                job: Archive::JOB.to_owned(),
+                reason,
+                attempts: 1,
+                deliveries: 1,
+                time_ms: self.job.clock.now_ms(),
+                ..DeadLetter::about(&self.log, at, payload)
+            };
+            letter.summary =
+                format!("commits of shard {shard} behind {position} up to {at}; the archive of the shard stands still: {}", letter.summary);
+            deadletter::add(&self.job.redis, &letter).await.map_err(|source| Error::Bury { shard, source })?;
+        }
+        self.tenure.progress.waits_for("the end of a defect, see the dead letters");
+        tokio::select! {
+            () = self.tenure.stop.cancelled() => {}
+            () = tokio::time::sleep(STAND_STILL) => {}
+        }
+        Ok(())
+    }
+
+    /// Looks whether Redis still has what SQL holds, and trims what both have.
+    async fn tend(&mut self) -> Result<(), Error> {
+        let marks = self.job.redis.log_marks(self.shard).await.map_err(|source| self.broker(source))?;
+        self.tended = Some(Instant::now());
+        let Some(marks) = marks else { return Ok(()) };
+        if marks.last < self.at {
+            if !self.unseated {
+                tracing::warn!(shard = self.shard, archived = %self.at, log = %marks.last, "Redis lost a tail that SQL has: a new epoch is needed");
+                self.job.redis.unseat(self.shard).await.map_err(|source| self.broker(source))?;
+            }
+            self.unseated = true;
+            return Ok(());
+        }
+        self.unseated = false;
+        if !self.begun {
+            self.begun = true;
+            self.trimmer
+                .begin(&self.job.redis, &self.log, self.at, marks, self.job.clock.now_ms())
+                .await
+                .map_err(|source| self.broker(source))?;
+        }
+        let Some(last) = self.trimmer.trimmable(marks, self.job.clock.now_ms()) else { return Ok(()) };
+        let trimmed = self.job.redis.trim(&self.log, last.next()).await.map_err(|source| self.broker(source))?;
+        if trimmed > 0 {
+            metrics::counter!("roger_log_trimmed_frames_total").increment(trimmed);
+            tracing::debug!(shard = self.shard, upto = %last, frames = trimmed, "log trimmed");
+        }
+        Ok(())
+    }
+
+    fn broker(&self, source: broker::Error) -> Error {
+        Error::Broker { shard: self.shard, source }
+    }
+}

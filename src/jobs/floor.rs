@@ -1,0 +1,134 @@
+//! Floors: what SQL knows of a shard that lost state, with a new epoch.
+//!
+//! Consumes the stream `floor` (floor requests, consumer group `offline`). Allocates an epoch in SQL, then writes all rows of the shard and
+//! the directory's memberships to the reply stream that the request names; the last frame carries the epoch. A repeat allocates another
+//! epoch, which is harmless. There is no limit of attempts: a shard without a floor serves nobody.
+//!
+//! The epoch comes first: from then on the archive writes nothing that it read before, so the rows are all there will be.
+
+use std::time::Duration;
+
+use prost::Message as _;
+
+use crate::broker::{self, Redis, keys};
+use crate::retry::ErrorClass;
+use crate::store::{self, Store};
+use crate::topic::frame::{FloorFrame, FloorRequest};
+use crate::worker::{Classed, Competing, Verdict, Work};
+
+/// How many rows make a frame.
+const ROWS_A_FRAME: u32 = 1_000;
+/// How long a reply stays for the owner to read it.
+const REPLY_LIFETIME: Duration = Duration::from_secs(60);
+/// The longest wait until a request is tried again: owners ask again after 10 s.
+const RETRY_AFTER: Duration = Duration::from_millis(500);
+
+/// The job: answers floor requests.
+#[derive(Clone, Debug)]
+pub struct Floor {
+    redis: Redis,
+    store: Store,
+}
+
+/// Why a request is not answered this time.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Redis did not do what it was asked.
+    #[error("floor of shard {shard}")]
+    Broker {
+        /// The shard.
+        shard: u32,
+        /// What failed.
+        #[source]
+        source: broker::Error,
+    },
+    /// SQL did not do what it was asked.
+    #[error("floor of shard {shard}")]
+    Store {
+        /// The shard.
+        shard: u32,
+        /// What failed.
+        #[source]
+        source: store::Error,
+    },
+}
+
+impl Classed for Error {
+    fn class(&self) -> ErrorClass {
+        match self {
+            Self::Broker { source, .. } => source.class(),
+            Self::Store { source, .. } => source.class(),
+        }
+    }
+}
+
+impl Floor {
+    /// The job.
+    pub fn new(redis: Redis, store: Store) -> Self {
+        Self { redis, store }
+    }
+
+    async fn answer(&self, request: &FloorRequest) -> Result<(), Error> {
+        let shard = request.shard;
+        let failed = |source| Error::Store { shard, source };
+        let epoch = self.store.allocate_epoch(shard, request.epoch_above).await.map_err(failed)?;
+        let (mut cursor, mut rows) = (None, 0);
+        loop {
+            let page = self.store.floor_rows(shard, cursor.take(), ROWS_A_FRAME).await.map_err(failed)?;
+            rows += page.rows.len();
+            if !page.rows.is_empty() {
+                self.reply(request, FloorFrame { rows: page.rows, ..FloorFrame::default() }).await?;
+            }
+            match page.next {
+                Some(next) => cursor = Some(next),
+                None => break,
+            }
+        }
+        let mut current = self.store.current(request.shards, shard).await.map_err(failed)?;
+        let items = current.len();
+        while !current.is_empty() {
+            let rest = current.split_off(current.len().min(ROWS_A_FRAME as usize));
+            self.reply(request, FloorFrame { current: std::mem::replace(&mut current, rest), ..FloorFrame::default() }).await?;
+        }
+        self.reply(request, FloorFrame { epoch, ..FloorFrame::default() }).await?;
+        tracing::info!(shard, epoch, rows, items, why = request.why, "epoch allocated");
+        Ok(())
+    }
+
+    /// Each frame renews the expiry, so that nothing stays of an answer that was broken off.
+    async fn reply(&self, request: &FloorRequest, frame: FloorFrame) -> Result<(), Error> {
+        let failed = |source| Error::Broker { shard: request.shard, source };
+        self.redis.add(&request.reply, &frame.encode_to_vec()).await.map_err(failed)?;
+        self.redis.expire(&request.reply, REPLY_LIFETIME).await.map_err(failed)?;
+        Ok(())
+    }
+}
+
+impl Competing for Floor {
+    const JOB: &'static str = "floor";
+    const GROUP: &'static str = "offline";
+    const DEADLINE: Duration = Duration::from_secs(12);
+    // As long as it takes: see the head of this file.
+    const ATTEMPTS_MAX: u64 = u64::MAX;
+
+    fn stream(&self) -> String {
+        keys::floor()
+    }
+
+    async fn run(&self, work: Work) -> Verdict {
+        let request: FloorRequest = match work.entry.decode(&keys::floor()) {
+            Ok(request) => request,
+            Err(error) => return Verdict::of(&error),
+        };
+        if request.shard >= request.shards || !request.reply.starts_with(&keys::floor_replies(request.shard)) {
+            return Verdict::Reject(format!("shard {} of {} does not read {}", request.shard, request.shards, request.reply));
+        }
+        match self.answer(&request).await {
+            Ok(()) => Verdict::Done,
+            Err(error) => match Verdict::of(&error) {
+                Verdict::Retry { error, .. } => Verdict::Retry { after: Some(RETRY_AFTER.mul_f64(rand::random_range(0.5..1.5))), error },
+                verdict => verdict,
+            },
+        }
+    }
+}

@@ -1,0 +1,145 @@
+//! The program `offline`: the archive of the shards, replays and floors. The only program beside the directory that needs SQL.
+
+use std::future::Future;
+use std::time::Duration;
+
+use super::archive::{Archive, Settings};
+use super::floor::Floor;
+use super::replay::Replay;
+use crate::broker::{self, Redis};
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::retry::{Delays, ErrorClass};
+use crate::shutdown::Shutdown;
+use crate::store::{self, Options, Store};
+use crate::worker::{
+    BadGroup, BadSettings, Classed, CompetingSettings, OrderedSettings, Part, Readiness, chain, run_competing, run_ordered,
+};
+
+/// The most replays answered at once, and the most requests held that wait for SQL.
+const REPLAYS: (usize, usize) = (8, 4_096);
+/// The most floors answered at once, and the most requests held.
+const FLOORS: (usize, usize) = (4, 256);
+/// After which a replay request of a dead process is taken over; above its deadline.
+const REPLAY_IDLE: Duration = Duration::from_secs(10);
+/// The same of a floor request.
+const FLOOR_IDLE: Duration = Duration::from_secs(14);
+/// How much of all logs is kept in memory for replays.
+const WINDOWS_BYTES_MAX: usize = 128 << 20;
+
+/// Why the program does not run.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Redis cannot be used, for good.
+    #[error("offline cannot use its Redis")]
+    Broker(#[source] broker::Error),
+    /// SQL cannot be used, for good.
+    #[error("offline cannot use its database")]
+    Store(#[source] store::Error),
+    /// Another number of shards is pinned in Redis.
+    #[error("fleet.shards is {configured}, but this deployment was started with {pinned}: set it to {pinned}")]
+    Shards {
+        /// What the configuration says.
+        configured: u32,
+        /// What Redis says.
+        pinned: u32,
+    },
+    /// The settings of the leases cannot be.
+    #[error("delivery.lease_ttl_ms")]
+    Leases(#[source] BadSettings),
+    /// The settings of a consumer group cannot be.
+    #[error("the consumer groups of offline")]
+    Groups(#[source] BadGroup),
+}
+
+impl Error {
+    /// What trying again would change.
+    pub fn class(&self) -> ErrorClass {
+        match self {
+            Self::Broker(source) => source.class(),
+            Self::Store(source) => source.class(),
+            Self::Shards { .. } | Self::Leases(_) => ErrorClass::Permanent,
+            Self::Groups(_) => ErrorClass::Defect,
+        }
+    }
+}
+
+/// Runs until it is told to stop. A Redis or a database that is away is waited for.
+///
+/// # Errors
+/// What keeps it from running for good.
+pub async fn run(config: Config, clock: Clock, shutdown: Shutdown) -> Result<(), Error> {
+    let shards = u32::from(config.fleet.shards);
+    let redis = Redis::new(broker::Settings::from(&config.redis)).map_err(Error::Broker)?;
+    let options = Options { deadline: config.sql.statement_timeout, ..Options::new(config.sql.url.as_str()) };
+    let store = Store::open_with(&options).map_err(Error::Store)?;
+    let leases = OrderedSettings::new(shards, config.delivery.lease_ttl).map_err(Error::Leases)?;
+    let replays = CompetingSettings::new::<Replay>(REPLAYS.0, REPLAYS.1, REPLAY_IDLE).map_err(Error::Groups)?;
+    let floors = CompetingSettings::new::<Floor>(FLOORS.0, FLOORS.1, FLOOR_IDLE).map_err(Error::Groups)?;
+
+    let readiness = Readiness::new();
+    let watch = tokio::spawn(readiness.clone().watch("offline", shutdown.clone()));
+    let start = readiness.part("start");
+    let pinned = wait("Redis", &start, &shutdown, Error::Broker, || redis.pin_shards(shards)).await?;
+    let Some(pinned) = pinned else { return Ok(()) };
+    if pinned != shards {
+        return Err(Error::Shards { configured: shards, pinned });
+    }
+    let prepare = || async {
+        store.migrate().await?;
+        store.pin_shards(shards).await
+    };
+    if wait("SQL", &start, &shutdown, Error::Store, prepare).await?.is_none() {
+        return Ok(());
+    }
+    let part = |name| readiness.part(name);
+    let archive = Archive::new(redis.clone(), store.clone(), clock.clone(), Settings::new(&config.offline, shards));
+    let replay = Replay::new(redis.clone(), store.clone(), shards, WINDOWS_BYTES_MAX / shards as usize);
+    let floor = Floor::new(redis.clone(), store.clone());
+    let jobs = (
+        run_ordered(archive, redis.clone(), leases, clock.clone(), shutdown.clone(), part("archive")),
+        run_competing(replay, redis.clone(), replays, clock.clone(), shutdown.clone(), part("replay")),
+        run_competing(floor, redis, floors, clock, shutdown, part("floor")),
+    );
+    start.goes_on();
+    tokio::join!(jobs.0, jobs.1, jobs.2);
+    store.close().await;
+    // It ends with the shutdown; how is of no interest.
+    drop(watch.await);
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// Tries until it succeeds, fails for good, or it is time to stop (`None`).
+async fn wait<T, E, F>(
+    what: &'static str,
+    part: &Part,
+    shutdown: &Shutdown,
+    refused: fn(E) -> Error,
+    mut attempt: impl FnMut() -> F,
+) -> Result<Option<T>, Error>
+where
+    E: Classed,
+    F: Future<Output = Result<T, E>>,
+{
+    let mut delays = Delays::reconnecting();
+    let mut said = String::new();
+    loop {
+        match attempt().await {
+            Ok(value) => return Ok(Some(value)),
+            Err(error) if error.class() == ErrorClass::Transient => {
+                part.waits_for(what);
+                let error = chain(&error);
+                if error != said {
+                    tracing::warn!(error, "waits for {what}");
+                    said = error;
+                }
+            }
+            Err(error) => return Err(refused(error)),
+        }
+        tokio::select! {
+            () = shutdown.cancelled() => return Ok(None),
+            () = tokio::time::sleep(delays.next_delay()) => {}
+        }
+    }
+}

@@ -1,0 +1,223 @@
+//! Replays: pages of a topic's log for sessions that lack a part of it.
+//!
+//! Consumes the stream `replay` (replay requests, consumer group `offline`). Reads SQL for what is archived and the end of `{s}:log` for the
+//! rest. Writes a page to `out:<edge>:replay`, if that edge still lives. A repeat is a page twice, which the session knows by its request
+//! and its places. There is no limit of attempts: a request lives as long as its edge, and waits for SQL when only SQL can answer.
+//!
+//! A page answers for the places behind `after` up to `upto`: all that exist are in it, or in `lost`. Sequences have no holes, so a page
+//! shows by itself that it is complete. A hole is called lost only when SQL holds what comes behind it; until then it is asked again.
+
+mod page;
+mod window;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use prost::Message as _;
+
+use crate::broker::{self, Redis, StreamId, keys};
+use crate::model::{Place, Span, TopicId};
+use crate::retry::ErrorClass;
+use crate::store::{self, Store};
+use crate::topic::frame::{OutFrame, Output, Page, ReplayRequest};
+use crate::worker::{Classed, Competing, Verdict, Work};
+use page::{Draft, holes};
+use window::Window;
+
+/// The most entries in a page, and how many when the request does not say.
+const ENTRIES_MAX: usize = 4_096;
+/// The most bytes of bodies in a page, and how many when the request does not say. One entry may be above it.
+const BYTES_MAX: usize = 1 << 20;
+/// The most pages that wait on an edge's stream: far above what an edge asks for at once.
+const PAGES_MAX: usize = 65_536;
+/// How soon a request is tried again that waits for the archive, or for SQL.
+const RETRY_AFTER: Duration = Duration::from_millis(500);
+
+/// The job: answers replay requests.
+#[derive(Clone, Debug)]
+pub struct Replay {
+    redis: Redis,
+    store: Store,
+    shards: u32,
+    window_bytes_max: usize,
+    windows: Arc<Mutex<HashMap<u32, Arc<tokio::sync::Mutex<Window>>>>>,
+}
+
+/// Why a request is not answered this time.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Redis did not do what it was asked.
+    #[error("replay of {topic}")]
+    Broker {
+        /// The topic.
+        topic: TopicId,
+        /// What failed.
+        #[source]
+        source: broker::Error,
+    },
+    /// SQL did not do what it was asked.
+    #[error("replay of {topic}")]
+    Store {
+        /// The topic.
+        topic: TopicId,
+        /// What failed.
+        #[source]
+        source: store::Error,
+    },
+    /// Neither SQL nor the window has it yet.
+    #[error("replay of {topic}: what lies behind {after} is not archived yet")]
+    NotYet {
+        /// The topic.
+        topic: TopicId,
+        /// The place behind which nothing is known.
+        after: Place,
+    },
+}
+
+impl Classed for Error {
+    fn class(&self) -> ErrorClass {
+        match self {
+            Self::Broker { source, .. } => source.class(),
+            Self::Store { source, .. } => source.class(),
+            Self::NotYet { .. } => ErrorClass::Transient,
+        }
+    }
+}
+
+/// What is asked for, within bounds.
+#[derive(Clone, Copy, Debug)]
+struct Ask {
+    topic: TopicId,
+    span: Span,
+    entries_max: usize,
+    bytes_max: usize,
+}
+
+impl Replay {
+    /// The job, for a deployment of `shards`; keeps at most `window_bytes_max` of each shard's log in memory.
+    pub fn new(redis: Redis, store: Store, shards: u32, window_bytes_max: usize) -> Self {
+        Self { redis, store, shards, window_bytes_max, windows: Arc::default() }
+    }
+
+    fn window(&self, shard: u32) -> Arc<tokio::sync::Mutex<Window>> {
+        let mut windows = self.windows.lock().unwrap_or_else(PoisonError::into_inner);
+        windows.entry(shard).or_insert_with(|| Arc::new(tokio::sync::Mutex::new(Window::new(shard, self.window_bytes_max)))).clone()
+    }
+
+    async fn answer(&self, request: &ReplayRequest, ask: Ask) -> Result<(), Error> {
+        let broker = |source| Error::Broker { topic: ask.topic, source };
+        let out = keys::out_replay(&request.edge);
+        if !self.redis.exists(&out).await.map_err(broker)? {
+            tracing::debug!(edge = request.edge, "replay for an edge that is gone");
+            return Ok(());
+        }
+        let draft = self.draft(ask).await?;
+        metrics::counter!("roger_replayed_entries_total").increment(draft.entries.len() as u64);
+        if !draft.lost.is_empty() {
+            metrics::counter!("roger_replay_lost_spans_total").increment(draft.lost.len() as u64);
+            tracing::error!(topic = %ask.topic, lost = ?draft.lost, "entries that existed are neither in SQL nor in Redis");
+        }
+        let page = Page {
+            topic: request.topic,
+            session: request.session,
+            span: Span::new(ask.span.after, draft.upto).into(),
+            entries: draft.entries,
+            lost: draft.lost.into_iter().map(Into::into).collect(),
+            request: request.request,
+        };
+        let frame = OutFrame { shard: ask.topic.shard(self.shards), items: vec![Output::Page(page).into()], ..OutFrame::default() };
+        self.redis.add_existing(PAGES_MAX, [(out, frame.encode_to_vec())]).await.map_err(broker)
+    }
+
+    async fn draft(&self, ask: Ask) -> Result<Draft, Error> {
+        let broker = |source| Error::Broker { topic: ask.topic, source };
+        let window = self.window(ask.topic.shard(self.shards));
+        let asked = Instant::now();
+        {
+            let mut window = window.lock().await;
+            window.refresh(&self.redis, asked).await.map_err(broker)?;
+            let recent = Draft::of(ask, window.entries(ask.topic, ask.span).cloned());
+            // Complete by itself: SQL need not be asked, nor be there.
+            if recent.is_all(ask.span.after, window.after().0) {
+                return Ok(recent);
+            }
+        }
+        self.draft_from_sql(ask, &window).await
+    }
+
+    async fn draft_from_sql(&self, ask: Ask, window: &tokio::sync::Mutex<Window>) -> Result<Draft, Error> {
+        let topic = ask.topic;
+        let store = |source| Error::Store { topic, source };
+        // First the position: all up to it is in what is read after it.
+        let archived = self.store.archive_state(topic.shard(self.shards)).await.map_err(store)?.position;
+        let entries = self.store.entries(topic, ask.span, ask.entries_max, ask.bytes_max).await.map_err(store)?;
+        let (count, bytes) = (entries.len(), entries.iter().map(|entry| entry.body.len()).sum::<usize>());
+        let known = Draft::of(ask, entries.into_iter());
+        // Whether SQL stopped at the bounds, or has no more.
+        let clipped =
+            known.clipped || count >= ask.entries_max || bytes >= ask.bytes_max || self.has_more(ask, &known).await.map_err(store)?;
+        let draft = if clipped {
+            Draft { upto: known.last(ask.span.after), ..known }
+        } else {
+            let window = window.lock().await;
+            if window.evicted() > StreamId(archived.epoch, archived.commit) {
+                return Err(Error::NotYet { topic, after: known.last(ask.span.after) });
+            }
+            let rest = Span::new(known.last(ask.span.after), ask.span.upto);
+            Draft::of(ask, known.entries.into_iter().chain(window.entries(topic, rest).cloned()))
+        };
+        let lost = holes(ask.span.after, &draft.entries, draft.upto);
+        if lost.is_empty() {
+            return Ok(draft);
+        }
+        // What SQL and the log do not have is lost once something behind it is archived, or its epoch is over.
+        let head = self.store.head(topic).await.map_err(store)?.map_or(Place::START, |head| head.head.into());
+        let marks = self.redis.log_marks(topic.shard(self.shards)).await.map_err(|source| Error::Broker { topic, source })?;
+        let epoch = archived.epoch.max(marks.map_or(0, |marks| marks.last.0));
+        match lost.iter().find(|hole| hole.upto > head && hole.upto.epoch >= epoch) {
+            Some(hole) => Err(Error::NotYet { topic, after: hole.after }),
+            None => Ok(Draft { lost, ..draft }),
+        }
+    }
+
+    /// Whether SQL has entries of the span behind those of a draft: a body that did not fit ends a page early.
+    async fn has_more(&self, ask: Ask, known: &Draft) -> Result<bool, store::Error> {
+        let rest = Span::new(known.last(ask.span.after), ask.span.upto);
+        if known.entries.is_empty() || rest.after >= rest.upto {
+            return Ok(false);
+        }
+        Ok(!self.store.entries(ask.topic, rest, 1, 1).await?.is_empty())
+    }
+}
+
+impl Competing for Replay {
+    const JOB: &'static str = "replay";
+    const GROUP: &'static str = "offline";
+    const DEADLINE: Duration = Duration::from_secs(8);
+    // As long as the edge lives: see the head of this file.
+    const ATTEMPTS_MAX: u64 = u64::MAX;
+
+    fn stream(&self) -> String {
+        keys::replay()
+    }
+
+    async fn run(&self, work: Work) -> Verdict {
+        let request: ReplayRequest = match work.entry.decode(&keys::replay()) {
+            Ok(request) => request,
+            Err(error) => return Verdict::of(&error),
+        };
+        let Some(topic) = TopicId::from_packed(request.topic) else {
+            return Verdict::Reject(format!("{:#x} is not a topic", request.topic));
+        };
+        let bound = |asked: u32, most: usize| if asked == 0 { most } else { most.min(asked as usize) };
+        let (entries_max, bytes_max) = (bound(request.entries_max, ENTRIES_MAX), bound(request.bytes_max, BYTES_MAX));
+        match self.answer(&request, Ask { topic, span: request.span.into(), entries_max, bytes_max }).await {
+            Ok(()) => Verdict::Done,
+            Err(error) => match Verdict::of(&error) {
+                Verdict::Retry { error, .. } => Verdict::Retry { after: Some(RETRY_AFTER.mul_f64(rand::random_range(0.5..1.5))), error },
+                verdict => verdict,
+            },
+        }
+    }
+}
