@@ -29,6 +29,8 @@ use trim::Trimmer;
 const BLOCK: Duration = Duration::from_millis(500);
 /// The most frames read at a time.
 const FRAMES_MAX: usize = 64;
+/// The most bytes of frames in a transaction; the last frame may go above it.
+const BATCH_BYTES_MAX: u64 = 16 << 20;
 /// How often the log is compared with what SQL holds, and trimmed.
 const TEND_EVERY: Duration = Duration::from_secs(1);
 /// How long an archive stands still over what a human must mend.
@@ -208,10 +210,11 @@ impl<'a> Shelf<'a> {
     async fn archive(&mut self, mut entries: Vec<StreamEntry>) -> Result<(), Error> {
         let begun = Instant::now();
         let mut batch = ArchiveBatch::new(self.shard).fenced_by(self.allocated);
-        let (mut at, mut bytes) = (self.at, 0);
+        let (mut at, mut frames, mut bytes) = (self.at, 0, 0);
         let mut forwarding = Vec::new();
         loop {
             for entry in entries {
+                frames += 1;
                 bytes += entry.payload.as_ref().map_or(0, |payload| payload.len() as u64);
                 let frame: LogFrame = match entry.decode(&self.log) {
                     Ok(frame) => frame,
@@ -226,10 +229,11 @@ impl<'a> Shelf<'a> {
                 }
                 at = entry.id;
             }
-            if batch.messages() >= self.job.settings.batch_entries_max {
+            let most = self.job.settings.batch_entries_max;
+            if batch.messages() >= most || frames >= most || bytes >= BATCH_BYTES_MAX {
                 break;
             }
-            // Once only: what came within the linger is taken in as far as there is room, what comes later is the next batch.
+            // Waits for more once; after that the batch ends where the log does.
             let left = self.job.settings.linger.saturating_sub(begun.elapsed());
             tokio::select! {
                 () = self.tenure.stop.cancelled() => {}

@@ -22,6 +22,8 @@ pub(super) struct Trimmer {
     bytes: u64,
     /// Bytes that went.
     trimmed: u64,
+    /// The last commit that was said to be trimmable.
+    gone: StreamId,
     /// Commits that forward, in order, for as long as that is not known to be pushed.
     forwarding: VecDeque<StreamId>,
 }
@@ -36,7 +38,8 @@ struct Point {
 impl Trimmer {
     pub(super) fn new(retention: Duration, bytes_max: u64) -> Self {
         let retention_ms = retention.as_millis() as u64;
-        Self { retention_ms, bytes_max, points: VecDeque::new(), bytes: 0, trimmed: 0, forwarding: VecDeque::new() }
+        let gone = StreamId::default();
+        Self { retention_ms, bytes_max, points: VecDeque::new(), bytes: 0, trimmed: 0, gone, forwarding: VecDeque::new() }
     }
 
     /// Takes in what is there at the beginning, up to `at`: when it was archived is not known, so its time begins now.
@@ -81,19 +84,26 @@ impl Trimmer {
         while self.forwarding.front().is_some_and(|first| *first <= marks.forwarded) {
             self.forwarding.pop_front();
         }
-        let owed = self.forwarding.front().copied();
-        let needed = |upto: StreamId| upto > marks.checkpoint || owed.is_some_and(|first| first <= upto);
-        let mut last = None;
+        // What a new owner reads first: the commits behind the checkpoint, and those whose forwards may not have been pushed.
+        let owed = self.forwarding.front().map(|first| StreamId(first.0, first.1.saturating_sub(1)));
+        let limit = owed.map_or(marks.checkpoint, |before| before.min(marks.checkpoint));
+        let mut last = self.gone;
         while let Some(point) = self.points.front() {
             let old = point.time_ms + self.retention_ms <= now_ms;
             let large = self.bytes - self.trimmed > self.bytes_max;
-            if needed(point.upto) || !(old || large) {
+            if !(old || large) {
                 break;
             }
-            (last, self.trimmed) = (Some(point.upto), point.bytes);
+            if point.upto > limit {
+                last = last.max(limit);
+                break;
+            }
+            (last, self.trimmed) = (last.max(point.upto), point.bytes);
             self.points.pop_front();
         }
-        last
+        let more = last > self.gone;
+        self.gone = last;
+        more.then_some(last)
     }
 }
 

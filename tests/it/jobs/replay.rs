@@ -1,0 +1,201 @@
+//! Pages of what a session lacks.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use prost::Message as _;
+use roger::broker::{EdgeBeat, Reader, Redis, StreamId, keys};
+use roger::clock::Clock;
+use roger::jobs::replay::Replay;
+use roger::model::{Place, Span};
+use roger::shutdown::Shutdown;
+use roger::store::{ArchiveBatch, Store};
+use roger::topic::frame::{OutFrame, Outcome, Output, Page, ReplayRequest};
+use roger::worker::{CompetingSettings, Readiness, run_competing};
+use tokio::task::JoinHandle;
+
+use super::{Archiving, Owner, archived};
+use crate::store::{Database, entry, frame, places, topic};
+use crate::support::mariadb::MariaDb;
+use crate::support::{eventually, redis};
+use crate::worker::handle;
+
+const FOREVER: Duration = Duration::from_secs(3_600);
+
+struct Replaying {
+    redis: Redis,
+    reader: Reader,
+    after: StreamId,
+    request: u64,
+    task: JoinHandle<()>,
+}
+
+impl Drop for Replaying {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Replaying {
+    async fn start(redis: &Redis, store: &Store, window_bytes_max: usize) -> Self {
+        let job = Replay::new(redis.clone(), store.clone(), super::SHARDS, window_bytes_max);
+        let settings = CompetingSettings::new::<Replay>(4, 64, Duration::from_secs(10)).unwrap();
+        let part = Readiness::new().part("replay");
+        let task = tokio::spawn(run_competing(job, redis.clone(), settings, Clock::system(), Shutdown::manual(), part));
+        let beat = EdgeBeat { boot: "boot".to_owned(), ..EdgeBeat::default() };
+        redis.beat_edge(&beat, 1, FOREVER).await.unwrap();
+        Self { redis: redis.clone(), reader: Reader::new(redis, Duration::from_millis(100)), after: StreamId::default(), request: 0, task }
+    }
+
+    async fn ask(&mut self, edge: &str, after: (u64, u64), upto: (u64, u64), entries_max: u32) {
+        self.request += 1;
+        let span = Span::new(Place::new(after.0, after.1), Place::new(upto.0, upto.1)).into();
+        let (topic, edge) = (topic("g:1").packed(), edge.to_owned());
+        let request = ReplayRequest { topic, session: 5, edge, span, entries_max, bytes_max: 0, request: self.request };
+        self.redis.add(&keys::replay(), &request.encode_to_vec()).await.unwrap();
+    }
+
+    async fn page(&mut self) -> Page {
+        let key = keys::out_replay("boot");
+        for _ in 0..300 {
+            let streams = BTreeMap::from([(key.clone(), self.after)]);
+            let read = self.reader.read(1, &streams).await.unwrap();
+            let Some(found) = read.into_iter().flat_map(|(_, entries)| entries).next() else { continue };
+            self.after = found.id;
+            let frame: OutFrame = found.decode(&key).unwrap();
+            let Some(Output::Page(page)) = frame.items.into_iter().next().and_then(|item| item.output) else { panic!("not a page") };
+            assert_eq!((page.request, page.session), (self.request, 5));
+            return page;
+        }
+        panic!("waited 30 s for a page in vain");
+    }
+
+    /// Asks and checks the places of the page, its end, and what it calls lost.
+    async fn check(
+        &mut self,
+        after: (u64, u64),
+        upto: (u64, u64),
+        entries_max: u32,
+        expected: &[(u64, u64)],
+        end: (u64, u64),
+        lost: usize,
+    ) {
+        self.ask("boot", after, upto, entries_max).await;
+        let page = self.page().await;
+        let expected: Vec<Place> = expected.iter().map(|(epoch, seq)| Place::new(*epoch, *seq)).collect();
+        assert_eq!(places(&page.entries), expected, "behind {after:?} up to {upto:?}");
+        let span = Span::from(page.span);
+        assert_eq!((span.after, span.upto), (Place::new(after.0, after.1), Place::new(end.0, end.1)));
+        assert_eq!(page.lost.len(), lost, "{:?}", page.lost);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pages_span_sql_and_log_and_epoch_borders() {
+    let server = redis::Redis::start();
+    let (redis, database) = (handle(&server), Database::sqlite().await);
+    let group = topic("g:1");
+    let mut first = Owner::begin(&redis, 1).await;
+    first.post(group, 1..=6).await;
+    let archiving = Archiving::start(&redis, &database.store, Duration::ZERO);
+    archived(&database.store, first.at).await;
+    first.checkpoint(6).await;
+    eventually("trimmed", async || (redis.lengths(&[keys::log(0)]).await.ok()? == [0]).then_some(())).await;
+    archiving.shutdown.start();
+    archiving.task.await.unwrap();
+    // (1, 7) is only in the log, the next epoch goes on behind it.
+    first.post(group, [7]).await;
+    let mut second = Owner::begin(&redis, 2).await;
+    second.post(group, 8..=10).await;
+
+    let mut replaying = Replaying::start(&redis, &database.store, 1 << 20).await;
+    let all: Vec<(u64, u64)> = (1..=7).map(|seq| (1, seq)).chain((8..=10).map(|seq| (2, seq))).collect();
+    replaying.check((0, 0), (2, 10), 0, &all, (2, 10), 0).await;
+    replaying.check((1, 5), (2, 9), 0, &all[5..9], (2, 9), 0).await;
+    replaying.check((2, 8), (2, 10), 0, &all[8..], (2, 10), 0).await;
+    replaying.check((0, 0), (2, 10), 3, &all[..3], (1, 3), 0).await;
+    replaying.check((1, 6), (2, 10), 2, &all[6..8], (2, 8), 0).await;
+    replaying.check((2, 10), (2, 10), 0, &[], (2, 10), 0).await;
+    // What is committed while the window stands is in it.
+    second.post(group, [11]).await;
+    replaying.check((2, 10), (2, 11), 0, &[(2, 11)], (2, 11), 0).await;
+    assert_eq!(redis.lengths(&[keys::replay()]).await.unwrap(), [0]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lost_is_said_only_of_what_nothing_brings_back() {
+    let server = redis::Redis::start();
+    let (redis, database) = (handle(&server), Database::sqlite().await);
+    let group = topic("g:1");
+    let mut batch = ArchiveBatch::new(0);
+    batch.take(frame(1, 1, [1, 2, 5, 6].map(|seq| Outcome::Entry(entry(group, 1, seq, seq))))).unwrap();
+    database.store.archive(batch).await.unwrap();
+    let mut replaying = Replaying::start(&redis, &database.store, 1 << 20).await;
+    replaying.check((1, 0), (1, 6), 0, &[(1, 1), (1, 2), (1, 5), (1, 6)], (1, 6), 1).await;
+
+    // Nothing is known of (1, 7): it waits, and is answered once it is there.
+    replaying.ask("boot", (1, 6), (1, 7), 0).await;
+    eventually("the request waits", async || (server.cli(&["HLEN", &keys::failures(&keys::replay())]) == "1").then_some(())).await;
+    let mut batch = ArchiveBatch::new(0);
+    batch.take(frame(1, 2, [Outcome::Entry(entry(group, 1, 7, 7))])).unwrap();
+    database.store.archive(batch).await.unwrap();
+    assert_eq!(places(&replaying.page().await.entries), [Place::new(1, 7)]);
+
+    // The epoch of (1, 8) is over and nobody has it.
+    Owner::begin(&redis, 2).await;
+    replaying.check((1, 7), (1, 8), 0, &[], (1, 8), 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_window_answers_while_sql_is_away_and_the_rest_waits() {
+    let (server, sql) = (redis::Redis::start(), MariaDb::start());
+    let redis = handle(&server);
+    let store = Store::open(&sql.database().await).unwrap();
+    store.migrate().await.unwrap();
+    let group = topic("g:1");
+    let mut owner = Owner::begin(&redis, 1).await;
+    owner.post(group, 1..=5).await;
+    let archiving = Archiving::start(&redis, &store, Duration::ZERO);
+    owner.checkpoint(5).await;
+    eventually("trimmed", async || (redis.lengths(&[keys::log(0)]).await.ok()? == [0]).then_some(())).await;
+    sql.stop();
+    owner.post(group, 6..=9).await;
+    let mut replaying = Replaying::start(&redis, &store, 1 << 20).await;
+    replaying.check((1, 5), (1, 9), 0, &[(1, 6), (1, 7), (1, 8), (1, 9)], (1, 9), 0).await;
+    replaying.check((1, 7), (1, 8), 0, &[(1, 8)], (1, 8), 0).await;
+    replaying.ask("boot", (1, 3), (1, 7), 0).await;
+    eventually("the request waits", async || (server.cli(&["HLEN", &keys::failures(&keys::replay())]) == "1").then_some(())).await;
+    sql.resume();
+    assert_eq!(places(&replaying.page().await.entries), [4, 5, 6, 7].map(|seq| Place::new(1, seq)));
+    archived(&store, owner.at).await;
+    drop(archiving);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_window_that_is_too_small_waits_for_the_archive() {
+    let server = redis::Redis::start();
+    let (redis, database) = (handle(&server), Database::sqlite().await);
+    let mut owner = Owner::begin(&redis, 1).await;
+    owner.post(topic("g:1"), 1..=20).await;
+    let mut replaying = Replaying::start(&redis, &database.store, 300).await;
+    replaying.check((1, 19), (1, 20), 0, &[(1, 20)], (1, 20), 0).await;
+    replaying.ask("boot", (1, 0), (1, 20), 0).await;
+    eventually("the request waits", async || (server.cli(&["HLEN", &keys::failures(&keys::replay())]) == "1").then_some(())).await;
+    let _archiving = Archiving::start(&redis, &database.store, FOREVER);
+    assert_eq!(replaying.page().await.entries.len(), 20);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_edge_that_is_gone_gets_nothing() {
+    let server = redis::Redis::start();
+    let (redis, database) = (handle(&server), Database::sqlite().await);
+    let mut replaying = Replaying::start(&redis, &database.store, 300).await;
+    replaying.ask("other", (1, 0), (1, 20), 0).await;
+    eventually("the request is done", async || {
+        (server.cli(&["XINFO", "STREAM", &keys::replay()]).contains("entries-added\n1")
+            && redis.lengths(&[keys::replay()]).await.ok()? == [0])
+        .then_some(())
+    })
+    .await;
+    assert!(!redis.exists(&keys::out_replay("other")).await.unwrap());
+}
