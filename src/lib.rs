@@ -11,6 +11,7 @@ pub mod proto;
 pub mod retry;
 pub mod session;
 pub mod shutdown;
+pub mod store;
 pub mod telemetry;
 pub mod token;
 pub mod topic;

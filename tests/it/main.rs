@@ -6,6 +6,7 @@
 
 mod core;
 mod harness;
+mod store;
 mod supervision;
 mod support;
 mod tidy;
