@@ -1,0 +1,3 @@
+//! Real servers for the tests, in temporary folders, gone when the test is over.
+
+pub(crate) mod mariadb;
