@@ -6,6 +6,7 @@ pub mod config;
 pub mod model;
 pub mod proto;
 pub mod retry;
+pub mod session;
 pub mod shutdown;
 pub mod store;
 pub mod telemetry;

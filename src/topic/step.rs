@@ -20,6 +20,7 @@ use prost::Message as _;
 pub struct Batch {
     outcomes: Vec<LogItem>,
     feeds: BTreeMap<(u64, u32), Feed>,
+    item: usize,
     /// For the edges, to be written after the commit.
     pub outputs: Outputs,
     /// What was counted on the way.
@@ -45,6 +46,11 @@ impl Batch {
     /// Whether there is anything to append to the log.
     pub fn is_empty(&self) -> bool {
         self.outcomes.is_empty()
+    }
+
+    /// The index of the item of its frame that was stepped last: where a panic happened.
+    pub fn current_item(&self) -> usize {
+        self.item
     }
 
     /// What the batch decided.
@@ -84,13 +90,24 @@ impl Shard {
         self.note_feed(feed);
         batch.feeds.insert((feed.producer, feed.lane), feed);
         let mut step = Step { shard: self, batch, followers, edge: &frame.edge, now_ms };
-        for item in frame.items {
+        for (index, item) in frame.items.into_iter().enumerate() {
+            step.batch.item = index;
             match item.input {
                 Some(input) => step.take(input),
                 None => step.batch.tally.malformed += 1,
             }
         }
         Ok(())
+    }
+
+    /// Tells the sender of a message that it was put aside.
+    pub fn reject_quarantined(&mut self, batch: &mut Batch, post: &Post, now_ms: u64) {
+        let mut followers = Followers::default();
+        let high = TopicId::from_packed(post.topic)
+            .and_then(|topic| self.topics.get(&topic))
+            .and_then(|topic| topic.producers.get(&(UserId(post.sender), InstallationId(post.installation))).map(|producer| producer.high));
+        let mut step = Step { shard: self, batch, followers: &mut followers, edge: "", now_ms };
+        step.reject(post, Reason::Quarantined, high.unwrap_or(0));
     }
 
     /// Brings a topic to the directory's current version, silently: used when a shard begins a new epoch.

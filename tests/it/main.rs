@@ -1,6 +1,11 @@
-//! The tests that need more than one function: real servers, real files.
+//! The one test program: a module a feature, over real servers and programs that `support` starts.
+//!
+//! A missing server fails a test and names the package; nothing is skipped.
+#![expect(clippy::unwrap_used, clippy::print_stderr, reason = "tests fail by panic and explain themselves on stderr")]
+#![allow(unreachable_pub, reason = "a test program has no outside")]
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
+mod harness;
 mod store;
+mod supervision;
 mod support;
+mod tidy;

@@ -22,6 +22,7 @@ const START_TIMEOUT: Duration = Duration::from_secs(30);
 const INNODB: [&str; 2] = ["--innodb-log-file-size=4M", "--innodb-undo-tablespaces=0"];
 
 /// A running server.
+#[derive(Debug)]
 pub(crate) struct MariaDb {
     folder: tempfile::TempDir,
     port: u16,
@@ -50,7 +51,8 @@ impl MariaDb {
         let accounts = "CREATE USER IF NOT EXISTS roger@'127.0.0.1' IDENTIFIED BY 'roger';\n\
                         GRANT ALL ON `roger\\_%`.* TO roger@'127.0.0.1';\n\
                         CREATE USER IF NOT EXISTS admin@'127.0.0.1' IDENTIFIED BY 'admin';\n\
-                        GRANT ALL ON *.* TO admin@'127.0.0.1';\n";
+                        GRANT ALL ON *.* TO admin@'127.0.0.1';\n\
+                        CREATE DATABASE IF NOT EXISTS roger_fleet CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;\n";
         std::fs::write(folder.path().join("accounts.sql"), accounts).unwrap();
         let server = Self { folder, port: free_port(), child: Mutex::new(None) };
         server.resume();
@@ -63,6 +65,11 @@ impl MariaDb {
         let name = format!("roger_{}", NEXT.fetch_add(1, Ordering::Relaxed));
         self.admin(&format!("CREATE DATABASE {name} CHARACTER SET utf8mb4 COLLATE utf8mb4_bin")).await;
         format!("mysql://roger:roger@127.0.0.1:{}/{name}", self.port)
+    }
+
+    /// The URL of the database that is there from the start, for a fleet of programs.
+    pub(crate) fn fleet_url(&self) -> String {
+        format!("mysql://roger:roger@127.0.0.1:{}/roger_fleet", self.port)
     }
 
     /// Runs SQL as the administrator.
