@@ -3,6 +3,7 @@
 pub mod broker;
 pub mod clock;
 pub mod config;
+pub mod directory;
 pub mod model;
 pub mod proto;
 pub mod retry;
