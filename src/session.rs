@@ -37,15 +37,31 @@ impl Presence {
         format!("{:x}", self.installation.0)
     }
 
-    /// Opens it, until `deadline_ms` if nothing is heard. Returns the sessions it displaced: for a device all others, for a dispatcher those of the
-    /// same installation.
+    /// Opens it, until `deadline_ms` if nothing is heard. Returns the sessions it displaced: for a device all others, for a dispatcher those
+    /// of the same installation.
     pub async fn open(&self, redis: &Redis, shards: u32, kind: UserKind, deadline_ms: u64) -> Result<Vec<Self>, Error> {
-        let json = serde_json::to_string(self).expect("a presence is plain data");
-        let exclusive = kind == UserKind::Device;
-        let field = self.field();
-        let opening = Opening { user: self.user, installation: &field, json: &json, member: &self.member, deadline_ms, exclusive };
-        let displaced = redis.open_session(shards, opening).await?;
+        let displaced = self.open_or_not(redis, shards, kind, deadline_ms, false).await?.unwrap_or_default();
         Ok(displaced.iter().filter_map(|json| serde_json::from_str(json).ok()).collect())
+    }
+
+    /// Opens it again after Redis lost it; false when another session has taken its place.
+    pub async fn open_again(&self, redis: &Redis, shards: u32, kind: UserKind, deadline_ms: u64) -> Result<bool, Error> {
+        self.open_or_not(redis, shards, kind, deadline_ms, true).await.map(|opened| opened.is_some())
+    }
+
+    async fn open_or_not(
+        &self,
+        redis: &Redis,
+        shards: u32,
+        kind: UserKind,
+        deadline_ms: u64,
+        again: bool,
+    ) -> Result<Option<Vec<String>>, Error> {
+        let json = serde_json::to_string(self).expect("a presence is plain data");
+        let field = self.field();
+        let (user, exclusive) = (self.user, kind == UserKind::Device);
+        let opening = Opening { user, installation: &field, json: &json, member: &self.member, deadline_ms, exclusive, again };
+        redis.open_session(shards, opening).await
     }
 
     /// Closes it; false when another one took its place already.

@@ -62,6 +62,13 @@ pub fn replay() -> String {
     "replay".to_owned()
 }
 
+/// HASH from entry id to how often the attempt at it failed, for a stream that a consumer group reads. Written by the group's consumers;
+/// fields leave with their entries. No expiry.
+pub fn failures(stream: &str) -> String {
+    // In the slot of the stream: one script changes both.
+    if stream.contains('{') { format!("{stream}:failures") } else { format!("{{{stream}}}:failures") }
+}
+
 /// STREAM of JSON, one field `letter`: work that was given up, with its reason and whole payload. Written by workers; read, redriven and
 /// dropped by `roger dead`. No expiry: a human decides.
 pub fn dead() -> String {

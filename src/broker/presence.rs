@@ -24,15 +24,18 @@ pub struct Opening<'a> {
     pub deadline_ms: u64,
     /// Whether it displaces the sessions of other installations too.
     pub exclusive: bool,
+    /// Whether it was open before and must not displace what was opened since.
+    pub again: bool,
 }
 
 impl Redis {
-    /// Opens a session; returns the JSON of those it displaced.
-    pub async fn open_session(&self, shards: u32, opening: Opening<'_>) -> Result<Vec<String>, Error> {
-        let Opening { user, installation, json, member, deadline_ms, exclusive } = opening;
+    /// Opens a session; returns the JSON of those it displaced, `None` when it was not opened again.
+    pub async fn open_session(&self, shards: u32, opening: Opening<'_>) -> Result<Option<Vec<String>>, Error> {
+        let Opening { user, installation, json, member, deadline_ms, exclusive, again } = opening;
         let shard = TopicId::inbox(user).shard(shards);
         let mut call = SESSION_OPEN.call(&[&keys::presence(user, shards), &keys::deadlines(shard)]);
         call.arg(installation).arg(json).arg(deadline_ms).arg(member).arg(if exclusive { "1" } else { "0" });
+        call.arg(if again { "1" } else { "0" });
         self.command("open a session", call).await
     }
 

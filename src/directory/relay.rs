@@ -160,8 +160,8 @@ impl Relay {
         if frames.is_empty() {
             return Ok(());
         }
-        let encoded = frames.into_iter().map(|(key, frame)| (key, frame.encode_to_vec()));
-        self.redis.add_all(encoded).await.map_err(|source| Error::Redis { source })
+        let encoded: Vec<(String, Vec<u8>)> = frames.into_iter().map(|(key, frame)| (key, frame.encode_to_vec())).collect();
+        self.redis.add_all(&encoded).await.map_err(|source| Error::Redis { source })
     }
 }
 

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use prost::Message as _;
 
 use crate::broker::{self, Redis, StreamId, keys};
-use crate::topic::frame::{InFrame, InItem, Input, Lane, LogFrame, Outcome, forward_number, shard_producer};
 use crate::model::TopicId;
+use crate::topic::frame::{InFrame, InItem, Input, Lane, LogFrame, Outcome, forward_number, shard_producer};
 
 /// What a shard owes to others.
 #[derive(Debug)]
@@ -63,7 +63,7 @@ impl Forwards {
                 frames.push((key, InFrame { producer, number, items, ..InFrame::default() }.encode_to_vec()));
             }
         }
-        redis.add_all(frames).await?;
+        redis.add_all(&frames).await?;
         self.pushed = self.owed.drain(..).next_back().map(|(at, _)| at);
         Ok(())
     }

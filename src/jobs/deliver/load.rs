@@ -99,9 +99,7 @@ async fn new_epoch(
     let rows: Vec<RowKind> = state.facts().into_values().collect();
     let at = StreamId(floor.epoch, 0);
     let written = job.redis.checkpoint(fence, at, &rows, &[]).await.map_err(failed)?;
-    if written == CommitAnswer::Fenced
-        || job.redis.begin_epoch(fence, floor.epoch, run_id).await.map_err(failed)? == CommitAnswer::Fenced
-    {
+    if written == CommitAnswer::Fenced || job.redis.begin_epoch(fence, floor.epoch, run_id).await.map_err(failed)? == CommitAnswer::Fenced {
         return Err(Error::Fenced { shard });
     }
     state.take_dirty();
@@ -141,7 +139,7 @@ async fn ask_floor(job: &Deliver, tenure: &Tenure, epoch_above: u64, why: String
                     return Ok(Some(floor));
                 }
             }
-            tenure.progress.turned();
+            tenure.progress.waits_for("the offline program to allocate an epoch in SQL");
         }
         tracing::warn!(shard, "waits for the offline program to allocate an epoch in SQL: is it running, and SQL reachable?");
     }

@@ -11,6 +11,7 @@ mod forward;
 mod load;
 mod outlet;
 mod poison;
+mod program;
 mod turn;
 
 use std::sync::Arc;
@@ -20,9 +21,10 @@ use crate::broker::{self, Redis};
 use crate::clock::Clock;
 use crate::retry::ErrorClass;
 use crate::topic::LostTail;
-use crate::worker::{Classed, Ordered, Tenure};
+use crate::worker::{Classed, Ordered, Tenure, deadletter};
 
 pub use poison::Hook;
+pub use program::{ProgramError, run};
 
 /// How delivery works; see `[delivery]` and `[fleet]` of the configuration.
 #[derive(Clone, Debug)]
@@ -71,6 +73,15 @@ pub enum Error {
         #[source]
         source: LostTail,
     },
+    /// A dead letter could not be filed.
+    #[error("shard {shard}")]
+    Bury {
+        /// The shard.
+        shard: u32,
+        /// What failed.
+        #[source]
+        source: deadletter::Error,
+    },
     /// An entry panicked the core; it will be tried again, and put aside in the end.
     #[error("shard {shard}: entry {id} panicked the core")]
     Panicked {
@@ -85,6 +96,7 @@ impl Classed for Error {
     fn class(&self) -> ErrorClass {
         match self {
             Self::Broker { source, .. } => source.class(),
+            Self::Bury { source, .. } => source.class(),
             Self::Fenced { .. } | Self::LostTail { .. } => ErrorClass::Transient,
             Self::Panicked { .. } => ErrorClass::Defect,
         }

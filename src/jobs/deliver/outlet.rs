@@ -47,7 +47,10 @@ impl Outlet {
 
     /// Frames without items: the shard is owned and alive.
     pub(super) fn beat(&mut self, edges: impl Iterator<Item = Arc<str>>, commit: u64) -> Frames {
-        edges.flat_map(|edge| Lane::ALL.map(|lane| (edge.clone(), lane))).map(|(edge, lane)| self.frame(&edge, lane, Vec::new(), commit)).collect()
+        edges
+            .flat_map(|edge| Lane::ALL.map(|lane| (edge.clone(), lane)))
+            .map(|(edge, lane)| self.frame(&edge, lane, Vec::new(), commit))
+            .collect()
     }
 
     fn frame(&mut self, edge: &Arc<str>, lane: Lane, items: Vec<OutItem>, commit: u64) -> (String, Vec<u8>) {

@@ -1,5 +1,6 @@
 //! Entries that panic the core, or kill its process.
 
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -67,19 +68,19 @@ impl Poison {
         frame: InFrame,
         step: impl FnOnce(&mut Batch, InFrame) -> T,
     ) -> Result<T, ()> {
-        let mut hooked = None;
+        let hooked = Cell::new(None);
         let guarded = AssertUnwindSafe(|| {
             if let Some(hook) = &self.hook {
                 for (index, input) in frame.items.iter().enumerate().filter_map(|(index, item)| Some((index, item.input.as_ref()?))) {
-                    hooked = Some(index);
+                    hooked.set(Some(index));
                     hook(input);
                 }
-                hooked = None;
+                hooked.set(None);
             }
             step(batch, frame)
         });
         catch_unwind(guarded).map_err(|_| {
-            let index = hooked.unwrap_or(batch.current_item());
+            let index = hooked.get().unwrap_or(batch.current_item());
             *self.panics.entry((lane, id, index)).or_default() += 1;
         })
     }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use prost::Message as _;
 use tokio::time::Instant;
 
 use super::forward::Forwards;
@@ -13,7 +14,8 @@ use super::{Deliver, Error};
 use crate::broker::{self, Claim, Commit, CommitAnswer, Fence, Reader, StreamEntry, StreamId, keys};
 use crate::topic::frame::{InFrame, Lane};
 use crate::topic::{Batch, Followers, Shard};
-use crate::worker::{DeadLetter, Tenure};
+use crate::worker::deadletter::{self, DeadLetter};
+use crate::worker::{Tenure, chain};
 
 /// How long a read waits for input; also how soon a stop is seen when nothing comes.
 const BLOCK: Duration = Duration::from_millis(500);
@@ -42,7 +44,19 @@ impl Owner {
     pub(super) fn new(job: &Deliver, tenure: Tenure, fence: Fence, claim: Claim, state: Shard, outlet: Outlet, forwards: Forwards) -> Self {
         let now = Instant::now();
         let (job, followers) = (job.clone(), Followers::default());
-        Self { job, state, tenure, fence, followers, outlet, forwards, taken: claim.taken, deaths: claim.deaths, ticked: now, checkpointed: now }
+        Self {
+            job,
+            state,
+            tenure,
+            fence,
+            followers,
+            outlet,
+            forwards,
+            taken: claim.taken,
+            deaths: claim.deaths,
+            ticked: now,
+            checkpointed: now,
+        }
     }
 
     fn failed(&self, source: broker::Error) -> Error {
@@ -90,7 +104,7 @@ impl Owner {
             if !lanes.is_empty() {
                 unsent = self.turn(lanes, poison).await?;
             }
-            self.tenure.progress.turned();
+            self.tenure.progress.turn();
             if self.ticked.elapsed() >= TICK {
                 unsent.extend(self.tick().await?);
             }
@@ -117,7 +131,7 @@ impl Owner {
                 let mut frame: InFrame = match entry.decode(&stream) {
                     Ok(frame) => frame,
                     Err(error) => {
-                        self.bury(DeadLetter::undecodable("deliver", &stream, &entry, &error)).await?;
+                        self.bury(&stream, entry.id, entry.payload.as_deref(), chain(&error), 1).await?;
                         continue;
                     }
                 };
@@ -125,7 +139,8 @@ impl Owner {
                     self.put_item_aside(&stream, &aside, &mut batch).await?;
                 }
                 let (state, followers) = (&mut self.state, &mut self.followers);
-                let stepped = poison.guard(lane, entry.id, &mut batch, frame, |batch, frame| state.step(batch, followers, lane, frame, now_ms));
+                let stepped =
+                    poison.guard(lane, entry.id, &mut batch, frame, |batch, frame| state.step(batch, followers, lane, frame, now_ms));
                 match stepped {
                     Ok(stepped) => stepped.map_err(|source| Error::LostTail { shard, source })?,
                     Err(()) => return Err(Error::Panicked { shard, id: entry.id }),
@@ -197,14 +212,17 @@ impl Owner {
         released.map_err(|source| self.failed(source))
     }
 
-    async fn bury(&self, letter: DeadLetter) -> Result<(), Error> {
-        tracing::error!(shard = self.fence.shard, stream = letter.stream, entry.id = letter.entry, reason = letter.reason, "dead letter");
-        letter.write(&self.job.redis).await.map(drop).map_err(|source| self.failed(source))
+    /// Files a dead letter.
+    async fn bury(&self, stream: &str, entry: StreamId, payload: Option<&[u8]>, reason: String, attempts: u64) -> Result<(), Error> {
+        let about = DeadLetter::about(stream, entry, payload);
+        let letter = DeadLetter { job: "deliver".to_owned(), reason, attempts, time_ms: self.job.clock.now_ms(), ..about };
+        deadletter::add(&self.job.redis, &letter).await.map(drop).map_err(|source| Error::Bury { shard: self.fence.shard, source })
     }
 
     async fn put_item_aside(&mut self, stream: &str, aside: &Aside, batch: &mut Batch) -> Result<(), Error> {
         let frame = InFrame { items: vec![aside.item.clone()], ..InFrame::default() };
-        self.bury(DeadLetter::panicked("deliver", stream, aside.id, &frame)).await?;
+        let reason = "panicked the core three times".to_owned();
+        self.bury(stream, aside.id, Some(&frame.encode_to_vec()), reason, 3).await?;
         if let Some(post) = aside.post() {
             self.state.reject_quarantined(batch, post, self.job.clock.now_ms());
         }
@@ -220,7 +238,8 @@ impl Owner {
             Lane::Urgent => keys::urgent(shard),
             Lane::Normal => keys::input(shard),
         };
-        self.bury(DeadLetter::deadly("deliver", &stream, entry, self.deaths)).await?;
+        let reason = format!("{} owners in a row died over it without a word", self.deaths);
+        self.bury(&stream, entry.id, entry.payload.as_deref(), reason, self.deaths).await?;
         match self.job.redis.step_over(self.fence, lane, entry.id).await.map_err(|source| self.failed(source))? {
             CommitAnswer::Done => {}
             CommitAnswer::Fenced => return Err(Error::Fenced { shard }),

@@ -67,7 +67,7 @@ impl MariaDb {
         format!("mysql://roger:roger@127.0.0.1:{}/{name}", self.port)
     }
 
-    /// The URL of the database that is there from the start, for a fleet of programs.
+    /// The URL of the database of a fleet, which is there from the start.
     pub(crate) fn fleet_url(&self) -> String {
         format!("mysql://roger:roger@127.0.0.1:{}/roger_fleet", self.port)
     }
@@ -117,7 +117,7 @@ impl MariaDb {
                 let log = std::fs::read_to_string(folder.join("log")).unwrap_or_default();
                 panic!("mariadbd on port {} did not start ({ended:?}); its log:\n{log}", self.port);
             }
-            std::thread::sleep(Duration::from_millis(20));
+            super::pause();
         }
         *self.child.lock().unwrap() = Some(child);
     }
