@@ -3,6 +3,7 @@
 pub mod broker;
 pub mod clock;
 pub mod config;
+pub mod directory;
 pub mod edge;
 pub mod jobs;
 pub mod model;
