@@ -7,6 +7,7 @@ pub mod model;
 pub mod proto;
 pub mod retry;
 pub mod shutdown;
+pub mod store;
 pub mod telemetry;
 pub mod topic;
 pub mod worker;

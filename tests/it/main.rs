@@ -5,6 +5,7 @@
 #![allow(unreachable_pub, reason = "a test program has no outside")]
 
 mod harness;
+mod store;
 mod support;
 mod tidy;
 mod worker;
