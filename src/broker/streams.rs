@@ -172,10 +172,10 @@ impl Redis {
     }
 
     /// Adds one entry to each of several streams, in one round trip. When it fails, any of them may have been added.
-    pub async fn add_all(&self, entries: impl IntoIterator<Item = (String, Vec<u8>)>) -> Result<(), Error> {
+    pub async fn add_all(&self, entries: &[(String, Vec<u8>)]) -> Result<(), Error> {
         let mut pipeline = redis::Pipeline::new();
         for (key, payload) in entries {
-            pipeline.cmd("XADD").arg(key).arg("*").arg(FORMAT).arg(payload).ignore();
+            pipeline.cmd("XADD").arg(key).arg("*").arg(FORMAT).arg(payload.as_slice()).ignore();
         }
         self.pipe("push frames", &pipeline).await
     }

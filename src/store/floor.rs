@@ -233,6 +233,7 @@ async fn read_rows(conn: &mut Conn, shard: u32, cursor: &FloorCursor, limit: u32
                     user: user.cast_unsigned(),
                     installation: installation.cast_unsigned(),
                     client_seq: client_seq.cast_unsigned(),
+                    place: None,
                 };
                 rows.push((at(&text, user, installation), RowKind::Producer(row).into()));
             }

@@ -33,6 +33,19 @@ impl Lane {
     }
 }
 
+/// The producer that the directory's outbox relay pushes as.
+pub const DIRECTORY_PRODUCER: u64 = 0x4449_5200_0000_0000;
+
+/// The producer that a shard forwards as; the number of its frames is [`forward_number`].
+pub fn shard_producer(shard: u32) -> u64 {
+    0x5348_4400_0000_0000 | u64::from(shard)
+}
+
+/// The frame number of what a commit forwards: rises with epoch and commit, up to 2^24 epochs of 2^40 commits.
+pub fn forward_number(epoch: u64, commit: u64) -> u64 {
+    epoch << 40 | commit
+}
+
 /// A place on the wire.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, prost::Message)]
 pub struct WirePlace {

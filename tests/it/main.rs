@@ -1,11 +1,13 @@
 //! The one test program: a module a feature, over real servers and programs that `support` starts.
 //!
 //! A missing server fails a test and names the package; nothing is skipped.
-#![expect(clippy::unwrap_used, clippy::print_stderr, reason = "tests fail by panic and explain themselves on stderr")]
+#![expect(clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr, reason = "tests fail by panic and explain themselves")]
 #![allow(unreachable_pub, reason = "a test program has no outside")]
 
+mod core;
 mod harness;
 mod store;
+mod supervision;
 mod support;
 mod tidy;
 mod worker;
