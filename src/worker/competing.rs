@@ -59,8 +59,8 @@ pub enum BadGroup {
 }
 
 impl CompetingSettings {
-    /// For job `J`: at most `concurrency` attempts at once, and `held_max` entries held, those included that wait for another attempt; entries
-    /// of a worker that shows no life are taken over after `reclaim_idle`.
+    /// For job `J`: at most `concurrency` attempts at once, and `held_max` new entries and a quarter more taken over held, those included that wait for
+    /// another attempt; entries of a worker that shows no life are taken over after `reclaim_idle`.
     pub fn new<J: Competing>(concurrency: usize, held_max: usize, reclaim_idle: Duration) -> Result<Self, BadGroup> {
         if concurrency == 0 || concurrency > held_max {
             return Err(BadGroup::Concurrency);
@@ -78,6 +78,8 @@ pub async fn run_competing<J: Competing>(job: J, redis: Redis, settings: Competi
     let group = Group { stream: job.stream(), group: J::GROUP.to_owned(), consumer: job::own_name() };
     tracing::info!(job = J::JOB, worker = group.consumer, "worker starts");
     let room = Arc::new(Semaphore::new(settings.held_max));
+    // Apart, for the reader sits on what room there is while it waits.
+    let room_for_old = Arc::new(Semaphore::new(settings.held_max.div_ceil(4)));
     let (sender, read) = mpsc::channel(READ_MAX);
     let progress = Progress::default();
     let reader = tokio::spawn(read_on::<J>(redis.clone(), group.clone(), room.clone(), sender, progress.clone(), shutdown.clone()));
@@ -86,6 +88,7 @@ pub async fn run_competing<J: Competing>(job: J, redis: Redis, settings: Competi
         bench,
         settings,
         room,
+        room_for_old,
         progress,
         part,
         held: HashMap::new(),
@@ -122,6 +125,7 @@ struct Worker<J> {
     bench: Arc<Bench<J>>,
     settings: CompetingSettings,
     room: Arc<Semaphore>,
+    room_for_old: Arc<Semaphore>,
     progress: Progress,
     part: Part,
     held: HashMap<StreamId, Held>,
@@ -269,7 +273,7 @@ impl<J: Competing> Worker<J> {
             let found = bench.redis.stray(&bench.group, from, READ_MAX).await?;
             let Some(last) = found.last().map(|delivery| delivery.entry.id) else { return Ok(()) };
             for delivery in found {
-                let Ok(room) = self.room.clone().try_acquire_owned() else { return Ok(()) };
+                let Ok(room) = self.room_for_old.clone().try_acquire_owned() else { return Ok(()) };
                 self.take(delivery, room);
             }
             from = last.next();
@@ -277,8 +281,8 @@ impl<J: Competing> Worker<J> {
     }
 
     fn some_room(&self) -> Option<OwnedSemaphorePermit> {
-        let wanted = self.room.available_permits().min(READ_MAX);
-        if wanted == 0 { None } else { self.room.clone().try_acquire_many_owned(wanted as u32).ok() }
+        let wanted = self.room_for_old.available_permits().min(READ_MAX);
+        if wanted == 0 { None } else { self.room_for_old.clone().try_acquire_many_owned(wanted as u32).ok() }
     }
 
     /// Lets what runs come to its end within the grace period.

@@ -217,6 +217,7 @@ impl<J: Ordered> Worker<J> {
             if !held.tenure.stop.is_cancelled() {
                 tracing::warn!(job = J::JOB, shard, "lease could not be renewed in time");
                 held.tenure.stop.cancel();
+                self.part.waits_for("Redis");
             }
             // It is over: nothing more to wait for.
             held.until = now + Duration::from_secs(3_600);

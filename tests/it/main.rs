@@ -10,3 +10,4 @@ mod store;
 mod supervision;
 mod support;
 mod tidy;
+mod worker;
