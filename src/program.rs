@@ -14,7 +14,7 @@ use crate::clock::Clock;
 use crate::config::{self, Config, Program, Sources};
 use crate::retry::ErrorClass;
 use crate::shutdown::Shutdown;
-use crate::{edge, jobs, telemetry};
+use crate::{directory, edge, jobs, telemetry};
 
 /// Exit code: a server or an address is missing; supervisord tries again.
 pub const EXIT_MISSING: u8 = 69;
@@ -53,6 +53,14 @@ pub fn edge() -> ExitCode {
     let sources = Sources::of_process(flags.config).flag("edge.name", "--name", name).flag("edge.listen", "--listen", listen);
     main("edge", Program::Edge, &sources, |config, clock, shutdown| {
         Box::pin(async { edge::run(config, clock, shutdown).await.map_err(|error| (error.class(), error.into())) })
+    })
+}
+
+/// The program `directory`.
+pub fn directory() -> ExitCode {
+    let sources = Sources::of_process(Flags::parse().config);
+    main("directory", Program::Directory, &sources, |config, clock, shutdown| {
+        Box::pin(async { directory::run(config, clock, shutdown).await.map_err(|error| (error.class(), error.into())) })
     })
 }
 

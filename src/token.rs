@@ -94,7 +94,7 @@ pub enum Error {
         mode: u32,
     },
     /// The file holds no key of its kind.
-    #[error("{} holds no {expected} key; `roger keys` makes a pair", path.display())]
+    #[error("{} holds no {expected} key; `roger keys create` makes a pair", path.display())]
     Key {
         /// The file.
         path: PathBuf,

@@ -33,8 +33,8 @@ pub fn state(shard: u32) -> String {
     format!("{{s{shard}}}:state")
 }
 
-/// STRING: who works on the shard for `job` (`deliver` or `archive`). Written and renewed by its holder; read by its scripts and by those
-/// who wait for it. Expires after the lease's lifetime.
+/// STRING: who works on the shard for `job`: `deliver` or `archive`, and on shard 0 `outbox` for the directory's relay. Expires after the
+/// lease's lifetime. Written and renewed by its holder; read by the others who would be, and by the doctor.
 pub fn lease(shard: u32, job: &str) -> String {
     format!("{{s{shard}}}:lease:{job}")
 }

@@ -16,17 +16,15 @@ mod session;
 mod stream;
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use tokio_stream::StreamExt as _;
 use tokio_util::task::TaskTracker;
-use tonic::transport::Server;
-use tower_http::cors::CorsLayer;
+use tonic::service::Routes;
 
 use crate::broker::{self, Redis};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::model::Reason;
+use crate::proto::serve::{Limits, listen, serve};
 use crate::proto::{DESCRIPTORS, v1};
 use crate::retry::{Delays, ErrorClass};
 use crate::shutdown::Shutdown;
@@ -91,8 +89,8 @@ impl Error {
 pub async fn run(config: Config, clock: Clock, shutdown: Shutdown) -> Result<(), Error> {
     let verifier = Verifier::load(&config.auth.public_key_file).map_err(Error::Key)?;
     let address = config.edge.listen;
-    let listener = tokio::net::TcpListener::bind(address).await.map_err(|source| Error::Listen { address, source })?;
-    let listen = listener.local_addr().unwrap_or(address).to_string();
+    let listener = listen(address).await.map_err(|source| Error::Listen { address, source })?;
+    let here = listener.local_addr().unwrap_or(address).to_string();
     let redis = Redis::new(broker::Settings::from(&config.redis)).map_err(Error::Broker)?;
     let shards = u32::from(config.fleet.shards);
     if !wait_for_redis(&redis, shards, &shutdown).await? {
@@ -107,55 +105,41 @@ pub async fn run(config: Config, clock: Clock, shutdown: Shutdown) -> Result<(),
     spawn(&tasks, &edge, &last, move |edge, stop| async move { edge.pusher.run(&edge.redis, stop).await });
     spawn(&tasks, &edge, &shutdown, move |edge, stop| async move { edge.pusher.watch_backlog(&edge.redis, backlog_max, stop).await });
     spawn(&tasks, &edge, &shutdown, {
-        let listen = listen.clone();
-        move |edge, stop| async move { beat::run(&edge, &listen, stop).await }
+        let here = here.clone();
+        move |edge, stop| async move { beat::run(&edge, &here, stop).await }
     });
     spawn(&tasks, &edge, &last, |edge, stop| async move { listen::run(&edge, stop).await });
 
     let reflection = tonic_reflection::server::Builder::configure()
         .register_encoded_file_descriptor_set(DESCRIPTORS)
+        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
         .build_v1()
         .map_err(Error::Reflection)?;
     let service = v1::talk_cloud_server::TalkCloudServer::new(service::Service(edge.clone()))
         .max_decoding_message_size(CLIENT_FRAME_BYTES_MAX)
         .max_encoding_message_size(CLIENT_FRAME_BYTES_MAX * 4);
     reporter.set_serving::<v1::talk_cloud_server::TalkCloudServer<service::Service>>().await;
-    tracing::info!(edge.name = edge.config.name, edge.boot = edge.boot, listen, "ready");
-    let incoming = tokio_stream::wrappers::TcpListenerStream::new(listener).filter_map(|connection| {
-        // An accept that failed (no file descriptors left) must not end the loop.
-        let connection = connection.inspect_err(|error| tracing::warn!(error = error as &dyn std::error::Error, "accept")).ok()?;
-        connection.set_nodelay(true).ok()?;
-        Some(Ok::<_, std::io::Error>(connection))
-    });
-    let serving = Server::builder()
-        .accept_http1(true)
-        .http2_keepalive_interval(Some(Duration::from_secs(20)))
-        .http2_keepalive_timeout(Some(Duration::from_secs(10)))
-        .max_concurrent_streams(STREAMS_A_CONNECTION)
-        .http2_max_header_list_size(16 * 1024)
-        .layer(cors(&edge.config.cors_origins))
-        .layer(tonic_web::GrpcWebLayer::new())
-        .add_service(service)
-        .add_service(health)
-        .add_service(reflection)
-        .serve_with_incoming_shutdown(incoming, {
-            let (edge, shutdown) = (edge.clone(), shutdown.clone());
-            async move {
-                shutdown.cancelled().await;
-                for session in edge.sessions() {
-                    session.close(&edge, Reason::ShuttingDown, 500);
-                }
+    tracing::info!(edge.name = edge.config.name, edge.boot = edge.boot, listen = here, "ready");
+    let limits = Limits {
+        // A few more than sessions, for calls of browsers and for health checks.
+        connections_max: edge.config.sessions_max + edge.config.sessions_max / 4 + 64,
+        streams_max: STREAMS_A_CONNECTION,
+        call_timeout: None,
+        age: None,
+        cors_origins: edge.config.cors_origins.clone(),
+    };
+    let routes = Routes::new(service).add_service(health).add_service(reflection);
+    let closing = tokio::spawn({
+        let (edge, shutdown) = (edge.clone(), shutdown.clone());
+        async move {
+            shutdown.cancelled().await;
+            for session in edge.sessions() {
+                session.close(&edge, Reason::ShuttingDown, 500);
             }
-        });
-    // A client that never finishes its connection must not keep the program: the server is dropped at the end of the grace.
-    let deadline = async {
-        shutdown.cancelled().await;
-        tokio::time::sleep(shutdown.grace() / 2).await;
-    };
-    let served = tokio::select! {
-        served = serving => served.map_err(Error::Serve),
-        () = deadline => Ok(()),
-    };
+        }
+    });
+    let served = serve(routes, listener, &limits, &shutdown, shutdown.grace() / 2).await.map_err(Error::Serve);
+    closing.abort();
     last.start();
     shutdown.start();
     tasks.close();
@@ -191,14 +175,4 @@ async fn wait_for_redis(redis: &Redis, shards: u32, shutdown: &Shutdown) -> Resu
             () = shutdown.cancelled() => return Ok(false),
         }
     }
-}
-
-fn cors(origins: &[String]) -> CorsLayer {
-    let origins: Vec<_> = origins.iter().filter_map(|origin| origin.parse::<http::HeaderValue>().ok()).collect();
-    let exposed = ["grpc-status", "grpc-message", "grpc-status-details-bin", "roger-reason", "roger-field", "roger-retry-after-ms"];
-    CorsLayer::new()
-        .allow_origin(origins)
-        .allow_methods([http::Method::POST, http::Method::OPTIONS])
-        .allow_headers(tower_http::cors::Any)
-        .expose_headers(exposed.map(http::HeaderName::from_static))
 }

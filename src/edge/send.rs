@@ -13,6 +13,8 @@ use crate::topic::frame::{Delivered, Input, Post, Watch, Watched};
 const PARKED_MAX: usize = 256;
 /// How many pushed messages of a topic are remembered with their content.
 const RECENT_MAX: usize = 256;
+/// The highest client_seq: SQL keeps it as a signed number.
+const CLIENT_SEQ_MAX: u64 = i64::MAX as u64;
 /// An owner that is silent for so long is not waited for: it will judge when it comes.
 const SILENCE_MS: u64 = 1_000;
 
@@ -62,7 +64,7 @@ impl Session {
         if !matches!(topic.kind(), TopicKind::Inbox | TopicKind::Group) {
             return refuse(state, Reason::TopicClosed, ".to");
         }
-        if message.client_seq == 0 {
+        if !(1..=CLIENT_SEQ_MAX).contains(&message.client_seq) {
             return refuse(state, Reason::FieldMissing, ".client_seq");
         }
         if message.kind != v1::MessageKind::Text as i32 {

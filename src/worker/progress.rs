@@ -64,6 +64,7 @@ mod tests {
         assert_eq!(progress.trouble(patience), Some("its first turn"));
         progress.turn();
         assert_eq!((progress.trouble(patience), progress.turns()), (None, 1));
+        #[expect(clippy::disallowed_methods, reason = "the thread is the test's own")]
         std::thread::sleep(Duration::from_millis(2));
         assert_eq!(progress.trouble(Duration::from_millis(1)), Some("its next turn"));
         progress.waits_for("SQL");

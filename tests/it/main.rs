@@ -5,6 +5,7 @@
 #![allow(unreachable_pub, reason = "a test program has no outside")]
 
 mod core;
+mod directory;
 mod harness;
 mod jobs;
 mod store;

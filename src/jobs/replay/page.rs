@@ -75,13 +75,15 @@ mod tests {
     use super::*;
     use crate::model::{GroupId, TopicId};
 
-    fn entry((epoch, seq): (u64, u64)) -> Entry {
+    type Pair = (u64, u64);
+
+    fn entry((epoch, seq): Pair) -> Entry {
         Entry { epoch, seq, body: vec![0; 10].into(), ..Entry::default() }
     }
 
     #[test]
     fn holes_are_found_within_epochs_and_at_their_borders() {
-        let check = |after: (u64, u64), entries: &[(u64, u64)], upto: (u64, u64), expected: &[((u64, u64), (u64, u64))]| {
+        let check = |after: Pair, entries: &[Pair], upto: Pair, expected: &[(Pair, Pair)]| {
             let entries: Vec<Entry> = entries.iter().copied().map(entry).collect();
             let place = |(epoch, seq)| Place::new(epoch, seq);
             let found = holes(place(after), &entries, place(upto));

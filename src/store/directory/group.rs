@@ -160,7 +160,7 @@ impl Store {
     }
 }
 
-fn group_of((id, tenant, name, version): (i64, i64, String, i64)) -> Group {
+pub(super) fn group_of((id, tenant, name, version): (i64, i64, String, i64)) -> Group {
     Group { id: GroupId(id.cast_unsigned()), tenant: TenantId(tenant.cast_unsigned()), name, version: version.cast_unsigned() }
 }
 
@@ -171,7 +171,7 @@ async fn find_group(conn: &mut Conn, group: GroupId) -> Result<Option<Group>, Er
 }
 
 /// The group, locked until the transaction ends, so that changes of its members get their versions one after the other.
-async fn lock_group(conn: &mut Conn, group: GroupId) -> Result<Group, Error> {
+pub(super) async fn lock_group(conn: &mut Conn, group: GroupId) -> Result<Group, Error> {
     conn.execute("UPDATE grp SET version = version WHERE id = ?", values![group.0]).await?;
     match find_group(conn, group).await? {
         Some(group) => Ok(group),

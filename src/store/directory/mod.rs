@@ -6,6 +6,7 @@
 
 mod account;
 mod group;
+mod named;
 mod outbox;
 mod token;
 

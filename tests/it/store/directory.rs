@@ -13,6 +13,7 @@ over_both!(
     accounts_are_found_and_changed,
     a_change_of_members_and_its_outbox_are_one,
     members_are_set_exactly,
+    a_group_takes_another_name,
     the_outbox_shows_numbers_in_order,
     groups_come_in_pages_with_their_members,
     a_resume_token_is_used_once,
@@ -153,6 +154,33 @@ async fn members_are_set_exactly(database: &Database) {
     check(&[users[10], users[10]], 0, 29).await;
     check(&users, 39, 0).await;
     assert_eq!(store.group(group).await.unwrap().unwrap().version, 30 + 20 + 29 + 39);
+}
+
+async fn a_group_takes_another_name(database: &Database) {
+    let store = &database.store;
+    let tenant = store.ensure_tenant("Acme").await.unwrap().id();
+    let users = users(store, tenant, 3).await;
+    let group = store.create_group(tenant, "North").await.unwrap();
+    store.create_group(tenant, "South").await.unwrap();
+    store.set_members(group, &users, 7).await.unwrap();
+    assert!(store.leave_group(group, users[2], 7).await.unwrap());
+    drain(store).await;
+
+    assert!(!store.rename_group(group, "North", 8).await.unwrap());
+    assert!(matches!(store.rename_group(group, "South", 8).await, Err(Error::NameTaken { .. })));
+    assert!(matches!(store.rename_group(GroupId(999), "East", 8).await, Err(Error::NoGroup { .. })));
+    assert!(drain(store).await.is_empty());
+    assert!(store.rename_group(group, "East", 8).await.unwrap());
+    let found = store.group_by_name(tenant, "East").await.unwrap().unwrap();
+    assert_eq!((found.id, found.version), (group, 5));
+    assert_eq!(store.group_by_name(tenant, "North").await.unwrap(), None);
+    // Only the present members hear of it.
+    let said = drain(store).await;
+    let expected = |user: &UserId| {
+        let topic = TopicId::inbox(*user).packed();
+        InItem::from(Input::Register(Register { topic, group: group.0, version: 5, joined: true, name: "East".to_owned() }))
+    };
+    assert_eq!(said, users[..2].iter().map(expected).collect::<Vec<_>>());
 }
 
 async fn the_outbox_shows_numbers_in_order(database: &Database) {

@@ -246,7 +246,7 @@ impl Fleet {
     fn write_config(&self, overrides: &[(&'static str, String)]) {
         let path = |name: &str| format!("{:?}", self.folder().join(name));
         let sql = match &self.mariadb {
-            Some(server) => server.url("roger"),
+            Some(server) => server.fleet_url(),
             None => format!("sqlite:{}", self.folder().join("roger.db").display()),
         };
         let own = [

@@ -50,10 +50,9 @@ impl MariaDb {
         // A user without the right to ignore read_only, as in production.
         let accounts = "CREATE USER IF NOT EXISTS roger@'127.0.0.1' IDENTIFIED BY 'roger';\n\
                         GRANT ALL ON `roger\\_%`.* TO roger@'127.0.0.1';\n\
-                        CREATE DATABASE IF NOT EXISTS roger CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;\n\
-                        GRANT ALL ON roger.* TO roger@'127.0.0.1';\n\
                         CREATE USER IF NOT EXISTS admin@'127.0.0.1' IDENTIFIED BY 'admin';\n\
-                        GRANT ALL ON *.* TO admin@'127.0.0.1';\n";
+                        GRANT ALL ON *.* TO admin@'127.0.0.1';\n\
+                        CREATE DATABASE IF NOT EXISTS roger_fleet CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;\n";
         std::fs::write(folder.path().join("accounts.sql"), accounts).unwrap();
         let server = Self { folder, port: free_port(), child: Mutex::new(None) };
         server.resume();
@@ -68,9 +67,9 @@ impl MariaDb {
         format!("mysql://roger:roger@127.0.0.1:{}/{name}", self.port)
     }
 
-    /// The URL of the database of a fleet, `roger`, which every server has; and of others once they are created.
-    pub(crate) fn url(&self, database: &str) -> String {
-        format!("mysql://roger:roger@127.0.0.1:{}/{database}", self.port)
+    /// The URL of the database of a fleet, which is there from the start.
+    pub(crate) fn fleet_url(&self) -> String {
+        format!("mysql://roger:roger@127.0.0.1:{}/roger_fleet", self.port)
     }
 
     /// Runs SQL as the administrator.
@@ -118,7 +117,7 @@ impl MariaDb {
                 let log = std::fs::read_to_string(folder.join("log")).unwrap_or_default();
                 panic!("mariadbd on port {} did not start ({ended:?}); its log:\n{log}", self.port);
             }
-            std::thread::sleep(Duration::from_millis(20));
+            super::pause();
         }
         *self.child.lock().unwrap() = Some(child);
     }
