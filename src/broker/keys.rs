@@ -50,7 +50,7 @@ pub fn floor_reply(shard: u32, nonce: u64) -> String {
     format!("{}{nonce:x}", floor_replies(shard))
 }
 
-/// How the keys of [`floor_reply`] of a shard begin.
+/// How the keys of a shard's streams like [`floor_reply`] begin.
 pub fn floor_replies(shard: u32) -> String {
     format!("{{s{shard}}}:floor:")
 }

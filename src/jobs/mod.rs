@@ -5,3 +5,13 @@ pub mod deliver;
 pub mod floor;
 pub mod offline;
 pub mod replay;
+
+pub use offline::Error;
+
+use crate::worker::{Competing, Ordered};
+
+/// The ordered kinds, by the names of their leases and workers on Redis.
+pub const ORDERED: [&str; 2] = [<deliver::Deliver as Ordered>::JOB, <archive::Archive as Ordered>::JOB];
+
+/// The competing kinds.
+pub const COMPETING: [&str; 2] = [<replay::Replay as Competing>::JOB, <floor::Floor as Competing>::JOB];
