@@ -29,6 +29,8 @@ const BLOCK: Duration = Duration::from_millis(500);
 const READ_MAX: usize = 64;
 /// The most entries shown alive in one call.
 const KEEP_MAX: usize = 256;
+/// How often it is judged whether the worker makes progress.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
 /// How long a reader may be silent before the worker no longer counts as ready.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -139,6 +141,8 @@ impl<J: Competing> Worker<J> {
         // A fifth: the life of an entry is shown often enough, and a dead worker's entries are seen soon.
         let mut ticks = tokio::time::interval(self.settings.reclaim_idle / 5);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut looks = tokio::time::interval(LOOK_EVERY);
+        looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut rounds = 0_u64;
         let mut stray = false;
         loop {
@@ -152,20 +156,26 @@ impl<J: Competing> Worker<J> {
                     Read::Stray => stray = true,
                 },
                 () = until(due) => self.wake(),
+                _ = looks.tick() => self.report(),
                 _ = ticks.tick() => {
                     rounds += 1;
                     match self.tend(rounds, stray).await {
                         Ok(()) => stray = false,
                         Err(error) => tracing::debug!(job = J::JOB, error = chain(&error), "cannot tend the consumer group"),
                     }
-                    match self.progress.trouble(PATIENCE) {
-                        None => self.part.goes_on(),
-                        Some(_) if self.room.available_permits() == 0 => self.part.waits_for("room: all that it holds waits for another attempt"),
-                        Some(what) => self.part.waits_for(what),
-                    }
                     metrics::gauge!("roger_entries_held", "job" => J::JOB).set(self.held.len() as f64);
                 }
             }
+        }
+    }
+
+    fn report(&self) {
+        match self.progress.trouble(PATIENCE) {
+            None => self.part.goes_on(),
+            Some(_) if self.room.available_permits() == 0 && !self.due.is_empty() => {
+                self.part.waits_for("room: all that it holds waits for another attempt");
+            }
+            Some(what) => self.part.waits_for(what),
         }
     }
 

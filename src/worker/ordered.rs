@@ -69,8 +69,18 @@ impl OrderedSettings {
 pub async fn run_ordered<J: Ordered>(job: J, redis: Redis, settings: OrderedSettings, clock: Clock, shutdown: Shutdown, part: Part) {
     let name = job::own_name();
     tracing::info!(job = J::JOB, worker = name, "worker starts");
-    let mut worker =
-        Worker { job, redis, settings, clock, part, name, held: BTreeMap::new(), tasks: JoinSet::new(), shards: HashMap::new() };
+    let mut worker = Worker {
+        job,
+        redis,
+        settings,
+        clock,
+        part,
+        name,
+        held: BTreeMap::new(),
+        tasks: JoinSet::new(),
+        ready: false,
+        shards: HashMap::new(),
+    };
     worker.work(&shutdown).await;
     worker.stop(shutdown.grace()).await;
     tracing::info!(job = J::JOB, worker = worker.name, "worker stopped");
@@ -92,6 +102,8 @@ struct Worker<J> {
     name: String,
     held: BTreeMap<u32, Held>,
     tasks: JoinSet<()>,
+    /// What the last round said of the worker.
+    ready: bool,
     /// Which shard a task serves.
     shards: HashMap<Id, u32>,
 }
@@ -181,11 +193,15 @@ impl<J: Ordered> Worker<J> {
         for shard in free.iter().take(wanted) {
             self.acquire(*shard).await;
         }
-        let trouble = match self.held.values().find_map(|held| held.tenure.progress.trouble(self.settings.patience)) {
+        // A worker that was ready stays so while it begins on a shard it took over.
+        let (ready, patience) = (self.ready, self.settings.patience);
+        let progress = self.held.values().map(|held| &held.tenure.progress).filter(|progress| !(ready && progress.is_starting(patience)));
+        let trouble = match progress.filter_map(|progress| progress.trouble(patience)).next() {
             Some(what) => Some(what.to_owned()),
             None if self.held.len() < share && (greedy || free.len() > wanted) => Some(format!("its share of {share} shards")),
             None => None,
         };
+        self.ready = trouble.is_none();
         match trouble {
             Some(what) => self.part.waits_for(what),
             None => self.part.goes_on(),

@@ -7,11 +7,18 @@ use std::time::{Duration, Instant};
 #[derive(Clone, Debug, Default)]
 pub struct Progress(Arc<Mutex<Shown>>);
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Shown {
+    begun: Instant,
     turns: u64,
     last: Option<Instant>,
     waits_for: Option<&'static str>,
+}
+
+impl Default for Shown {
+    fn default() -> Self {
+        Self { begun: Instant::now(), turns: 0, last: None, waits_for: None }
+    }
 }
 
 impl Progress {
@@ -36,6 +43,12 @@ impl Progress {
     /// How often the loop went round.
     pub fn turns(&self) -> u64 {
         self.shown().turns
+    }
+
+    /// Whether the work has just begun, and neither made a turn nor waits for anything.
+    pub(super) fn is_starting(&self, patience: Duration) -> bool {
+        let shown = self.shown();
+        shown.last.is_none() && shown.waits_for.is_none() && shown.begun.elapsed() <= patience
     }
 
     /// Why this work does not count as going on: it waits for something, or made no turn within `patience`. `None` when it goes on.

@@ -193,6 +193,7 @@ impl<'a> Shelf<'a> {
             if self.tended.is_none_or(|tended| tended.elapsed() >= TEND_EVERY) {
                 self.tend().await?;
             }
+            self.tenure.progress.turn();
             let behind = BTreeMap::from([(self.log.clone(), self.at)]);
             let read = tokio::select! {
                 () = self.tenure.stop.cancelled() => return Ok(()),
@@ -201,7 +202,6 @@ impl<'a> Shelf<'a> {
             if let Some((_, entries)) = read.into_iter().next() {
                 self.archive(entries).await?;
             }
-            self.tenure.progress.turn();
         }
         Ok(())
     }
