@@ -2,7 +2,10 @@
 
 pub mod broker;
 pub mod clock;
+pub mod config;
 pub mod model;
 pub mod proto;
 pub mod retry;
+pub mod shutdown;
+pub mod telemetry;
 pub mod topic;

@@ -1,0 +1,253 @@
+//! What an operator may set: `config/roger.toml`, overridden by the environment, overridden by flags.
+//!
+//! Every key, its default and its rule stand once, in [`KEYS`]; the file documents them. A key of the file is overridden by
+//! `ROGER_<SECTION>_<KEY>` (`ROGER_REDIS_URL` for `url` in `[redis]`; lists are separated by commas), so that secrets need not stand in a
+//! file. A key nobody knows is refused, in the file and in the environment: a typing error would otherwise be a default.
+//!
+//! Everything that can be judged without a server is judged by [`Config::load`], before a port is bound. Nothing is read again later.
+
+mod keys;
+mod load;
+#[cfg(test)]
+mod tests;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::{Deserialize, Deserializer};
+
+pub use keys::{KEYS, Key, Rule, Value};
+pub use load::{Error, Origin, Sources};
+
+/// The exit code of a program whose configuration is wrong; supervisord takes it as final.
+pub const EXIT_CODE: u8 = 78;
+
+/// For whom a configuration is loaded: a program refuses to start without the files that it needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Program {
+    /// Needs the public key.
+    Edge,
+    /// Needs the public and the secret key.
+    Directory,
+    /// Needs no key.
+    Delivery,
+    /// Needs no key.
+    Offline,
+    /// The command line: its commands open what they need themselves.
+    Roger,
+}
+
+/// The whole configuration.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// What all programs of a deployment must agree on.
+    pub fleet: Fleet,
+    /// The queue.
+    pub redis: Redis,
+    /// The store.
+    pub sql: Sql,
+    /// Tokens.
+    pub auth: Auth,
+    /// The edge program.
+    pub edge: Edge,
+    /// The directory program.
+    pub directory: Directory,
+    /// The delivery program.
+    pub delivery: Delivery,
+    /// The offline program.
+    pub offline: Offline,
+    /// Where each program serves its counters.
+    pub metrics: Metrics,
+    /// What goes to stderr.
+    pub log: Log,
+    /// How long stopping may take.
+    pub shutdown: Shutdown,
+}
+
+/// `[fleet]`.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Fleet {
+    /// How many shards topics are spread over: 1 to 1024, fixed for the life of a deployment.
+    pub shards: u16,
+}
+
+/// `[redis]`.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Redis {
+    /// `redis://[user:password@]host[:port][/database]` or `redis+unix:///path`.
+    pub url: String,
+    /// The longest a connection may take to be there.
+    #[serde(rename = "connect_timeout_ms", deserialize_with = "milliseconds")]
+    pub connect_timeout: Duration,
+    /// The longest an answer may take; blocking reads add their block time.
+    #[serde(rename = "response_timeout_ms", deserialize_with = "milliseconds")]
+    pub response_timeout: Duration,
+}
+
+/// `[sql]`.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Sql {
+    /// `sqlite:/absolute/path` or `mysql://user:password@host:port/database`.
+    pub url: String,
+    /// The longest a statement may take before its connection is given up.
+    #[serde(rename = "statement_timeout_ms", deserialize_with = "milliseconds")]
+    pub statement_timeout: Duration,
+}
+
+/// `[auth]`.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Auth {
+    /// The key that verifies access tokens; edges and the directory read it.
+    pub public_key_file: PathBuf,
+    /// The key that signs them; only the directory reads it. Its mode is at most 0640.
+    pub secret_key_file: PathBuf,
+    /// How long an access token is good for.
+    #[serde(rename = "token_lifetime_s", deserialize_with = "seconds")]
+    pub token_lifetime: Duration,
+    /// How long a resume token is good for, unless used: using it gives a new one.
+    #[serde(rename = "resume_lifetime_s", deserialize_with = "seconds")]
+    pub resume_lifetime: Duration,
+}
+
+/// `[edge]`.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Edge {
+    /// Names the edge in Redis keys: unique among the edges of a fleet.
+    pub name: String,
+    /// Where clients connect, in clear text.
+    pub listen: SocketAddr,
+    /// Whether `listen` may be an address that others can reach.
+    pub cleartext_beyond_loopback: bool,
+    /// How often a client shows that it is there; three missed ones end the session.
+    #[serde(rename = "heartbeat_interval_ms", deserialize_with = "milliseconds")]
+    pub heartbeat_interval: Duration,
+    /// The most sessions; a further one is refused as `edge_full`.
+    pub sessions_max: usize,
+    /// What a session may send for long; 0 for no limit. More is refused as `rate_limited`.
+    pub rate_messages_per_s: u32,
+    /// What a session may send at once; 0 for no limit.
+    pub rate_burst: u32,
+    /// The most entries that wait for a session; at the bound it stops taking live entries and is replayed.
+    pub queue_entries_max: usize,
+    /// The most bytes that wait for a session; at the bound as above.
+    pub queue_bytes_max: usize,
+    /// The most entries a session was sent and has not acknowledged; at the bound nothing more is sent to it.
+    pub unacked_entries_max: usize,
+    /// How long a client may leave its stream unread before the session is closed as `slow_consumer`.
+    #[serde(rename = "slow_consumer_ms", deserialize_with = "milliseconds")]
+    pub slow_consumer: Duration,
+    /// How long acknowledgements wait for others to share a frame with.
+    #[serde(rename = "mark_linger_ms", deserialize_with = "milliseconds")]
+    pub mark_linger: Duration,
+    /// The origins of web pages that may call; empty for none.
+    pub cors_origins: Vec<String>,
+}
+
+/// `[directory]`.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Directory {
+    /// Where clients log in, in clear text.
+    pub listen: SocketAddr,
+    /// Whether `listen` may be an address that others can reach.
+    pub cleartext_beyond_loopback: bool,
+}
+
+/// `[delivery]`.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Delivery {
+    /// How long the lease of a shard outlives an owner that no longer renews it.
+    #[serde(rename = "lease_ttl_ms", deserialize_with = "milliseconds")]
+    pub lease_ttl: Duration,
+    /// The most input frames in one commit.
+    pub batch_frames_max: usize,
+    /// The most input frames that wait for a shard; at the bound edges refuse new messages as `backlog`, alerts excepted.
+    pub backlog_frames_max: usize,
+    /// How often the state of a shard is written beside its log.
+    #[serde(rename = "checkpoint_interval_ms", deserialize_with = "milliseconds")]
+    pub checkpoint_interval: Duration,
+}
+
+/// `[offline]`.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Offline {
+    /// How long Redis keeps what SQL already holds.
+    #[serde(rename = "retention_s", deserialize_with = "seconds")]
+    pub retention: Duration,
+    /// The most bytes of a shard's log; at the bound what SQL holds is trimmed before its retention is over. What SQL does not hold stays.
+    pub log_bytes_max: u64,
+    /// The most entries in one transaction of the archive.
+    pub archive_batch_entries_max: usize,
+    /// How long the archive waits for a batch to fill.
+    #[serde(rename = "archive_linger_ms", deserialize_with = "milliseconds")]
+    pub archive_linger: Duration,
+}
+
+/// `[metrics]`: Prometheus text over HTTP, on loopback; `None` for off.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Metrics {
+    /// Of the edge.
+    #[serde(deserialize_with = "address_or_off")]
+    pub edge_listen: Option<SocketAddr>,
+    /// Of the directory.
+    #[serde(deserialize_with = "address_or_off")]
+    pub directory_listen: Option<SocketAddr>,
+    /// Of the delivery program.
+    #[serde(deserialize_with = "address_or_off")]
+    pub delivery_listen: Option<SocketAddr>,
+    /// Of the offline program.
+    #[serde(deserialize_with = "address_or_off")]
+    pub offline_listen: Option<SocketAddr>,
+}
+
+/// `[log]`.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Log {
+    /// How a line looks.
+    pub format: LogFormat,
+    /// The lowest level that is written: error, warn, info, debug or trace. `RUST_LOG` overrides it, by module.
+    pub level: String,
+}
+
+/// How a line of the log looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// `[shutdown]`.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Shutdown {
+    /// How long a program finishes what it has begun after SIGTERM; shorter than supervisord's `stopwaitsecs` of 10 s.
+    #[serde(rename = "grace_ms", deserialize_with = "milliseconds")]
+    pub grace: Duration,
+}
+
+fn milliseconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+    u64::deserialize(deserializer).map(Duration::from_millis)
+}
+
+fn seconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+    u64::deserialize(deserializer).map(Duration::from_secs)
+}
+
+fn address_or_off<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<SocketAddr>, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    if text.is_empty() { Ok(None) } else { text.parse().map(Some).map_err(serde::de::Error::custom) }
+}

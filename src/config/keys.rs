@@ -1,0 +1,215 @@
+//! The table of all keys: name, default, rule.
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
+
+use serde_json::Value as Json;
+
+/// A key of the configuration.
+#[derive(Clone, Copy, Debug)]
+pub struct Key {
+    /// The table of the file it stands in.
+    pub section: &'static str,
+    /// Its name there.
+    pub name: &'static str,
+    /// What it is when nobody sets it.
+    pub default: Value,
+    /// What it may be.
+    pub rule: Rule,
+}
+
+/// A default.
+#[derive(Clone, Copy, Debug)]
+pub enum Value {
+    /// An integer.
+    Integer(u64),
+    /// A string.
+    Text(&'static str),
+    /// true or false.
+    Switch(bool),
+    /// An empty list of strings.
+    Nothing,
+}
+
+/// What a value must be. Its text follows "must be".
+#[derive(Clone, Copy, Debug)]
+pub enum Rule {
+    /// An integer between the two, both included.
+    Integer(u64, u64),
+    /// true or false.
+    Switch,
+    /// 1 to 32 lower-case letters, digits and hyphens: it becomes part of Redis keys.
+    Name,
+    /// An IP address with a port.
+    Address,
+    /// An IP address of the machine itself with a port, or empty.
+    LoopbackOrOff,
+    /// A URL that begins with one of these.
+    Url(&'static [&'static str]),
+    /// An absolute path.
+    File,
+    /// One of these words.
+    OneOf(&'static [&'static str]),
+    /// A list of origins, as a browser sends them.
+    Origins,
+}
+
+use Rule::{Address, File, Integer, LoopbackOrOff, Name, OneOf, Origins, Switch, Url};
+
+const fn key(section: &'static str, name: &'static str, default: Value, rule: Rule) -> Key {
+    Key { section, name, default, rule }
+}
+
+const fn int(default: u64) -> Value {
+    Value::Integer(default)
+}
+
+const fn text(default: &'static str) -> Value {
+    Value::Text(default)
+}
+
+/// Every key, in the order of `config/roger.toml`.
+#[rustfmt::skip]
+pub const KEYS: &[Key] = &[
+    key("fleet", "shards", int(16), Integer(1, 1024)),
+    key("redis", "url", text("redis://127.0.0.1:6379"), Url(&["redis://", "redis+unix:///"])),
+    key("redis", "connect_timeout_ms", int(1000), Integer(10, 60_000)),
+    key("redis", "response_timeout_ms", int(2000), Integer(10, 60_000)),
+    key("sql", "url", text("sqlite:/var/lib/roger/roger.db"), Url(&["sqlite:/", "mysql://"])),
+    key("sql", "statement_timeout_ms", int(10_000), Integer(100, 600_000)),
+    key("auth", "public_key_file", text("/etc/roger/token.pub"), File),
+    key("auth", "secret_key_file", text("/etc/roger/token.secret"), File),
+    key("auth", "token_lifetime_s", int(900), Integer(10, 86_400)),
+    key("auth", "resume_lifetime_s", int(2_592_000), Integer(60, 31_536_000)),
+    key("edge", "name", text("edge"), Name),
+    key("edge", "listen", text("127.0.0.1:7701"), Address),
+    key("edge", "cleartext_beyond_loopback", Value::Switch(false), Switch),
+    key("edge", "heartbeat_interval_ms", int(20_000), Integer(100, 600_000)),
+    key("edge", "sessions_max", int(20_000), Integer(1, 1_000_000)),
+    key("edge", "rate_messages_per_s", int(100), Integer(0, 1_000_000)),
+    key("edge", "rate_burst", int(200), Integer(0, 1_000_000)),
+    key("edge", "queue_entries_max", int(1024), Integer(16, 1_000_000)),
+    key("edge", "queue_bytes_max", int(1_048_576), Integer(131_072, 1_073_741_824)),
+    key("edge", "unacked_entries_max", int(1024), Integer(1, 1_000_000)),
+    key("edge", "slow_consumer_ms", int(30_000), Integer(100, 3_600_000)),
+    key("edge", "mark_linger_ms", int(200), Integer(0, 10_000)),
+    key("edge", "cors_origins", Value::Nothing, Origins),
+    key("directory", "listen", text("127.0.0.1:7711"), Address),
+    key("directory", "cleartext_beyond_loopback", Value::Switch(false), Switch),
+    key("delivery", "lease_ttl_ms", int(2000), Integer(200, 60_000)),
+    key("delivery", "batch_frames_max", int(256), Integer(1, 10_000)),
+    key("delivery", "backlog_frames_max", int(100_000), Integer(16, 10_000_000)),
+    key("delivery", "checkpoint_interval_ms", int(1000), Integer(10, 600_000)),
+    key("offline", "retention_s", int(600), Integer(0, 604_800)),
+    key("offline", "log_bytes_max", int(268_435_456), Integer(65_536, 1_099_511_627_776)),
+    key("offline", "archive_batch_entries_max", int(5000), Integer(1, 100_000)),
+    key("offline", "archive_linger_ms", int(200), Integer(0, 10_000)),
+    key("metrics", "edge_listen", text(""), LoopbackOrOff),
+    key("metrics", "directory_listen", text(""), LoopbackOrOff),
+    key("metrics", "delivery_listen", text(""), LoopbackOrOff),
+    key("metrics", "offline_listen", text(""), LoopbackOrOff),
+    key("log", "format", text("text"), OneOf(&["text", "json"])),
+    key("log", "level", text("info"), OneOf(&["error", "warn", "info", "debug", "trace"])),
+    key("shutdown", "grace_ms", int(6000), Integer(0, 9000)),
+];
+
+impl Key {
+    /// `section.name`.
+    pub fn path(&self) -> String {
+        format!("{}.{}", self.section, self.name)
+    }
+
+    /// The environment variable that overrides it.
+    pub fn variable(&self) -> String {
+        format!("ROGER_{}_{}", self.section, self.name).to_uppercase()
+    }
+
+    pub(super) fn default_json(&self) -> Json {
+        match self.default {
+            Value::Integer(number) => number.into(),
+            Value::Text(text) => text.into(),
+            Value::Switch(on) => on.into(),
+            Value::Nothing => Json::Array(Vec::new()),
+        }
+    }
+
+    /// The value of a text from the environment or a flag. What does not fit stays a text, which its rule then refuses.
+    pub(super) fn json_of(&self, text: &str) -> Json {
+        let as_text = || Json::from(text);
+        match self.rule {
+            Integer(..) => text.parse::<u64>().map_or_else(|_| as_text(), Json::from),
+            Switch => text.parse::<bool>().map_or_else(|_| as_text(), Json::from),
+            Origins => text.split(',').map(str::trim).filter(|origin| !origin.is_empty()).collect(),
+            Name | Address | LoopbackOrOff | Url(_) | File | OneOf(_) => as_text(),
+        }
+    }
+
+    /// The value as an error shows it: a password in a URL is left out.
+    pub(super) fn shown(&self, value: &Json) -> String {
+        match (self.rule, value.as_str()) {
+            (Url(_), Some(url)) => format!("\"{}\"", without_password(url)),
+            _ => value.to_string(),
+        }
+    }
+}
+
+impl Rule {
+    pub(super) fn holds(&self, value: &Json) -> bool {
+        let text = value.as_str();
+        match self {
+            Integer(min, max) => value.as_u64().is_some_and(|number| (*min..=*max).contains(&number)),
+            Switch => value.is_boolean(),
+            Name => text.is_some_and(is_name),
+            Address => text.is_some_and(|text| text.parse::<SocketAddr>().is_ok()),
+            LoopbackOrOff => text.is_some_and(|text| text.is_empty() || text.parse().is_ok_and(is_loopback)),
+            Url(starts) => text.is_some_and(|text| starts.iter().any(|start| text.len() > start.len() && text.starts_with(start))),
+            File => text.is_some_and(|text| Path::new(text).is_absolute()),
+            OneOf(words) => text.is_some_and(|text| words.contains(&text)),
+            Origins => value.as_array().is_some_and(|origins| origins.iter().all(|origin| origin.as_str().is_some_and(is_origin))),
+        }
+    }
+}
+
+impl fmt::Display for Rule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Integer(min, max) => write!(f, "an integer from {min} to {max}"),
+            Switch => f.write_str("true or false"),
+            Name => f.write_str("1 to 32 lower-case letters, digits and hyphens"),
+            Address => f.write_str("an IP address with a port, as 127.0.0.1:7701"),
+            LoopbackOrOff => f.write_str("a loopback address with a port, as 127.0.0.1:7801, or empty for off"),
+            Url(starts) => write!(f, "a URL that begins with {}", starts.join(" or ")),
+            File => f.write_str("an absolute path"),
+            OneOf(words) => write!(f, "one of {}", words.join(", ")),
+            Origins => f.write_str("a list of origins, as https://console.example.org"),
+        }
+    }
+}
+
+/// Whether only the machine itself reaches the address.
+pub(super) fn is_loopback(address: SocketAddr) -> bool {
+    match address.ip() {
+        IpAddr::V4(ip) => ip.is_loopback(),
+        IpAddr::V6(ip) => ip.to_canonical().is_loopback(),
+    }
+}
+
+fn is_name(text: &str) -> bool {
+    (1..=32).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
+}
+
+fn is_origin(text: &str) -> bool {
+    let host = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
+    host.is_some_and(|host| !host.is_empty() && host.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'/'))
+}
+
+fn without_password(url: &str) -> String {
+    let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
+    // The last @ before the path: a password may hold one itself.
+    let (authority, path) = rest.find('/').map_or((rest, ""), |at| rest.split_at(at));
+    match authority.rsplit_once('@') {
+        Some((user, host)) => format!("{scheme}://{}:***@{host}{path}", user.split(':').next().unwrap_or_default()),
+        None => url.to_owned(),
+    }
+}
