@@ -1,6 +1,7 @@
 //! Roger: the back-end of a push-to-talk dispatch platform.
 
 pub mod broker;
+pub mod client;
 pub mod clock;
 pub mod config;
 pub mod model;
