@@ -158,6 +158,14 @@ pub struct Directory {
     pub listen: SocketAddr,
     /// Whether `listen` may be an address that others can reach.
     pub cleartext_beyond_loopback: bool,
+    /// The most connections; a further one is closed at once.
+    pub connections_max: usize,
+    /// How often a minute one may try to log in to an account with a password; 0 for no limit. More is refused as `rate_limited`.
+    pub account_logins_per_min: u32,
+    /// How often a minute one may try from an address; 0 for no limit. More is refused as `rate_limited`.
+    pub address_logins_per_min: u32,
+    /// The origins of web pages that may call; empty for none.
+    pub cors_origins: Vec<String>,
 }
 
 /// `[delivery]`.

@@ -1,12 +1,43 @@
-//! Roger: the back-end of a push-to-talk dispatch platform.
+//! Roger: the back-end of a push-to-talk dispatch platform. A receipt ("roger") means that a message is stored, and whoever it is for gets
+//! it exactly once, in order.
+//!
+//! The rooms, each with what it is for; a room imports only those above it (`tests/it/tidy.rs` holds that). `ARCHITECTURE.md` has the
+//! invariants and walks one message through.
+//!
+//! | room | holds |
+//! |---|---|
+//! | [`model`] | ids, places, messages, reasons: pure values |
+//! | [`config`] | what an operator may set, judged before a port is bound |
+//! | [`retry`], [`telemetry`], [`shutdown`], [`clock`] | plumbing that knows nothing of dispatch |
+//! | [`topic`] | the core, pure: a shard of topics as a state machine, and the frames that stand on Redis |
+//! | [`token`] | access tokens: signed by the directory, verified by edges |
+//! | [`broker`] | Redis: connections, keys, streams, scripts |
+//! | [`store`] | SQL: SQLite and MariaDB |
+//! | [`session`] | who is connected, where, until when |
+//! | [`worker`] | the engine: ordered work by lease, competing work by consumer group, dead letters |
+//! | [`proto`] | the client protocol, its conversions, its statuses, its server |
+//! | [`jobs`] | the kinds of work, one file or folder each |
+//! | [`edge`] | sessions of clients |
+//! | [`directory`] | login, accounts, groups |
+//! | [`program`] | the frame of every program |
+//!
+//! The flow: client -> edge -> `{s}:in` -> deliver -> `{s}:log` and `out:{edge}` -> edge -> client; archive: `{s}:log` -> SQL -> replay.
 
 pub mod broker;
 pub mod client;
 pub mod clock;
 pub mod config;
+pub mod directory;
+pub mod edge;
+pub mod jobs;
 pub mod model;
+pub mod program;
 pub mod proto;
 pub mod retry;
+pub mod session;
 pub mod shutdown;
+pub mod store;
 pub mod telemetry;
+pub mod token;
 pub mod topic;
+pub mod worker;

@@ -35,7 +35,7 @@ impl Shutdown {
                 };
                 if token.is_cancelled() {
                     tracing::warn!(signal = name, "second signal: exiting at once");
-                    std::process::exit(code);
+                    exit(code);
                 }
                 tracing::info!(signal = name, "stopping");
                 token.cancel();
@@ -78,6 +78,11 @@ impl Shutdown {
     pub fn token(&self) -> &CancellationToken {
         &self.token
     }
+}
+
+#[expect(clippy::disallowed_methods, reason = "whoever asks twice wants no more cleaning up")]
+fn exit(code: i32) -> ! {
+    std::process::exit(code)
 }
 
 #[cfg(test)]

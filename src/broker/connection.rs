@@ -23,6 +23,13 @@ pub struct Settings {
     pub response_timeout: Duration,
 }
 
+impl From<&crate::config::Redis> for Settings {
+    fn from(config: &crate::config::Redis) -> Self {
+        let crate::config::Redis { url, connect_timeout, response_timeout } = config.clone();
+        Self { url, connect_timeout, response_timeout }
+    }
+}
+
 /// What a connection found out about its server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Facts {

@@ -33,7 +33,8 @@ pub fn state(shard: u32) -> String {
     format!("{{s{shard}}}:state")
 }
 
-/// STRING: who works on the shard for `job` (`deliver` or `archive`). Expires after the lease's lifetime; renewed by its holder.
+/// STRING: who works on the shard for `job`: `deliver` or `archive`, and on shard 0 `outbox` for the directory's relay. Expires after the
+/// lease's lifetime. Written and renewed by its holder; read by the others who would be, and by the doctor.
 pub fn lease(shard: u32, job: &str) -> String {
     format!("{{s{shard}}}:lease:{job}")
 }
@@ -49,14 +50,23 @@ pub fn floor_reply(shard: u32, nonce: u64) -> String {
     format!("{{s{shard}}}:floor:{nonce:x}")
 }
 
-/// STREAM of [`crate::topic::frame::FloorRequest`], consumer group `offline`: shards that lost state. No expiry.
+/// STREAM of [`crate::topic::frame::FloorRequest`], consumer group `offline`: shards that lost state. Written by their owners; read
+/// by offline. No expiry.
 pub fn floor() -> String {
     "floor".to_owned()
 }
 
-/// STREAM of [`crate::topic::frame::ReplayRequest`], consumer group `offline`: sessions that lack something. Written by edges. No expiry.
+/// STREAM of [`crate::topic::frame::ReplayRequest`], consumer group `offline`: sessions that lack something. Written by edges; read
+/// by offline. No expiry.
 pub fn replay() -> String {
     "replay".to_owned()
+}
+
+/// HASH from entry id to how often the attempt at it failed, for a stream that a consumer group reads. Written by the group's consumers;
+/// fields leave with their entries. No expiry.
+pub fn failures(stream: &str) -> String {
+    // In the slot of the stream: one script changes both.
+    if stream.contains('{') { format!("{stream}:failures") } else { format!("{{{stream}}}:failures") }
 }
 
 /// STREAM of JSON, one field `letter`: work that was given up, with its reason and whole payload. Written by workers; read, redriven and
@@ -65,17 +75,20 @@ pub fn dead() -> String {
     "dead".to_owned()
 }
 
-/// SORTED SET of workers of a job by the time their heartbeat lapses (UTC ms). Written by each worker. No expiry.
+/// SORTED SET of workers of a job by the time their heartbeat lapses (UTC ms). Written by each worker; read by all of the job, which share
+/// the shards among them. No expiry.
 pub fn workers(job: &str) -> String {
     format!("workers:{job}")
 }
 
-/// SORTED SET of edges (their boot names) by the time their heartbeat lapses (UTC ms). Written by each edge. No expiry.
+/// SORTED SET of edges (their boot names) by the time their heartbeat lapses (UTC ms). Written by each edge; read by owners and operators.
+/// No expiry.
 pub fn edges() -> String {
     "edges".to_owned()
 }
 
-/// HASH about an edge: `name`, `listen`, `sessions`, `started_ms`. Written by the edge with its heartbeat; expires with it.
+/// HASH about an edge: `name`, `listen`, `sessions`, `started_ms`. Written by the edge with its heartbeat; read by
+/// operators; expires with it.
 pub fn edge(boot: &str) -> String {
     format!("edge:{{{boot}}}")
 }
@@ -96,19 +109,20 @@ pub fn out_replay(boot: &str) -> String {
     format!("out:{{{boot}}}:replay")
 }
 
-/// HASH from installation id (hex) to JSON [`crate::session::Presence`]: the sessions of a user. Written by edges; fields leave by sign-out
-/// and by the sweep of [`deadlines`]. No expiry.
+/// HASH from installation id (hex) to JSON [`crate::session::Presence`]: the sessions of a user. Written by edges; read by
+/// them, by owners and operators; fields leave by sign-out and by the sweep of [`deadlines`]. No expiry.
 pub fn presence(user: UserId, shards: u32) -> String {
     format!("{{s{}}}:presence:{user}", TopicId::inbox(user).shard(shards))
 }
 
 /// SORTED SET of `<user> <installation hex> <session hex>` by the time the session lapses without a heartbeat (UTC ms). Written by edges;
-/// swept by the shard's owner.
+/// read and swept by the shard's owner. No expiry.
 pub fn deadlines(shard: u32) -> String {
     format!("{{s{shard}}}:deadlines")
 }
 
-/// STRING: the number of shards of this deployment, fixed at the first start.
+/// STRING: the number of shards of this deployment. Written by the first program ever started; read by all when they start, which refuse
+/// another number. No expiry.
 pub fn shards() -> String {
     "shards".to_owned()
 }

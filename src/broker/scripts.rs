@@ -37,6 +37,12 @@ scripts! {
     CHECKPOINT = "checkpoint.lua";
     CLAIM = "claim.lua";
     COMMIT = "commit.lua";
+    FAIL = "fail.lua";
+    FINISH = "finish.lua";
+    GIVE_BACK = "give_back.lua";
+    KEEP = "keep.lua";
+    REAP = "reap.lua";
+    RECLAIM = "reclaim.lua";
     RELEASE = "release.lua";
     RENEW = "renew.lua";
     SESSION_OPEN = "session_open.lua";

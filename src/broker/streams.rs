@@ -86,7 +86,7 @@ fn parse_entry(operation: &'static str, entry: Value) -> Result<StreamEntry, Err
 }
 
 /// What XREAD gives: by key its entries; nothing when it timed out.
-fn parse_streams(operation: &'static str, value: Value) -> Result<Vec<(String, Vec<StreamEntry>)>, Error> {
+pub(super) fn parse_streams(operation: &'static str, value: Value) -> Result<Vec<(String, Vec<StreamEntry>)>, Error> {
     let pairs: Vec<(Value, Value)> = match value {
         Value::Nil => return Ok(Vec::new()),
         Value::Map(pairs) => pairs,
@@ -135,7 +135,7 @@ impl Reader {
     pub async fn read(&mut self, count: usize, streams: &BTreeMap<String, StreamId>) -> Result<Vec<(String, Vec<StreamEntry>)>, Error> {
         const OPERATION: &str = "read streams";
         let mut command = redis::cmd("XREAD");
-        command.arg("COUNT").arg(count).arg("BLOCK").arg(self.block.as_millis() as u64).arg("STREAMS");
+        command.arg("COUNT").arg(count).arg("BLOCK").arg(self.block_ms()).arg("STREAMS");
         for key in streams.keys() {
             command.arg(key);
         }
@@ -143,6 +143,10 @@ impl Reader {
             command.arg(after.to_string());
         }
         parse_streams(OPERATION, self.blocking(OPERATION, &command).await?)
+    }
+
+    pub(super) fn block_ms(&self) -> u64 {
+        self.block.as_millis() as u64
     }
 
     pub(super) async fn blocking(&mut self, operation: &'static str, command: &redis::Cmd) -> Result<Value, Error> {
@@ -168,10 +172,10 @@ impl Redis {
     }
 
     /// Adds one entry to each of several streams, in one round trip. When it fails, any of them may have been added.
-    pub async fn add_all(&self, entries: impl IntoIterator<Item = (String, Vec<u8>)>) -> Result<(), Error> {
+    pub async fn add_all(&self, entries: &[(String, Vec<u8>)]) -> Result<(), Error> {
         let mut pipeline = redis::Pipeline::new();
         for (key, payload) in entries {
-            pipeline.cmd("XADD").arg(key).arg("*").arg(FORMAT).arg(payload).ignore();
+            pipeline.cmd("XADD").arg(key).arg("*").arg(FORMAT).arg(payload.as_slice()).ignore();
         }
         self.pipe("push frames", &pipeline).await
     }

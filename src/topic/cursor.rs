@@ -97,9 +97,12 @@ impl Cursor {
         self.end = (!attached.live).then(|| self.missing.back().map_or(self.at, |last| last.upto));
     }
 
-    /// The user left behind `place`.
+    /// The user left behind `place`. What of the places up to there never came is missing.
     pub fn depart(&mut self, place: Place) {
         self.end = Some(place);
+        if self.attached() && place > self.head {
+            self.extend(place);
+        }
         let rest = Span::new(Place::START, place);
         self.missing = self.missing.iter().filter_map(|span| span.intersect(rest)).collect();
         self.kept.retain(|entry| entry.place() <= place);
@@ -119,22 +122,29 @@ impl Cursor {
             self.detach();
             return Offer::Hole;
         }
-        let before = self.head;
-        self.head = place;
         if self.missing.is_empty() && room {
-            self.at = place;
+            (self.head, self.at) = (place, place);
             return Offer::Deliver(entry);
         }
-        // Behind: `kept` always follows the last missing span without a hole, up to the head.
-        match self.missing.back_mut() {
-            None => self.missing.push_back(Span::new(before, place)),
-            Some(_) if self.kept.len() < KEPT_MAX => self.kept.push_back(entry),
-            Some(last) => {
-                last.upto = place;
-                self.kept.clear();
-            }
+        let follows = !self.kept.is_empty() || self.missing.back().is_some_and(|last| last.upto == self.head);
+        if follows && self.kept.len() < KEPT_MAX {
+            self.head = place;
+            self.kept.push_back(entry);
+        } else {
+            self.extend(place);
         }
         Offer::Later
+    }
+
+    /// What is missing now reaches up to `place`, the new head. It never grows over places the user may not see: those that lie between
+    /// the last missing span and the head when `kept`, which follows that span without a hole, is empty.
+    fn extend(&mut self, place: Place) {
+        match self.missing.back_mut() {
+            Some(last) if last.upto == self.head || !self.kept.is_empty() => last.upto = place,
+            _ => self.missing.push_back(Span::new(self.head, place)),
+        }
+        self.kept.clear();
+        self.head = place;
     }
 
     /// Places between this one and the next entry that the user may not see, if there are any: moves over them and says which.
@@ -195,9 +205,6 @@ impl Cursor {
                     self.at = entry.place();
                     passed.push(entry);
                 }
-            }
-            if self.end.is_none() {
-                self.at = self.at.max(self.head);
             }
         }
         passed

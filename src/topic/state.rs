@@ -39,6 +39,14 @@ pub struct Topic {
     pub(super) undelivered: VecDeque<Undelivered>,
 }
 
+impl Topic {
+    /// The head and its time only rise. A later epoch may have given a lower seq its place anew; the floor is the highest seq of any.
+    fn raise_head(&mut self, head: Place, time_ms: u64) {
+        self.head = Place::new(self.head.epoch.max(head.epoch), self.head.seq.max(head.seq));
+        self.time_ms = self.time_ms.max(time_ms);
+    }
+}
+
 /// When a user was a member of a group.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Member {
@@ -136,7 +144,7 @@ impl Shard {
 
     pub(super) fn note_feed(&mut self, feed: Feed) {
         let known = self.feeds.entry((feed.producer, feed.lane)).or_insert(feed);
-        if feed.number >= known.number {
+        if (feed.number, feed.time_ms) > (known.number, known.time_ms) {
             *known = feed;
         }
         self.dirty.insert(RowKey::Feed(feed.producer, feed.lane));
@@ -152,8 +160,8 @@ impl Shard {
         gone.into_iter().map(|feed| RowKind::Feed(feed).key()).collect()
     }
 
-    /// Changes the state as one outcome says. An outcome that is already in changes nothing: a checkpoint may be ahead of the log it is
-    /// folded with.
+    /// Changes the state as one outcome says. An outcome that is in already changes nothing, so a log may be folded over rows that are
+    /// newer than the position they were read with: a checkpoint need not be one atomic write.
     pub(super) fn apply(&mut self, outcome: &Outcome) {
         match outcome {
             Outcome::Entry(entry) => self.apply_entry(entry),
@@ -177,20 +185,14 @@ impl Shard {
             }
             Outcome::Register(register) => {
                 let Some(topic) = TopicId::from_packed(register.topic) else { return };
-                let groups = &mut self.topics.entry(topic).or_default().groups;
-                if groups.get(&GroupId(register.group)).is_some_and(|known| register.version <= known.version) {
-                    return;
-                }
-                groups.insert(GroupId(register.group), register.clone());
-                self.dirty.insert(RowKey::Register(topic, GroupId(register.group)));
+                self.apply_register(topic, register.clone());
             }
             Outcome::Profile(Profile { topic, tenant, version }) => {
                 let Some(id) = TopicId::from_packed(*topic) else { return };
                 let topic = self.topics.entry(id).or_default();
-                if *version <= topic.profile_version {
-                    return;
+                if *version > topic.profile_version {
+                    (topic.tenant, topic.profile_version) = (TenantId(*tenant), *version);
                 }
-                (topic.tenant, topic.profile_version) = (TenantId(*tenant), *version);
                 self.dirty.insert(RowKey::Head(id));
             }
             Outcome::Forward(_) => {}
@@ -200,19 +202,16 @@ impl Shard {
     fn apply_entry(&mut self, entry: &Entry) {
         let Some(id) = TopicId::from_packed(entry.topic) else { return };
         let topic = self.topics.entry(id).or_default();
-        if entry.place() <= topic.head {
-            return;
-        }
-        topic.head = entry.place();
-        topic.time_ms = entry.time_ms;
+        topic.raise_head(entry.place(), entry.time_ms);
         self.dirty.insert(RowKey::Head(id));
         if entry.client_seq == 0 {
             return;
         }
         let (sender, installation) = (UserId(entry.sender), InstallationId(entry.installation));
         let producer = topic.producers.entry((sender, installation)).or_default();
-        producer.high = entry.client_seq;
-        producer.place = entry.place();
+        if entry.client_seq > producer.high {
+            (producer.high, producer.place) = (entry.client_seq, entry.place());
+        }
         if producer.recent.len() == RECENT_MAX {
             producer.recent.pop_front();
         }
@@ -224,6 +223,15 @@ impl Shard {
             }
             topic.undelivered.push_back(Undelivered { place: entry.place(), sender, installation, client_seq: entry.client_seq });
         }
+    }
+
+    fn apply_register(&mut self, topic: TopicId, register: Register) {
+        let group = GroupId(register.group);
+        let groups = &mut self.topics.entry(topic).or_default().groups;
+        if groups.get(&group).is_none_or(|known| register.version > known.version) {
+            groups.insert(group, register);
+        }
+        self.dirty.insert(RowKey::Register(topic, group));
     }
 
     fn apply_mark(&mut self, mark: &Mark) {
@@ -252,10 +260,7 @@ impl Shard {
         let topic = self.topics.entry(id).or_default();
         match row {
             RowKind::Head(row) => {
-                // A later epoch may have given a lower seq its place anew; the floor is the highest seq of any.
-                let head = Place::from(row.head);
-                topic.head = Place::new(topic.head.epoch.max(head.epoch), topic.head.seq.max(head.seq));
-                topic.time_ms = topic.time_ms.max(row.time_ms);
+                topic.raise_head(row.head.into(), row.time_ms);
                 if row.profile_version > topic.profile_version {
                     (topic.tenant, topic.profile_version) = (TenantId(row.tenant), row.profile_version);
                 }
@@ -268,14 +273,7 @@ impl Shard {
                 }
                 self.dirty.insert(RowKey::Member(id, UserId(row.user)));
             }
-            RowKind::Register(row) => {
-                let group = GroupId(row.group);
-                let known = topic.groups.entry(group).or_insert_with(|| row.clone());
-                if row.version > known.version {
-                    *known = row;
-                }
-                self.dirty.insert(RowKey::Register(id, group));
-            }
+            RowKind::Register(row) => self.apply_register(id, row),
             RowKind::Producer(row) => {
                 let key = (UserId(row.user), InstallationId(row.installation));
                 let producer = topic.producers.entry(key).or_default();

@@ -20,6 +20,7 @@ use prost::Message as _;
 pub struct Batch {
     outcomes: Vec<LogItem>,
     feeds: BTreeMap<(u64, u32), Feed>,
+    item: usize,
     /// For the edges, to be written after the commit.
     pub outputs: Outputs,
     /// What was counted on the way.
@@ -45,6 +46,11 @@ impl Batch {
     /// Whether there is anything to append to the log.
     pub fn is_empty(&self) -> bool {
         self.outcomes.is_empty()
+    }
+
+    /// The index of the item of its frame that was stepped last: where a panic happened.
+    pub fn current_item(&self) -> usize {
+        self.item
     }
 
     /// What the batch decided.
@@ -84,13 +90,24 @@ impl Shard {
         self.note_feed(feed);
         batch.feeds.insert((feed.producer, feed.lane), feed);
         let mut step = Step { shard: self, batch, followers, edge: &frame.edge, now_ms };
-        for item in frame.items {
+        for (index, item) in frame.items.into_iter().enumerate() {
+            step.batch.item = index;
             match item.input {
                 Some(input) => step.take(input),
                 None => step.batch.tally.malformed += 1,
             }
         }
         Ok(())
+    }
+
+    /// Tells the sender of a message that it was put aside.
+    pub fn reject_quarantined(&mut self, batch: &mut Batch, post: &Post, now_ms: u64) {
+        let mut followers = Followers::default();
+        let high = TopicId::from_packed(post.topic)
+            .and_then(|topic| self.topics.get(&topic))
+            .and_then(|topic| topic.producers.get(&(UserId(post.sender), InstallationId(post.installation))).map(|producer| producer.high));
+        let mut step = Step { shard: self, batch, followers: &mut followers, edge: "", now_ms };
+        step.reject(post, Reason::Quarantined, high.unwrap_or(0));
     }
 
     /// Brings a topic to the directory's current version, silently: used when a shard begins a new epoch.
@@ -185,10 +202,14 @@ impl Step<'_> {
         let high = producer.map_or(0, |producer| producer.high);
         if post.client_seq == 0 || post.client_seq <= high {
             let print = fingerprint(post.kind, &post.body);
-            let recent = producer.and_then(|producer| producer.recent.iter().find(|(seq, _)| *seq == post.client_seq));
-            match recent {
-                Some((_, known)) if *known != print => self.reject(&post, Reason::SequenceReused, high),
+            let recent = producer.map(|producer| &producer.recent);
+            let known = recent.and_then(|recent| recent.iter().find(|(seq, _)| *seq == post.client_seq));
+            // Too old to compare is taken for a repeat: the sender may be told twice that it was stored, but never wrongly that it was not.
+            let comparable = recent.and_then(|recent| recent.front()).is_some_and(|(first, _)| *first < post.client_seq);
+            match known {
                 _ if post.client_seq == 0 => self.reject(&post, Reason::FieldMissing, high),
+                Some((_, known)) if *known != print => self.reject(&post, Reason::SequenceReused, high),
+                None if comparable => self.reject(&post, Reason::SequenceReused, high),
                 _ => self.batch.tally.repeated += 1,
             }
             return;
@@ -244,7 +265,10 @@ impl Step<'_> {
         let head = self.shard.head(topic);
         let Some(known) = self.topic(topic) else { return };
         let place = Place::from(mark.place).min(head);
-        let allowed = topic.inbox_of().map_or(known.members.contains_key(&user), |owner| owner == user);
+        let allowed = match topic.kind() {
+            TopicKind::Inbox | TopicKind::AlertInbox => topic.id() == user.0,
+            _ => known.members.contains_key(&user),
+        };
         let at = known.mark(user, InstallationId(mark.installation));
         if !allowed || at.is_some_and(|at| place <= at) || place.epoch == 0 {
             return;
@@ -340,7 +364,7 @@ impl Step<'_> {
     fn membership(&mut self, topic: TopicId, membership: Membership) {
         let user = UserId(membership.user);
         let member = self.topic(topic).and_then(|topic| topic.members.get(&user));
-        if topic.group_of().is_none() || member.is_some_and(|member| membership.version <= member.version) {
+        if topic.group_of().is_none() || membership.version <= member.map_or(0, |member| member.version) {
             return;
         }
         let was_present = member.is_some_and(super::state::Member::present);
@@ -360,7 +384,7 @@ impl Step<'_> {
             return;
         };
         let known = self.topic(inbox).and_then(|topic| topic.groups.get(&crate::model::GroupId(register.group)));
-        if known.is_some_and(|known| register.version <= known.version) {
+        if register.version <= known.map_or(0, |known| known.version) {
             return;
         }
         let changed = known.map_or(register.joined, |known| known.joined != register.joined);
@@ -373,7 +397,7 @@ impl Step<'_> {
     }
 
     fn profile(&mut self, topic: TopicId, profile: Profile) {
-        if self.topic(topic).is_none_or(|topic| profile.version > topic.profile_version) {
+        if profile.version > self.topic(topic).map_or(0, |topic| topic.profile_version) {
             self.decide(Outcome::Profile(profile));
         }
     }

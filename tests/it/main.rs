@@ -1,5 +1,15 @@
-//! The one test program: a module a feature.
-#![expect(clippy::unwrap_used, reason = "tests fail by panic")]
+//! The one test program: a module a feature, over real servers and programs that `support` starts.
+//!
+//! A missing server fails a test and names the package; nothing is skipped.
+#![expect(clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr, reason = "tests fail by panic and explain themselves")]
 #![allow(unreachable_pub, reason = "a test program has no outside")]
 
 mod client;
+mod core;
+mod directory;
+mod harness;
+mod store;
+mod supervision;
+mod support;
+mod tidy;
+mod worker;

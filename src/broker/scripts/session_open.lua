@@ -1,10 +1,17 @@
 -- Opens a session of a user. A device has one session: all others are displaced; a dispatcher has one for each installation.
 -- KEYS: 1 presence of the user, 2 deadlines of the user's shard
 -- ARGV: 1 installation (hex), 2 the session (JSON with "session" and "edge"), 3 deadline (UTC ms), 4 member of the deadlines, 5 "1" when
---       the user may have only one session
--- Returns the JSON of each session that was displaced.
+--       the user may have only one session, 6 "1" to open it again only where no other session would be displaced
+-- Returns the JSON of each session that was displaced; nil when it was not opened again.
 local displaced = {}
 local known = redis.call('HGETALL', KEYS[1])
+if ARGV[6] == '1' then
+    for i = 1, #known, 2 do
+        if (known[i] == ARGV[1] or ARGV[5] == '1') and cjson.decode(known[i + 1])['member'] ~= ARGV[4] then
+            return false
+        end
+    end
+end
 for i = 1, #known, 2 do
     if known[i] == ARGV[1] or ARGV[5] == '1' then
         table.insert(displaced, known[i + 1])

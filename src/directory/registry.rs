@@ -1,0 +1,248 @@
+//! Accounts, groups and members, as operators change them: by name.
+
+use super::password::{self, PASSWORD_BYTES_MAX, Passwords};
+use crate::clock::Clock;
+use crate::model::{GroupId, TenantId, UserId, UserKind};
+use crate::retry::ErrorClass;
+use crate::store::{self, Account, Ensured, Group, NewAccount, Store};
+
+/// The longest login name, in characters.
+pub const LOGIN_NAME_CHARACTERS_MAX: usize = 64;
+
+/// What an account should be like.
+#[derive(Clone)]
+pub struct AccountSpec {
+    /// The login name: unique in the deployment, 1 to [`LOGIN_NAME_CHARACTERS_MAX`] characters.
+    pub name: String,
+    /// What others see: 1 to 100 characters.
+    pub nickname: String,
+    /// Radio or dispatcher.
+    pub kind: UserKind,
+    /// The name of its tenant.
+    pub tenant: String,
+    /// 1 to [`PASSWORD_BYTES_MAX`] bytes; `None` for an account that cannot log in yet.
+    pub password: Option<String>,
+}
+
+impl std::fmt::Debug for AccountSpec {
+    /// Without the password.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { name, nickname, kind, tenant, password: _ } = self;
+        write!(f, "AccountSpec {{ name: {name:?}, nickname: {nickname:?}, kind: {kind:?}, tenant: {tenant:?} }}")
+    }
+}
+
+/// Why a change was not made. None holds a password.
+#[derive(Debug, thiserror::Error)]
+pub enum RegistryError {
+    /// The store failed or refused.
+    #[error("the store does not do it")]
+    Store {
+        /// Why.
+        source: store::Error,
+    },
+    /// The password was not hashed.
+    #[error("cannot hash the password of {account:?}")]
+    Password {
+        /// The login name.
+        account: String,
+        /// Why.
+        source: password::Error,
+    },
+    /// A password is empty or too long.
+    #[error("the password of {account:?} has {bytes} bytes: it must have 1 to {PASSWORD_BYTES_MAX}")]
+    PasswordLength {
+        /// The login name.
+        account: String,
+        /// Its length.
+        bytes: usize,
+    },
+    /// A login name is empty or too long.
+    #[error("the login name {account:?} has {characters} characters: it must have 1 to {LOGIN_NAME_CHARACTERS_MAX}")]
+    NameLength {
+        /// The name.
+        account: String,
+        /// Its length.
+        characters: usize,
+    },
+    /// There is no tenant of this name.
+    #[error("there is no tenant {tenant:?}")]
+    NoTenant {
+        /// The name.
+        tenant: String,
+    },
+    /// There is no account of this name.
+    #[error("there is no account {account:?}")]
+    NoAccount {
+        /// The name.
+        account: String,
+    },
+    /// The tenant has no group of this name.
+    #[error("tenant {tenant:?} has no group {group:?}")]
+    NoGroup {
+        /// The tenant's name.
+        tenant: String,
+        /// The group's name.
+        group: String,
+    },
+}
+
+impl RegistryError {
+    /// What trying again would change.
+    pub fn class(&self) -> ErrorClass {
+        match self {
+            Self::Store { source } => source.class(),
+            Self::Password { source, .. } => source.class(),
+            Self::PasswordLength { .. }
+            | Self::NameLength { .. }
+            | Self::NoTenant { .. }
+            | Self::NoAccount { .. }
+            | Self::NoGroup { .. } => ErrorClass::Permanent,
+        }
+    }
+}
+
+fn store_failed(source: store::Error) -> RegistryError {
+    RegistryError::Store { source }
+}
+
+/// Changes accounts and groups. What a change means for the shards goes with it; a running directory relays it.
+#[derive(Clone, Debug)]
+pub struct Registry {
+    pub(super) store: Store,
+    pub(super) passwords: Passwords,
+    pub(super) clock: Clock,
+}
+
+impl Registry {
+    /// A registry over a store with tables ([`super::prepare_store`]).
+    pub fn new(store: Store, passwords: Passwords, clock: Clock) -> Self {
+        Self { store, passwords, clock }
+    }
+
+    /// Creates an account, and its tenant if there is none of the name.
+    ///
+    /// # Errors
+    /// [`store::Error::NameTaken`] within [`RegistryError::Store`] when the login name is in use.
+    pub async fn add_account(&self, spec: &AccountSpec) -> Result<UserId, RegistryError> {
+        check_login_name(&spec.name)?;
+        let password_hash = self.hash(&spec.name, spec.password.as_deref()).await?;
+        let tenant = self.store.ensure_tenant(&spec.tenant).await.map_err(store_failed)?.id();
+        let account = spec.to_account(tenant, password_hash);
+        self.store.create_account(account, self.clock.now_ms()).await.map_err(store_failed)
+    }
+
+    /// Gives an account another password, and voids its resume tokens. Access tokens run out by themselves.
+    ///
+    /// # Errors
+    /// [`RegistryError::NoAccount`], [`RegistryError::PasswordLength`].
+    pub async fn set_password(&self, name: &str, password: &str) -> Result<(), RegistryError> {
+        let account = self.account(name).await?;
+        let hash = self.hash(name, Some(password)).await?;
+        self.store.set_password_hash(account.id, &hash).await.map_err(store_failed)?;
+        self.store.revoke_resume_tokens(account.id, None).await.map_err(store_failed)?;
+        Ok(())
+    }
+
+    /// Forbids an account to log in, or allows it again. Forbidding voids its resume tokens; access tokens run out by themselves.
+    ///
+    /// # Errors
+    /// [`RegistryError::NoAccount`].
+    pub async fn set_disabled(&self, name: &str, disabled: bool) -> Result<(), RegistryError> {
+        let account = self.account(name).await?;
+        self.store.set_disabled(account.id, disabled).await.map_err(store_failed)
+    }
+
+    /// Creates a group without members.
+    ///
+    /// # Errors
+    /// [`RegistryError::NoTenant`]; [`store::Error::NameTaken`] within [`RegistryError::Store`] when the tenant has one of the name.
+    pub async fn add_group(&self, tenant: &str, name: &str) -> Result<GroupId, RegistryError> {
+        let tenant = self.tenant(tenant).await?;
+        self.store.create_group(tenant, name).await.map_err(store_failed)
+    }
+
+    /// Gives a group another name. False when it has it already.
+    ///
+    /// # Errors
+    /// [`RegistryError::NoGroup`]; [`store::Error::NameTaken`] within [`RegistryError::Store`] when another one has the name.
+    pub async fn rename_group(&self, tenant: &str, name: &str, wanted: &str) -> Result<bool, RegistryError> {
+        let group = self.group(tenant, name).await?;
+        self.store.rename_group(group.id, wanted, self.clock.now_ms()).await.map_err(store_failed)
+    }
+
+    /// Makes an account a member of a group. False when it is one.
+    ///
+    /// # Errors
+    /// [`RegistryError::NoGroup`], [`RegistryError::NoAccount`]; [`store::Error::OtherTenant`] within [`RegistryError::Store`].
+    pub async fn add_member(&self, tenant: &str, group: &str, account: &str) -> Result<bool, RegistryError> {
+        let (group, account) = (self.group(tenant, group).await?, self.account(account).await?);
+        self.store.join_group(group.id, account.id, self.clock.now_ms()).await.map_err(store_failed)
+    }
+
+    /// Ends a membership. False when there is none.
+    ///
+    /// # Errors
+    /// [`RegistryError::NoGroup`], [`RegistryError::NoAccount`].
+    pub async fn remove_member(&self, tenant: &str, group: &str, account: &str) -> Result<bool, RegistryError> {
+        let (group, account) = (self.group(tenant, group).await?, self.account(account).await?);
+        self.store.leave_group(group.id, account.id, self.clock.now_ms()).await.map_err(store_failed)
+    }
+
+    /// Creates the account, or makes the one of this name as wanted; says what it did, and whether it set the password.
+    pub(super) async fn ensure_account(&self, spec: &AccountSpec, tenant: TenantId) -> Result<(Ensured<UserId>, bool), RegistryError> {
+        check_login_name(&spec.name)?;
+        let now_ms = self.clock.now_ms();
+        let Some(found) = self.store.account_by_name(&spec.name).await.map_err(store_failed)? else {
+            let hash = self.hash(&spec.name, spec.password.as_deref()).await?;
+            let created = self.store.ensure_account(spec.to_account(tenant, hash), now_ms).await.map_err(store_failed)?;
+            return Ok((created, spec.password.is_some()));
+        };
+        let ensured = self.store.ensure_account(spec.to_account(tenant, String::new()), now_ms).await.map_err(store_failed)?;
+        let Some(password) = &spec.password else { return Ok((ensured, false)) };
+        let failed = |source| RegistryError::Password { account: spec.name.clone(), source };
+        let same = self.passwords.verify(password, Some(&found.password_hash)).await.map_err(failed)?;
+        if !same {
+            self.set_password(&spec.name, password).await?;
+        }
+        Ok((ensured, !same))
+    }
+
+    async fn hash(&self, account: &str, password: Option<&str>) -> Result<String, RegistryError> {
+        let Some(password) = password else { return Ok(String::new()) };
+        if !(1..=PASSWORD_BYTES_MAX).contains(&password.len()) {
+            return Err(RegistryError::PasswordLength { account: account.to_owned(), bytes: password.len() });
+        }
+        self.passwords.hash(password).await.map_err(|source| RegistryError::Password { account: account.to_owned(), source })
+    }
+
+    async fn tenant(&self, name: &str) -> Result<TenantId, RegistryError> {
+        let tenants = self.store.tenants().await.map_err(store_failed)?;
+        let found = tenants.into_iter().find(|tenant| tenant.name == name);
+        found.map(|tenant| tenant.id).ok_or_else(|| RegistryError::NoTenant { tenant: name.to_owned() })
+    }
+
+    pub(super) async fn account(&self, name: &str) -> Result<Account, RegistryError> {
+        let found = self.store.account_by_name(name).await.map_err(store_failed)?;
+        found.ok_or_else(|| RegistryError::NoAccount { account: name.to_owned() })
+    }
+
+    async fn group(&self, tenant: &str, name: &str) -> Result<Group, RegistryError> {
+        let found = self.store.group_by_name(self.tenant(tenant).await?, name).await.map_err(store_failed)?;
+        found.ok_or_else(|| RegistryError::NoGroup { tenant: tenant.to_owned(), group: name.to_owned() })
+    }
+}
+
+impl AccountSpec {
+    fn to_account(&self, tenant: TenantId, password_hash: String) -> NewAccount {
+        let Self { name, nickname, kind, .. } = self.clone();
+        NewAccount { name, nickname, kind, tenant, password_hash }
+    }
+}
+
+fn check_login_name(name: &str) -> Result<(), RegistryError> {
+    match name.chars().count() {
+        1..=LOGIN_NAME_CHARACTERS_MAX => Ok(()),
+        characters => Err(RegistryError::NameLength { account: name.to_owned(), characters }),
+    }
+}

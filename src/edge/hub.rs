@@ -1,0 +1,135 @@
+//! What all sessions of an edge share.
+
+use std::collections::HashMap;
+use std::num::NonZeroU32;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::push::Pusher;
+use super::session::Session;
+use crate::broker::Redis;
+use crate::clock::Clock;
+use crate::config;
+use crate::model::{Durability, Reason, SessionId, TopicId};
+use crate::token::Verifier;
+
+/// An edge.
+pub(super) struct Edge {
+    pub(super) config: config::Edge,
+    pub(super) shards: u32,
+    /// The name of this start: that of the configuration and a random number.
+    pub(super) boot: String,
+    pub(super) redis: Redis,
+    pub(super) clock: Clock,
+    pub(super) verifier: Verifier,
+    pub(super) pusher: Pusher,
+    pub(super) index: Index,
+    sessions: Mutex<HashMap<SessionId, Arc<Session>>>,
+    durability: AtomicU8,
+}
+
+/// Which sessions follow a topic. Lists are replaced, never changed, so that a reader needs the lock only to get one.
+#[derive(Default)]
+pub(super) struct Index(Mutex<HashMap<TopicId, Followers>>);
+
+type Followers = Arc<Vec<Arc<Session>>>;
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Index {
+    pub(super) fn add(&self, topic: TopicId, session: &Arc<Session>) {
+        let mut index = lock(&self.0);
+        Arc::make_mut(index.entry(topic).or_default()).push(session.clone());
+    }
+
+    pub(super) fn remove(&self, topic: TopicId, session: SessionId) {
+        let mut index = lock(&self.0);
+        if let Some(followers) = index.get_mut(&topic) {
+            Arc::make_mut(followers).retain(|known| known.id != session);
+            if followers.is_empty() {
+                index.remove(&topic);
+            }
+        }
+    }
+
+    pub(super) fn of(&self, topic: TopicId) -> Option<Followers> {
+        lock(&self.0).get(&topic).cloned()
+    }
+
+    /// Whether anybody follows a topic of the shard.
+    pub(super) fn has_shard(&self, shard: u32, shards: u32) -> bool {
+        lock(&self.0).keys().any(|topic| topic.shard(shards) == shard)
+    }
+}
+
+impl Edge {
+    pub(super) fn new(config: config::Edge, shards: u32, redis: Redis, clock: Clock, verifier: Verifier) -> Self {
+        let producer: u64 = rand::random();
+        let boot = format!("{}-{producer:016x}", config.name);
+        Self {
+            pusher: Pusher::new(producer, &boot, shards, config.mark_linger),
+            config,
+            shards,
+            boot,
+            redis,
+            clock,
+            verifier,
+            index: Index::default(),
+            sessions: Mutex::default(),
+            durability: AtomicU8::new(Durability::Memory as u8),
+        }
+    }
+
+    /// A limiter of one session's messages, unless they are not limited.
+    pub(super) fn limiter(&self) -> Option<governor::DefaultDirectRateLimiter> {
+        let per_second = NonZeroU32::new(self.config.rate_messages_per_s)?;
+        let burst = NonZeroU32::new(self.config.rate_burst).unwrap_or(per_second);
+        Some(governor::RateLimiter::direct(governor::Quota::per_second(per_second).allow_burst(burst)))
+    }
+
+    /// How safely a message is stored now.
+    pub(super) fn durability(&self) -> Durability {
+        match self.durability.load(Ordering::Relaxed) {
+            5 => Durability::Sql,
+            4 => Durability::Replica,
+            3 => Durability::Fsync,
+            2 => Durability::Written,
+            _ => Durability::Memory,
+        }
+    }
+
+    pub(super) fn set_durability(&self, durability: Durability) {
+        self.durability.store(durability as u8, Ordering::Relaxed);
+    }
+
+    /// Takes a session in, unless there are as many as there may be.
+    pub(super) fn register(&self, session: &Arc<Session>) -> Result<(), Reason> {
+        let mut sessions = lock(&self.sessions);
+        if sessions.len() >= self.config.sessions_max {
+            return Err(Reason::EdgeFull);
+        }
+        sessions.insert(session.id, session.clone());
+        metrics::gauge!("roger_sessions").set(sessions.len() as f64);
+        Ok(())
+    }
+
+    pub(super) fn forget(&self, session: SessionId) {
+        let mut sessions = lock(&self.sessions);
+        sessions.remove(&session);
+        metrics::gauge!("roger_sessions").set(sessions.len() as f64);
+    }
+
+    pub(super) fn session(&self, session: SessionId) -> Option<Arc<Session>> {
+        lock(&self.sessions).get(&session).cloned()
+    }
+
+    pub(super) fn sessions(&self) -> Vec<Arc<Session>> {
+        lock(&self.sessions).values().cloned().collect()
+    }
+
+    pub(super) fn session_count(&self) -> usize {
+        lock(&self.sessions).len()
+    }
+}

@@ -1,0 +1,248 @@
+//! From sessions to shards: everything that comes while one round trip is under way leaves with the next one.
+//!
+//! A round is one pipeline with at most one frame for each shard and lane. A round that failed is sent again as it was, for as long as it
+//! takes: owners know a frame by its number. So what one session sends to one topic arrives in its order, and a receipt is due exactly
+//! when a round is through.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use prost::Message as _;
+use tokio::sync::Notify;
+
+use super::session::Session;
+use crate::broker::{Redis, keys};
+use crate::model::{Place, Reason, TopicId};
+use crate::retry::Delays;
+use crate::shutdown::Shutdown;
+use crate::topic::frame::{InFrame, InItem, Input, Lane, Mark, ReplayRequest};
+
+/// How many bytes may wait to be pushed; above that messages are refused.
+const PENDING_BYTES_MAX: usize = 64 << 20;
+/// How many items and bytes one frame has at most.
+const FRAME_ITEMS_MAX: usize = 4_096;
+const FRAME_BYTES_MAX: usize = 1 << 20;
+/// What an item weighs beside the text of a message.
+const ITEM_OVERHEAD: usize = 96;
+
+/// Whose message it is, for the receipt.
+type Sender = Option<(Arc<Session>, u64)>;
+
+/// Collects what goes to shards.
+pub(super) struct Pusher {
+    producer: u64,
+    boot: String,
+    shards: u32,
+    buffers: Vec<[Mutex<Buffer>; 2]>,
+    replays: Mutex<Vec<ReplayRequest>>,
+    pending_bytes: AtomicUsize,
+    /// Shards whose input is at its bound.
+    crowded: Vec<AtomicBool>,
+    /// The latest commit of each shard this edge has seen the effect of.
+    seen: Vec<Mutex<Place>>,
+    mark_linger: Duration,
+    notify: Notify,
+}
+
+#[derive(Default)]
+struct Buffer {
+    items: VecDeque<(InItem, usize, Sender)>,
+    /// The latest mark of each installation in a topic.
+    marks: HashMap<(TopicId, u64), Mark>,
+    marks_since: Option<Instant>,
+    /// The number of the last frame.
+    number: u64,
+}
+
+/// One frame of a round, with those who wait for it.
+struct Sent {
+    senders: Vec<(Arc<Session>, TopicId, u64)>,
+    bytes: usize,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Pusher {
+    pub(super) fn new(producer: u64, boot: &str, shards: u32, mark_linger: Duration) -> Self {
+        Self {
+            producer,
+            boot: boot.to_owned(),
+            shards,
+            buffers: (0..shards).map(|_| Default::default()).collect(),
+            replays: Mutex::default(),
+            pending_bytes: AtomicUsize::new(0),
+            crowded: (0..shards).map(|_| AtomicBool::new(false)).collect(),
+            seen: (0..shards).map(|_| Mutex::default()).collect(),
+            mark_linger,
+            notify: Notify::new(),
+        }
+    }
+
+    /// An input for a topic's shard. With a sender it is a message, and the sender is told when it is stored.
+    pub(super) fn push(&self, topic: TopicId, input: Input, sender: Sender) {
+        let weight = ITEM_OVERHEAD
+            + match &input {
+                Input::Post(post) => post.body.len(),
+                _ => 0,
+            };
+        self.pending_bytes.fetch_add(weight, Ordering::Relaxed);
+        let buffer = &self.buffers[topic.shard(self.shards) as usize][Lane::of(topic) as usize];
+        lock(buffer).items.push_back((input.into(), weight, sender));
+        self.notify.notify_one();
+    }
+
+    /// An acknowledgement: waits a little for others to share a frame with, and replaces an older one.
+    pub(super) fn mark(&self, topic: TopicId, mark: Mark) {
+        let buffer = &self.buffers[topic.shard(self.shards) as usize][Lane::of(topic) as usize];
+        let mut buffer = lock(buffer);
+        buffer.marks_since.get_or_insert_with(Instant::now);
+        buffer.marks.insert((topic, mark.installation), mark);
+    }
+
+    /// A request for a page.
+    pub(super) fn replay(&self, request: ReplayRequest) {
+        lock(&self.replays).push(request);
+        self.notify.notify_one();
+    }
+
+    /// Why nothing more can be taken for a topic now, if so. Alerts are never refused for a backlog.
+    pub(super) fn crowded(&self, topic: TopicId) -> Option<Reason> {
+        if self.pending_bytes.load(Ordering::Relaxed) > PENDING_BYTES_MAX {
+            return Some(Reason::StoreUnavailable);
+        }
+        let shard = topic.shard(self.shards) as usize;
+        (!topic.kind().urgent() && self.crowded[shard].load(Ordering::Relaxed)).then_some(Reason::Backlog)
+    }
+
+    /// A commit of a shard had an effect here.
+    pub(super) fn saw(&self, shard: u32, epoch: u64, commit: u64) {
+        if let Some(seen) = self.seen.get(shard as usize) {
+            let mut seen = lock(seen);
+            *seen = Place::new(epoch, commit).max(*seen);
+        }
+    }
+
+    /// Pushes until it is time to stop and nothing is left, or the grace is over.
+    pub(super) async fn run(&self, redis: &Redis, shutdown: Shutdown) {
+        loop {
+            tokio::select! {
+                () = self.notify.notified() => {}
+                () = tokio::time::sleep(self.mark_linger.max(Duration::from_millis(1))) => {}
+                () = shutdown.cancelled() => break,
+            }
+            while self.round(redis, &shutdown).await {}
+        }
+        let flush = async { while self.round(redis, &shutdown).await {} };
+        if tokio::time::timeout(shutdown.grace() / 2, flush).await.is_err() {
+            tracing::warn!("stops with messages that never reached Redis; they had no receipt");
+        }
+    }
+
+    /// One round trip; false when there was nothing to send.
+    async fn round(&self, redis: &Redis, shutdown: &Shutdown) -> bool {
+        let (frames, sent) = self.take(shutdown.is_cancelled());
+        if frames.is_empty() {
+            return false;
+        }
+        let mut delays = Delays::reconnecting();
+        while let Err(error) = redis.add_all(&frames).await {
+            let delay = delays.next_delay();
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                frames = frames.len(),
+                delay_ms = delay.as_millis() as u64,
+                "frames were not pushed; sending them again"
+            );
+            tokio::time::sleep(delay).await;
+        }
+        // Of the connection the frames went over: a Redis with other settings is another connection.
+        let durability = match redis.facts().await {
+            Ok(facts) => facts.durability,
+            Err(_) => crate::model::Durability::Memory,
+        };
+        for frame in sent {
+            self.pending_bytes.fetch_sub(frame.bytes, Ordering::Relaxed);
+            for (session, topic, client_seq) in frame.senders {
+                session.stored(topic, client_seq, durability);
+            }
+        }
+        true
+    }
+
+    /// Everything that waits, as frames: alerts first.
+    fn take(&self, all_marks: bool) -> (Vec<(String, Vec<u8>)>, Vec<Sent>) {
+        let (mut frames, mut sent) = (Vec::new(), Vec::new());
+        for lane in Lane::ALL {
+            for shard in 0..self.shards {
+                let mut buffer = lock(&self.buffers[shard as usize][lane as usize]);
+                let due = |since: Instant| all_marks || since.elapsed() >= self.mark_linger;
+                let marks_due = buffer.marks_since.is_some_and(due);
+                if buffer.items.is_empty() && !marks_due {
+                    continue;
+                }
+                let mut items = Vec::with_capacity(buffer.items.len().min(FRAME_ITEMS_MAX));
+                let mut frame = Sent { senders: Vec::new(), bytes: 0 };
+                while items.len() < FRAME_ITEMS_MAX && frame.bytes < FRAME_BYTES_MAX {
+                    let Some((item, weight, sender)) = buffer.items.pop_front() else { break };
+                    frame.bytes += weight;
+                    if let (Some((session, client_seq)), Some(Input::Post(post))) = (sender, &item.input)
+                        && let Some(topic) = TopicId::from_packed(post.topic)
+                    {
+                        note_sender(&mut frame.senders, session, topic, client_seq);
+                    }
+                    items.push(item);
+                }
+                if marks_due {
+                    buffer.marks_since = None;
+                    items.extend(buffer.marks.drain().map(|(_, mark)| Input::Mark(mark).into()));
+                }
+                buffer.number += 1;
+                let (number, seen) = (buffer.number, *lock(&self.seen[shard as usize]));
+                drop(buffer);
+                let key = match lane {
+                    Lane::Urgent => keys::urgent(shard),
+                    Lane::Normal => keys::input(shard),
+                };
+                let seen = (seen > Place::START).then(|| seen.into());
+                let frame_bytes = InFrame { producer: self.producer, number, edge: self.boot.clone(), seen, items }.encode_to_vec();
+                frames.push((key, frame_bytes));
+                sent.push(frame);
+            }
+        }
+        for request in std::mem::take(&mut *lock(&self.replays)) {
+            frames.push((keys::replay(), request.encode_to_vec()));
+        }
+        (frames, sent)
+    }
+
+    /// Watches how much waits in front of each shard.
+    pub(super) async fn watch_backlog(&self, redis: &Redis, frames_max: usize, shutdown: Shutdown) {
+        let inputs: Vec<_> = (0..self.shards).map(keys::input).collect();
+        while !shutdown.is_cancelled() {
+            if let Ok(lengths) = redis.lengths(&inputs).await {
+                for (shard, length) in lengths.into_iter().enumerate() {
+                    let crowded = length > frames_max as u64;
+                    if self.crowded[shard].swap(crowded, Ordering::Relaxed) != crowded {
+                        tracing::warn!(shard, backlog_frames = length, crowded, "the backlog of a shard crossed its bound");
+                    }
+                }
+            }
+            tokio::select! {
+                () = tokio::time::sleep(Duration::from_millis(500)) => {}
+                () = shutdown.cancelled() => {}
+            }
+        }
+    }
+}
+
+/// Receipts are cumulative: of the messages of one session to one topic in one frame the last one counts.
+fn note_sender(senders: &mut Vec<(Arc<Session>, TopicId, u64)>, session: Arc<Session>, topic: TopicId, client_seq: u64) {
+    match senders.last_mut() {
+        Some((last, known, seq)) if Arc::ptr_eq(last, &session) && *known == topic => *seq = client_seq,
+        _ => senders.push((session, topic, client_seq)),
+    }
+}

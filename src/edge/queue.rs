@@ -1,0 +1,163 @@
+//! What waits to be written to one client. Bounded: entries stop being taken before it is full, and the rest is small and made by what
+//! the client itself sends.
+
+use std::collections::VecDeque;
+
+use crate::model::TopicId;
+use crate::proto::{convert, v1};
+use crate::topic::frame::Entry;
+
+/// How many bytes of entries go into one frame to the client.
+const FRAME_BYTES: usize = 64 * 1024;
+/// How much an entry weighs beside its body.
+const ENTRY_OVERHEAD: usize = 64;
+
+/// What waits for a client.
+pub(super) struct Queue {
+    entries: VecDeque<(Entry, bool)>,
+    bytes: usize,
+    pub(super) welcome: Option<v1::Welcome>,
+    receipts: Vec<(TopicId, v1::Receipt)>,
+    pub(super) refusals: Vec<v1::Refusal>,
+    pub(super) dispositions: Vec<v1::Disposition>,
+    /// Follows and gaps stand between entries: each with the number of entries that go before it.
+    asides: VecDeque<(u64, Aside)>,
+    written: u64,
+    pub(super) beat: bool,
+    close: Option<v1::Close>,
+    /// When the client last took something, or last had nothing to take. UTC ms.
+    pub(super) drained_ms: u64,
+}
+
+enum Aside {
+    Follow(v1::Follow),
+    Gap(v1::Gap),
+}
+
+impl Queue {
+    pub(super) fn new(now_ms: u64) -> Self {
+        Self {
+            entries: VecDeque::new(),
+            bytes: 0,
+            welcome: None,
+            receipts: Vec::new(),
+            refusals: Vec::new(),
+            dispositions: Vec::new(),
+            asides: VecDeque::new(),
+            written: 0,
+            beat: false,
+            close: None,
+            drained_ms: now_ms,
+        }
+    }
+
+    pub(super) fn entries(&self) -> usize {
+        self.entries.len()
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Whether there is nothing to write.
+    pub(super) fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+            && self.welcome.is_none()
+            && self.receipts.is_empty()
+            && self.refusals.is_empty()
+            && self.dispositions.is_empty()
+            && self.asides.is_empty()
+            && !self.beat
+            && self.close.is_none()
+    }
+
+    /// An entry; an alert goes before everything that is not one. `own` when the receiving installation wrote it.
+    pub(super) fn entry(&mut self, entry: Entry, own: bool, urgent: bool) {
+        self.bytes += entry.body.len() + ENTRY_OVERHEAD;
+        if urgent {
+            let at = self.entries.iter().take_while(|(entry, _)| is_urgent(entry)).count();
+            self.entries.insert(at, (entry, own));
+            // What stood behind a number of entries now stands behind one more.
+            for (after, _) in &mut self.asides {
+                *after += u64::from(*after >= self.written + at as u64);
+            }
+        } else {
+            self.entries.push_back((entry, own));
+        }
+    }
+
+    /// A receipt: one a topic waits at most, the highest.
+    pub(super) fn receipt(&mut self, topic: TopicId, receipt: v1::Receipt) {
+        match self.receipts.iter_mut().find(|(known, _)| *known == topic) {
+            Some((_, known)) if known.client_seq <= receipt.client_seq => *known = receipt,
+            Some(_) => {}
+            None => self.receipts.push((topic, receipt)),
+        }
+    }
+
+    pub(super) fn follow(&mut self, follow: v1::Follow) {
+        self.asides.push_back((self.written + self.entries.len() as u64, Aside::Follow(follow)));
+    }
+
+    pub(super) fn gap(&mut self, gap: v1::Gap) {
+        self.asides.push_back((self.written + self.entries.len() as u64, Aside::Gap(gap)));
+    }
+
+    /// The last thing the client is told; entries that wait are not written any more.
+    pub(super) fn close(&mut self, close: v1::Close) {
+        self.entries.clear();
+        self.asides.clear();
+        self.bytes = 0;
+        self.close = Some(close);
+    }
+
+    /// The next frame; `None` when nothing waits. True beside it when it is the last one.
+    pub(super) fn next_frame(&mut self) -> Option<(v1::ServerFrame, bool)> {
+        if self.is_empty() {
+            return None;
+        }
+        let mut frame = v1::ServerFrame {
+            welcome: self.welcome.take(),
+            receipts: self.receipts.drain(..).map(|(_, receipt)| receipt).collect(),
+            refusals: std::mem::take(&mut self.refusals),
+            dispositions: std::mem::take(&mut self.dispositions),
+            beat: std::mem::take(&mut self.beat),
+            ..v1::ServerFrame::default()
+        };
+        // A client reads entries, then gaps, then follows: a frame ends where one of those stands between entries.
+        let mut bytes = 0;
+        loop {
+            match self.asides.front() {
+                Some((after, _)) if *after <= self.written => {
+                    match self.asides.pop_front() {
+                        Some((_, Aside::Follow(follow))) => frame.follows.push(follow),
+                        Some((_, Aside::Gap(gap))) => frame.gaps.push(gap),
+                        None => {}
+                    }
+                    continue;
+                }
+                _ if !frame.follows.is_empty() || !frame.gaps.is_empty() || bytes >= FRAME_BYTES => break,
+                _ => {}
+            }
+            let Some((entry, own)) = self.entries.pop_front() else { break };
+            let weight = entry.body.len() + ENTRY_OVERHEAD;
+            (self.bytes, bytes) = (self.bytes - weight, bytes + weight);
+            self.written += 1;
+            frame.entries.push(convert::entry(entry, own));
+        }
+        let last = self.is_empty_but_close();
+        if last {
+            frame.close = self.close.take();
+        }
+        let closing = frame.close.is_some();
+        Some((frame, closing))
+    }
+
+    fn is_empty_but_close(&self) -> bool {
+        self.close.is_some() && self.entries.is_empty() && self.asides.is_empty()
+    }
+}
+
+fn is_urgent(entry: &Entry) -> bool {
+    TopicId::from_packed(entry.topic).is_some_and(|topic| topic.kind().urgent())
+}

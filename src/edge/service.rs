@@ -1,0 +1,277 @@
+//! The gRPC half: opening sessions, and what clients send in them.
+
+use std::collections::HashMap;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio_stream::{Stream, StreamExt as _};
+use tonic::{Request, Response, Status, Streaming};
+
+use super::beat;
+use super::hub::Edge;
+use super::listen;
+use super::session::{Session, Waiter};
+use super::stream::Downstream;
+use crate::broker::keys;
+use crate::model::{FRAME_MARKS_MAX, FRAME_MESSAGES_MAX, InstallationId, Reason, SessionId, TopicId};
+use crate::proto::status::Refused;
+use crate::proto::v1;
+use crate::session::Presence;
+use crate::topic::frame::{Displace, OutFrame, Output};
+
+/// How long a client may take with its first frame.
+const HELLO_PATIENCE: Duration = Duration::from_secs(10);
+/// How long a unary call waits for receipts.
+const PUBLISH_PATIENCE: Duration = Duration::from_secs(10);
+
+/// The edge's half of the service.
+#[derive(Clone)]
+pub(super) struct Service(pub(super) Arc<Edge>);
+
+type Frames = Pin<Box<dyn Stream<Item = Result<v1::ServerFrame, Status>> + Send>>;
+
+#[tonic::async_trait]
+impl v1::talk_cloud_server::TalkCloud for Service {
+    type DataPublishStream = Frames;
+    type SubscribeStream = Frames;
+
+    async fn data_publish(&self, request: Request<Streaming<v1::ClientFrame>>) -> Result<Response<Frames>, Status> {
+        let mut frames = request.into_inner();
+        let first = tokio::time::timeout(HELLO_PATIENCE, frames.next()).await;
+        let Ok(Some(first)) = first else { return Err(Refused::new(Reason::HelloExpected).field("hello").into()) };
+        let mut first = first?;
+        let Some(hello) = first.hello.take() else { return Err(Refused::new(Reason::HelloExpected).field("hello").into()) };
+        let session = self.open(hello).await?;
+        tokio::spawn(read(self.0.clone(), session.clone(), frames, first));
+        Ok(Response::new(Box::pin(Downstream::new(self.0.clone(), session))))
+    }
+
+    async fn subscribe(&self, request: Request<v1::Hello>) -> Result<Response<Frames>, Status> {
+        let session = self.open(request.into_inner()).await?;
+        Ok(Response::new(Box::pin(Downstream::new(self.0.clone(), session))))
+    }
+
+    async fn im_message_publish(
+        &self,
+        request: Request<v1::ImMessagePublishRequest>,
+    ) -> Result<Response<v1::ImMessagePublishResponse>, Status> {
+        let request = request.into_inner();
+        let session = self.session(request.session_id)?;
+        if request.messages.len() > FRAME_MESSAGES_MAX {
+            return Err(Refused::new(Reason::TooMany).field("messages").into());
+        }
+        let (sender, receiver) = tokio::sync::oneshot::channel();
+        {
+            let mut state = session.lock();
+            state.heard_ms = self.0.clock.now_ms();
+            let named = |message: &v1::Message| (message.to.and_then(v1::Topic::to_model), message.client_seq);
+            let mut answer = v1::ImMessagePublishResponse::default();
+            let mut open = Vec::new();
+            for message in &request.messages {
+                match named(message) {
+                    (Some(topic), client_seq) => open.push((topic, client_seq)),
+                    // Without a topic nothing could be told apart later: it is refused here.
+                    (None, _) => answer
+                        .refusals
+                        .push(v1::Refusal { client_seq: message.client_seq, ..self.0.refusal(Reason::FieldMissing, "messages.to") }),
+                }
+            }
+            state.waiters.push(Waiter { open, answer, done: Some(sender) });
+            for (index, message) in request.messages.into_iter().enumerate().filter(|(_, message)| named(message).0.is_some()) {
+                session.accept(&self.0, &mut state, message, format!("messages[{index}]"));
+            }
+            // Everything may have been refused, or answered, already.
+            state.settle();
+        }
+        let answer = tokio::time::timeout(PUBLISH_PATIENCE, receiver).await;
+        match answer {
+            Ok(Ok(answer)) => Ok(Response::new(answer)),
+            Ok(Err(_)) => Err(Refused::new(Reason::UnknownSession).field("session_id").into()),
+            Err(_) => Err(Refused::new(Reason::StoreUnavailable).retry_after(Duration::from_secs(1)).into()),
+        }
+    }
+
+    async fn acknowledge(&self, request: Request<v1::AcknowledgeRequest>) -> Result<Response<v1::AcknowledgeResponse>, Status> {
+        let request = request.into_inner();
+        let session = self.session(request.session_id)?;
+        if request.marks.len() > FRAME_MARKS_MAX {
+            return Err(Refused::new(Reason::TooMany).field("marks").into());
+        }
+        session.heard(self.0.clock.now_ms());
+        Ok(Response::new(v1::AcknowledgeResponse { refusals: take_marks(&self.0, &session, request.marks) }))
+    }
+
+    async fn heartbeat(&self, request: Request<v1::HeartbeatRequest>) -> Result<Response<v1::HeartbeatResponse>, Status> {
+        let session = self.session(request.into_inner().session_id)?;
+        session.heard(self.0.clock.now_ms());
+        Ok(Response::new(v1::HeartbeatResponse {}))
+    }
+
+    async fn login(&self, _: Request<v1::LoginRequest>) -> Result<Response<v1::LoginResponse>, Status> {
+        Err(Refused::new(Reason::WrongDoor).into())
+    }
+
+    async fn logout(&self, _: Request<v1::LogoutRequest>) -> Result<Response<v1::LogoutResponse>, Status> {
+        Err(Refused::new(Reason::WrongDoor).into())
+    }
+
+    async fn get_group_list(&self, _: Request<v1::GetGroupListRequest>) -> Result<Response<v1::GetGroupListResponse>, Status> {
+        Err(Refused::new(Reason::WrongDoor).into())
+    }
+}
+
+impl Service {
+    fn session(&self, id: u64) -> Result<Arc<Session>, Status> {
+        self.0.session(SessionId(id)).ok_or_else(|| Refused::new(Reason::UnknownSession).field("session_id").into())
+    }
+
+    /// Checks a hello, displaces what it displaces, and follows the user's inbox; the rest follows from what the inbox says.
+    async fn open(&self, hello: v1::Hello) -> Result<Arc<Session>, Status> {
+        let edge = &self.0;
+        let now_ms = edge.clock.now_ms();
+        let refused = |reason: Reason, field: &'static str| {
+            metrics::counter!("roger_refusals_total", "reason" => reason.as_str()).increment(1);
+            Status::from(Refused::new(reason).field(field))
+        };
+        let claims = edge.verifier.verify(&hello.token, now_ms).map_err(|error| refused(error.reason(), "hello.token"))?;
+        if hello.installation_id == 0 || InstallationId(hello.installation_id) != claims.installation {
+            return Err(refused(Reason::FieldMissing, "hello.installation_id"));
+        }
+        if hello.marks.len() > FRAME_MARKS_MAX {
+            return Err(refused(Reason::TooMany, "hello.marks"));
+        }
+        let mut marks = HashMap::new();
+        for mark in hello.marks {
+            match (mark.topic.and_then(v1::Topic::to_model), mark.place) {
+                (Some(topic), Some(place)) => drop(marks.insert(topic, place.into())),
+                _ => return Err(refused(Reason::FieldMissing, "hello.marks")),
+            }
+        }
+        let id = SessionId(rand::random());
+        let presence = Presence::new(claims.user, claims.installation, id, &edge.boot, &edge.config.name, now_ms);
+        let kind = claims.kind;
+        let session = Session::new(edge, claims, presence, marks);
+        edge.register(&session).map_err(|reason| refused(reason, ""))?;
+        let opened = session.presence.open(&edge.redis, edge.shards, kind, beat::deadline(edge, now_ms)).await;
+        let displaced = match opened {
+            Ok(displaced) => displaced,
+            Err(error) => {
+                edge.forget(id);
+                tracing::warn!(error = &error as &dyn std::error::Error, "a session was not opened");
+                return Err(Refused::new(Reason::StoreUnavailable).retry_after(Duration::from_secs(1)).into());
+            }
+        };
+        self.displace(displaced).await;
+        {
+            let mut state = session.lock();
+            state.queue.welcome = Some(v1::Welcome {
+                session_id: id.0,
+                heartbeat_interval_ms: edge.config.heartbeat_interval.as_millis() as u32,
+                user_id: session.claims.user.0,
+                durability: v1::Durability::from(edge.durability()).into(),
+            });
+            let inbox: TopicId = session.inbox();
+            session.follow(edge, &mut state, inbox);
+        }
+        tracing::info!(session.id = id.0, user.id = session.claims.user.0, "session opened");
+        metrics::counter!("roger_sessions_opened_total").increment(1);
+        Ok(session)
+    }
+
+    /// Closes the sessions that a new one displaced, here or wherever they are.
+    async fn displace(&self, displaced: Vec<Presence>) {
+        for (boot, sessions) in listen::by_edge(displaced) {
+            if boot == self.0.boot {
+                for session in sessions.into_iter().filter_map(|session| self.0.session(session)) {
+                    session.close(&self.0, Reason::Superseded, 0);
+                }
+                continue;
+            }
+            let items = sessions.into_iter().map(|session| Displace { session: session.0, reason: Reason::Superseded as u32 });
+            let frame = OutFrame { items: items.map(|displace| Output::Displace(displace).into()).collect(), ..OutFrame::default() };
+            let told = self.0.redis.add_existing(usize::MAX >> 1, [(keys::out_urgent(&boot), prost::Message::encode_to_vec(&frame))]).await;
+            if let Err(error) = told {
+                // Its presence is gone: it is found out with its edge's next heartbeat, and what it acknowledges is its own.
+                tracing::warn!(error = &error as &dyn std::error::Error, "a displaced session was not told");
+            }
+        }
+    }
+}
+
+/// Reads what a client sends until it goes.
+async fn read(edge: Arc<Edge>, session: Arc<Session>, mut frames: Streaming<v1::ClientFrame>, first: v1::ClientFrame) {
+    take(&edge, &session, first).await;
+    loop {
+        let frame = tokio::select! {
+            frame = frames.next() => frame,
+            () = session.over.cancelled() => return,
+        };
+        match frame {
+            Some(Ok(frame)) => {
+                let goodbye = frame.goodbye;
+                take(&edge, &session, frame).await;
+                if goodbye {
+                    return;
+                }
+            }
+            // The connection is gone, or the client broke its framing. The presence stays until it lapses: radios come back.
+            Some(Err(_)) | None => return session.close(&edge, Reason::SignedOut, 0),
+        }
+    }
+}
+
+async fn take(edge: &Arc<Edge>, session: &Arc<Session>, frame: v1::ClientFrame) {
+    let marks_refused = take_marks(edge, session, if frame.marks.len() > FRAME_MARKS_MAX { Vec::new() } else { frame.marks.clone() });
+    {
+        let mut state = session.lock();
+        if state.closed {
+            return;
+        }
+        state.heard_ms = edge.clock.now_ms();
+        state.queue.refusals.extend(marks_refused);
+        if frame.hello.is_some() {
+            state.refuse(edge.refusal(Reason::HelloExpected, "hello"));
+        }
+        if frame.marks.len() > FRAME_MARKS_MAX {
+            state.refuse(edge.refusal(Reason::TooMany, "marks"));
+        }
+        state.queue.beat |= frame.beat.is_some();
+        for (index, message) in frame.messages.into_iter().enumerate() {
+            if index < FRAME_MESSAGES_MAX {
+                session.accept(edge, &mut state, message, format!("messages[{index}]"));
+            } else {
+                let refusal = edge.refusal(Reason::TooMany, "messages");
+                state.refuse(v1::Refusal { topic: message.to, client_seq: message.client_seq, ..refusal });
+            }
+        }
+    }
+    if frame.goodbye {
+        if let Err(error) = session.presence.close(&edge.redis, edge.shards).await {
+            tracing::warn!(error = &error as &dyn std::error::Error, "the presence of a session that said goodbye stays until it lapses");
+        }
+        return session.close(edge, Reason::SignedOut, 0);
+    }
+    session.wake();
+}
+
+/// Takes acknowledgements in; returns those that are refused.
+fn take_marks(edge: &Edge, session: &Arc<Session>, marks: Vec<v1::Mark>) -> Vec<v1::Refusal> {
+    if marks.is_empty() {
+        return Vec::new();
+    }
+    let mut refusals = Vec::new();
+    let mut state = session.lock();
+    for (index, mark) in marks.into_iter().enumerate() {
+        let topic = mark.topic.and_then(v1::Topic::to_model);
+        let taken = match (topic, mark.place) {
+            (Some(topic), Some(place)) => session.acknowledge(edge, &mut state, topic, place.into()),
+            _ => Err(Reason::FieldMissing),
+        };
+        if let Err(reason) = taken {
+            refusals.push(v1::Refusal { topic: mark.topic, field: format!("marks[{index}]"), ..edge.refusal(reason, "") });
+        }
+    }
+    session.pump(edge, &mut state);
+    refusals
+}

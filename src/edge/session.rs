@@ -1,0 +1,232 @@
+//! One session: what its client sends, what it follows, what waits for it.
+//!
+//! Everything happens under the session's own lock, and what it makes of it goes to the pusher under that lock too, so that the order in
+//! which a client sent is the order in which it is pushed. No lock of the hub is taken while a session's is held, except the index's,
+//! which is a leaf.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use futures_util::task::AtomicWaker;
+
+use super::follow::Follow;
+use super::hub::Edge;
+use super::queue::Queue;
+use super::send::Sending;
+use crate::model::{Durability, Place, Reason, SessionId, TopicId};
+use crate::proto::v1;
+use crate::session::Presence;
+use crate::token::Claims;
+use crate::topic::frame::{Attach, Detach, Input};
+
+/// A session on this edge.
+pub(super) struct Session {
+    pub(super) id: SessionId,
+    pub(super) claims: Claims,
+    pub(super) presence: Presence,
+    pub(super) limiter: Option<governor::DefaultDirectRateLimiter>,
+    /// Woken when there is something to write to the client.
+    pub(super) waker: AtomicWaker,
+    /// Cancelled when the session is over, for the task that reads the client.
+    pub(super) over: tokio_util::sync::CancellationToken,
+    state: Mutex<State>,
+}
+
+/// The part under the lock.
+pub(super) struct State {
+    pub(super) follows: HashMap<TopicId, Follow>,
+    pub(super) sends: HashMap<TopicId, Sending>,
+    /// Followed topics that lack something, alerts first.
+    pub(super) behind: BTreeSet<(bool, TopicId)>,
+    /// Marks of the hello for topics that are not followed yet.
+    pub(super) marks_given: HashMap<TopicId, Place>,
+    /// The inbox has said which groups there are.
+    pub(super) groups_known: bool,
+    pub(super) queue: Queue,
+    /// Entries written and not acknowledged.
+    pub(super) unacked: usize,
+    pub(super) waiters: Vec<Waiter>,
+    pub(super) requests: u64,
+    /// When the client was last heard, and when its presence was last moved.
+    pub(super) heard_ms: u64,
+    pub(super) beaten_ms: u64,
+    /// Set while the session is on a list of sessions to be woken.
+    pub(super) touched: bool,
+    pub(super) closed: bool,
+}
+
+/// A unary call that waits for the fate of its messages.
+pub(super) struct Waiter {
+    pub(super) open: Vec<(TopicId, u64)>,
+    pub(super) answer: v1::ImMessagePublishResponse,
+    pub(super) done: Option<tokio::sync::oneshot::Sender<v1::ImMessagePublishResponse>>,
+}
+
+impl Session {
+    pub(super) fn new(edge: &Edge, claims: Claims, presence: Presence, marks: HashMap<TopicId, Place>) -> Arc<Self> {
+        let now = edge.clock.now_ms();
+        let state = State {
+            follows: HashMap::new(),
+            sends: HashMap::new(),
+            behind: BTreeSet::new(),
+            marks_given: marks,
+            groups_known: false,
+            queue: Queue::new(now),
+            unacked: 0,
+            waiters: Vec::new(),
+            requests: 0,
+            heard_ms: now,
+            beaten_ms: now,
+            touched: false,
+            closed: false,
+        };
+        Arc::new(Self {
+            id: presence.session,
+            claims,
+            presence,
+            limiter: edge.limiter(),
+            waker: AtomicWaker::new(),
+            over: tokio_util::sync::CancellationToken::new(),
+            state: Mutex::new(state),
+        })
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
+        // A panic while it was held is a defect that was logged; the session is no worse for others to look at.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The user's inbox.
+    pub(super) fn inbox(&self) -> TopicId {
+        TopicId::inbox(self.claims.user)
+    }
+
+    /// The client showed that it is there.
+    pub(super) fn heard(&self, now_ms: u64) {
+        self.lock().heard_ms = now_ms;
+    }
+
+    /// Writes what waits, if the client's stream sleeps.
+    pub(super) fn wake(&self) {
+        self.waker.wake();
+    }
+
+    /// Starts following a topic; the owner is asked where it stands. `session` is this one, shared.
+    pub(super) fn follow(self: &Arc<Self>, edge: &Edge, state: &mut State, topic: TopicId) {
+        if state.closed || state.follows.contains_key(&topic) {
+            return;
+        }
+        let mark = state.marks_given.remove(&topic);
+        state.follows.insert(topic, Follow::new(mark));
+        edge.index.add(topic, self);
+        self.attach(edge, topic, mark);
+    }
+
+    /// Asks the owner of a topic to send it from `mark` on.
+    pub(super) fn attach(&self, edge: &Edge, topic: TopicId, mark: Option<Place>) {
+        let Self { claims, id, .. } = self;
+        let attach = Attach {
+            topic: topic.packed(),
+            user: claims.user.0,
+            installation: claims.installation.0,
+            session: id.0,
+            mark: mark.map(Into::into),
+        };
+        edge.pusher.push(topic, Input::Attach(attach), None);
+    }
+
+    /// Stops following a topic.
+    pub(super) fn unfollow(self: &Arc<Self>, edge: &Edge, state: &mut State, topic: TopicId) {
+        if let Some(follow) = state.follows.remove(&topic) {
+            state.unacked -= follow.in_flight.len();
+            state.behind.remove(&(!topic.kind().urgent(), topic));
+            edge.index.remove(topic, self.id);
+        }
+    }
+
+    /// Ends the session: its client is told why, and nothing more comes to it.
+    pub(super) fn close(self: &Arc<Self>, edge: &Edge, reason: Reason, retry_after_ms: u32) {
+        let mut state = self.lock();
+        if state.closed {
+            return;
+        }
+        state.closed = true;
+        let topics: Vec<_> = state.follows.keys().chain(state.sends.keys()).copied().collect();
+        for topic in topics {
+            edge.pusher.push(topic, Input::Detach(Detach { topic: topic.packed(), session: self.id.0 }), None);
+            edge.index.remove(topic, self.id);
+        }
+        state.follows.clear();
+        state.sends.clear();
+        state.behind.clear();
+        state.waiters.clear();
+        let text = crate::proto::status::text_of(reason).to_owned();
+        state.queue.close(v1::Close { reason: v1::Reason::from(reason).into(), retry_after_ms, text });
+        drop(state);
+        tracing::info!(session.id = self.id.0, user.id = self.claims.user.0, reason = reason.as_str(), "session closed");
+        metrics::counter!("roger_sessions_closed_total", "reason" => reason.as_str()).increment(1);
+        edge.forget(self.id);
+        self.over.cancel();
+        self.wake();
+    }
+
+    /// A frame with messages of this session is on Redis.
+    pub(super) fn stored(&self, topic: TopicId, client_seq: u64, durability: Durability) {
+        let mut state = self.lock();
+        let Some(sending) = state.sends.get_mut(&topic) else { return };
+        sending.stored = sending.stored.max(client_seq);
+        // The owner may have accepted more from this installation before, in another session.
+        let client_seq = sending.stored.max(sending.known.unwrap_or(0));
+        state.receipt(topic, client_seq, durability);
+        drop(state);
+        self.wake();
+    }
+}
+
+impl State {
+    /// Tells the client that everything up to `client_seq` is stored.
+    pub(super) fn receipt(&mut self, topic: TopicId, client_seq: u64, durability: Durability) {
+        metrics::counter!("roger_receipts_total").increment(1);
+        let receipt = v1::Receipt { topic: Some(topic.into()), client_seq, durability: v1::Durability::from(durability).into() };
+        let mut waited = false;
+        for waiter in &mut self.waiters {
+            let before = waiter.open.len();
+            waiter.open.retain(|(known, seq)| *known != topic || *seq > client_seq);
+            if waiter.open.len() < before {
+                waited = true;
+                waiter.answer.receipts.retain(|known| known.topic != receipt.topic);
+                waiter.answer.receipts.push(receipt);
+            }
+        }
+        self.settle();
+        if !waited {
+            self.queue.receipt(topic, receipt);
+        }
+    }
+
+    /// Tells the client that something was refused.
+    pub(super) fn refuse(&mut self, refusal: v1::Refusal) {
+        let topic = refusal.topic.and_then(v1::Topic::to_model);
+        for waiter in &mut self.waiters {
+            let at = waiter.open.iter().position(|(known, seq)| Some(*known) == topic && *seq == refusal.client_seq);
+            if let Some(at) = at {
+                waiter.open.remove(at);
+                waiter.answer.refusals.push(refusal);
+                return self.settle();
+            }
+        }
+        self.queue.refusals.push(refusal);
+    }
+
+    pub(super) fn settle(&mut self) {
+        for waiter in &mut self.waiters {
+            if waiter.open.is_empty()
+                && let Some(done) = waiter.done.take()
+            {
+                // A caller that is gone needs no answer.
+                drop(done.send(std::mem::take(&mut waiter.answer)));
+            }
+        }
+        self.waiters.retain(|waiter| waiter.done.is_some());
+    }
+}

@@ -1,0 +1,155 @@
+//! Taking a shard over: claim, checkpoint, log; and a new epoch where something was lost.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use prost::Message as _;
+
+use super::forward::Forwards;
+use super::outlet::Outlet;
+use super::turn::Owner;
+use super::{Deliver, Error};
+use crate::broker::{self, Claim, Commit, CommitAnswer, Fence, Reader, StreamId, keys};
+use crate::topic::frame::{FloorFrame, FloorRequest, Input, LogFrame, RowKind};
+use crate::topic::{Batch, Shard};
+use crate::worker::Tenure;
+
+/// How many log frames are loaded at a time.
+const LOG_FRAMES_A_CALL: usize = 500;
+/// How long an answer to a floor request may take before it is asked for again.
+const FLOOR_PATIENCE: Duration = Duration::from_secs(10);
+
+/// Claims the shard and loads it; `None` when it is time to stop before that. `lost` says why a new epoch is needed, if that is known.
+pub(super) async fn take(job: &Deliver, tenure: &Tenure, lost: Option<String>) -> Result<Option<Owner>, Error> {
+    let shard = tenure.shard;
+    let failed = |source| Error::Broker { shard, source };
+    let fence = Fence { shard, nonce: rand::random() };
+    // Asked for anew, so that a server behind the same address is not taken for the one before it.
+    let facts = job.redis.refresh_facts().await.map_err(failed)?;
+    let Some(claim) = job.redis.claim(fence, "deliver", &tenure.holder).await.map_err(failed)? else {
+        return Err(Error::Fenced { shard });
+    };
+    let (mut state, forwards) = load(job, shard, &claim).await.map_err(failed)?;
+    let mut first = Batch::default();
+    let why = lost.or_else(|| why_new_epoch(&claim, &facts.run_id, &state));
+    if let Some(why) = why {
+        tracing::warn!(shard, why, epoch = state.epoch(), "a new epoch is needed");
+        match new_epoch(job, tenure, fence, &mut state, &facts.run_id, why).await? {
+            Some(batch) => first = batch,
+            None => return Ok(None),
+        }
+    }
+    let outlet = Outlet::new(shard, state.epoch(), claim.token, fence.nonce);
+    tracing::info!(shard, epoch = state.epoch(), commit = state.commit(), token = claim.token, topics = state.topics(), "owns the shard");
+    let mut owner = Owner::new(job, tenure.clone(), fence, claim, state, outlet, forwards);
+    owner.announce().await?;
+    if !first.is_empty() {
+        owner.commit_first(first).await?;
+    }
+    Ok(Some(owner))
+}
+
+/// The state as Redis has it, and the forwards that may not have been pushed.
+async fn load(job: &Deliver, shard: u32, claim: &Claim) -> Result<(Shard, Forwards), broker::Error> {
+    let rows = job.redis.load_rows(shard).await?;
+    let mut state = Shard::from_checkpoint(claim.checkpoint.0, claim.checkpoint.1, rows);
+    let mut forwards = Forwards::new(shard, job.settings.shards);
+    let log = keys::log(shard);
+    let mut from = claim.checkpoint.min(claim.forwarded).next();
+    loop {
+        let entries = job.redis.range(&log, from, StreamId(u64::MAX, u64::MAX), LOG_FRAMES_A_CALL).await?;
+        let Some(last) = entries.last() else { break };
+        from = last.id.next();
+        for entry in &entries {
+            let frame: LogFrame = entry.decode(&log)?;
+            state.fold(&frame);
+            if entry.id > claim.forwarded {
+                forwards.collect(&frame);
+            }
+        }
+    }
+    Ok((state, forwards))
+}
+
+/// Whether what Redis has can be trusted to be everything it ever answered for.
+fn why_new_epoch(claim: &Claim, run_id: &str, state: &Shard) -> Option<String> {
+    let Some(epoch) = claim.epoch else { return Some("Redis has no state of it".to_owned()) };
+    if (epoch, claim.commit) != (state.epoch(), state.commit()) {
+        let (log_epoch, log_commit) = (state.epoch(), state.commit());
+        return Some(format!("its log ends at {log_epoch}/{log_commit}, its last commit was {epoch}/{}", claim.commit));
+    }
+    // A server that was restarted or promoted may have lost its last writes.
+    (claim.run_id != run_id).then(|| "Redis was restarted or replaced".to_owned())
+}
+
+/// Gets everything SQL knows, merges it, and begins the epoch that SQL allocated; `None` when it is time to stop before that.
+async fn new_epoch(
+    job: &Deliver,
+    tenure: &Tenure,
+    fence: Fence,
+    state: &mut Shard,
+    run_id: &str,
+    why: String,
+) -> Result<Option<Batch>, Error> {
+    let shard = tenure.shard;
+    let failed = |source| Error::Broker { shard, source };
+    let Some(floor) = ask_floor(job, tenure, state.epoch(), why).await? else { return Ok(None) };
+    let batch = state.restart(floor.epoch, floor.rows, floor.current, job.clock.now_ms());
+    // The first commit carries what the batch decided; the checkpoint is the state, which has it in already: folding it again is harmless.
+    let rows: Vec<RowKind> = state.facts().into_values().collect();
+    let at = StreamId(floor.epoch, 0);
+    let written = job.redis.checkpoint(fence, at, &rows, &[]).await.map_err(failed)?;
+    if written == CommitAnswer::Fenced || job.redis.begin_epoch(fence, floor.epoch, run_id).await.map_err(failed)? == CommitAnswer::Fenced {
+        return Err(Error::Fenced { shard });
+    }
+    state.take_dirty();
+    tracing::info!(shard, epoch = floor.epoch, rows = rows.len(), "began a new epoch");
+    Ok(Some(batch))
+}
+
+struct Floor {
+    epoch: u64,
+    rows: Vec<RowKind>,
+    current: Vec<Input>,
+}
+
+async fn ask_floor(job: &Deliver, tenure: &Tenure, epoch_above: u64, why: String) -> Result<Option<Floor>, Error> {
+    let shard = tenure.shard;
+    let failed = |source| Error::Broker { shard, source };
+    let mut reader = Reader::new(&job.redis, Duration::from_millis(500));
+    loop {
+        let reply = keys::floor_reply(shard, rand::random());
+        let request = FloorRequest { shard, shards: job.settings.shards, reply: reply.clone(), epoch_above, why: why.clone() };
+        job.redis.add(&keys::floor(), &request.encode_to_vec()).await.map_err(failed)?;
+        let mut floor = Floor { epoch: 0, rows: Vec::new(), current: Vec::new() };
+        let mut after = BTreeMap::from([(reply.clone(), StreamId::default())]);
+        let patience = tokio::time::Instant::now() + FLOOR_PATIENCE;
+        while tokio::time::Instant::now() < patience {
+            let read = tokio::select! {
+                () = tenure.stop.cancelled() => return Ok(None),
+                read = reader.read(16, &after) => read.map_err(failed)?,
+            };
+            for entry in read.into_iter().flat_map(|(_, entries)| entries) {
+                after.insert(reply.clone(), entry.id);
+                let frame: FloorFrame = entry.decode(&reply).map_err(failed)?;
+                floor.rows.extend(frame.rows.into_iter().filter_map(|row| row.row));
+                floor.current.extend(frame.current.into_iter().filter_map(|item| item.input));
+                if frame.epoch > 0 {
+                    floor.epoch = frame.epoch;
+                    return Ok(Some(floor));
+                }
+            }
+            tenure.progress.waits_for("the offline program to allocate an epoch in SQL");
+        }
+        tracing::warn!(shard, "waits for the offline program to allocate an epoch in SQL: is it running, and SQL reachable?");
+    }
+}
+
+impl Owner {
+    /// Commits what a new epoch began with.
+    pub(super) async fn commit_first(&mut self, mut batch: Batch) -> Result<(), Error> {
+        let previous = self.state.commit();
+        let frame = self.state.seal(&mut batch, self.job.clock.now_ms());
+        self.commit(Commit { epoch: self.state.epoch(), previous, frame, ..Commit::default() }).await
+    }
+}

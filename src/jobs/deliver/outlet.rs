@@ -1,0 +1,90 @@
+//! What a shard says to edges: frames, counted so that an edge sees when one is missing.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use prost::Message as _;
+
+use crate::broker::{self, Redis, keys};
+use crate::model::TopicId;
+use crate::topic::Outputs;
+use crate::topic::frame::{Lane, OutFrame, OutItem, Output};
+
+/// Near how many frames an edge's stream is capped: an edge that is this far behind attaches its sessions again.
+const OUT_FRAMES_MAX: usize = 10_000;
+
+/// The counters of one owner.
+#[derive(Debug)]
+pub(super) struct Outlet {
+    shard: u32,
+    epoch: u64,
+    token: u64,
+    owner: u64,
+    counters: HashMap<(Arc<str>, Lane), u64>,
+}
+
+/// Frames ready to be written: by stream their bytes.
+pub(super) type Frames = Vec<(String, Vec<u8>)>;
+
+impl Outlet {
+    pub(super) fn new(shard: u32, epoch: u64, token: u64, owner: u64) -> Self {
+        Self { shard, epoch, token, owner, counters: HashMap::new() }
+    }
+
+    /// Packs what a batch has to say, one frame for each edge and lane.
+    pub(super) fn pack(&mut self, outputs: Outputs, commit: u64) -> Frames {
+        let mut frames = Frames::new();
+        for (edge, items) in outputs.into_edges() {
+            let (urgent, normal): (Vec<_>, Vec<_>) = items.into_iter().partition(is_urgent);
+            for (lane, items) in [(Lane::Urgent, urgent), (Lane::Normal, normal)] {
+                if !items.is_empty() {
+                    frames.push(self.frame(&edge, lane, items, commit));
+                }
+            }
+        }
+        frames
+    }
+
+    /// Frames without items: the shard is owned and alive.
+    pub(super) fn beat(&mut self, edges: impl Iterator<Item = Arc<str>>, commit: u64) -> Frames {
+        edges
+            .flat_map(|edge| Lane::ALL.map(|lane| (edge.clone(), lane)))
+            .map(|(edge, lane)| self.frame(&edge, lane, Vec::new(), commit))
+            .collect()
+    }
+
+    fn frame(&mut self, edge: &Arc<str>, lane: Lane, items: Vec<OutItem>, commit: u64) -> (String, Vec<u8>) {
+        let counter = self.counters.entry((edge.clone(), lane)).or_default();
+        *counter += 1;
+        let Self { shard, epoch, token, owner, .. } = *self;
+        let key = match lane {
+            Lane::Urgent => keys::out_urgent(edge),
+            Lane::Normal => keys::out(edge),
+        };
+        let counter = self.counters[&(edge.clone(), lane)];
+        (key, OutFrame { shard, epoch, token, owner, counter, commit, items }.encode_to_vec())
+    }
+
+    /// Forgets edges that are gone.
+    pub(super) fn retain(&mut self, live: &HashSet<&str>) {
+        self.counters.retain(|(edge, _), _| live.contains(&**edge));
+    }
+}
+
+/// Writes frames. A failed write needs no repeat: the counters have moved on, so the edges see that something is missing.
+pub(super) async fn write(redis: &Redis, frames: Frames) -> Result<(), broker::Error> {
+    if frames.is_empty() { Ok(()) } else { redis.add_existing(OUT_FRAMES_MAX, frames).await }
+}
+
+fn is_urgent(item: &OutItem) -> bool {
+    let topic = match item.output.as_ref() {
+        Some(Output::Entry(entry)) => entry.topic,
+        Some(Output::Attached(attached)) => attached.topic,
+        Some(Output::Refused(refused)) => refused.topic,
+        Some(Output::Departed(departed)) => departed.topic,
+        Some(Output::Watched(watched)) => watched.topic,
+        Some(Output::Delivered(delivered)) => delivered.topic,
+        Some(Output::Page(_) | Output::Displace(_)) | None => return false,
+    };
+    TopicId::from_packed(topic).is_some_and(|topic| Lane::of(topic) == Lane::Urgent)
+}

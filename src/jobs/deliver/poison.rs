@@ -1,0 +1,110 @@
+//! Entries that panic the core, or kill its process.
+
+use std::cell::Cell;
+use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use crate::broker::StreamId;
+use crate::topic::Batch;
+use crate::topic::frame::{InFrame, InItem, Input, Lane, Post};
+
+/// Looks at every input before the core does.
+pub type Hook = Arc<dyn Fn(&Input) + Send + Sync>;
+
+/// How often an entry may panic before it is put aside.
+const PANICS_MAX: u32 = 3;
+/// How often an entry that is alone in its batch may see its owner die before it is put aside.
+const LONELY_DEATHS_MAX: u64 = 3;
+
+/// What is known of entries that panicked, for as long as this process serves the shard.
+pub(super) struct Poison {
+    hook: Option<Hook>,
+    panics: HashMap<(Lane, StreamId, usize), u32>,
+}
+
+/// An input that was put aside.
+pub(super) struct Aside {
+    pub(super) lane: Lane,
+    pub(super) id: StreamId,
+    pub(super) item: InItem,
+}
+
+impl Aside {
+    /// The message in it, if it is one: its sender is told.
+    pub(super) fn post(&self) -> Option<&Post> {
+        match self.item.input.as_ref() {
+            Some(Input::Post(post)) => Some(post),
+            _ => None,
+        }
+    }
+}
+
+impl Poison {
+    pub(super) fn new(hook: Option<Hook>) -> Self {
+        Self { hook, panics: HashMap::new() }
+    }
+
+    /// Takes out of a frame what panicked too often.
+    pub(super) fn sift(&self, lane: Lane, id: StreamId, frame: &mut InFrame) -> Vec<Aside> {
+        if self.panics.is_empty() {
+            return Vec::new();
+        }
+        let mut aside = Vec::new();
+        for (index, item) in frame.items.iter_mut().enumerate() {
+            if self.panics.get(&(lane, id, index)).is_some_and(|panics| *panics >= PANICS_MAX) {
+                aside.push(Aside { lane, id, item: std::mem::take(item) });
+            }
+        }
+        aside
+    }
+
+    /// Runs `step` for a frame. A panic is counted for the entry it happened in; the memory it happened over is void.
+    pub(super) fn guard<T>(
+        &mut self,
+        lane: Lane,
+        id: StreamId,
+        batch: &mut Batch,
+        frame: InFrame,
+        step: impl FnOnce(&mut Batch, InFrame) -> T,
+    ) -> Result<T, ()> {
+        let hooked = Cell::new(None);
+        let guarded = AssertUnwindSafe(|| {
+            if let Some(hook) = &self.hook {
+                for (index, input) in frame.items.iter().enumerate().filter_map(|(index, item)| Some((index, item.input.as_ref()?))) {
+                    hooked.set(Some(index));
+                    hook(input);
+                }
+                hooked.set(None);
+            }
+            step(batch, frame)
+        });
+        catch_unwind(guarded).map_err(|_| {
+            let index = hooked.get().unwrap_or(batch.current_item());
+            *self.panics.entry((lane, id, index)).or_default() += 1;
+        })
+    }
+}
+
+/// How many frames to take at a time after `deaths` owners died without a word over what comes next, and whether to put the first one
+/// aside: the batch is halved with each death, down to one frame, which is tried alone three times.
+pub(super) fn batch_limit(frames_max: usize, deaths: u64) -> (usize, bool) {
+    let halvings = u64::from(frames_max.max(1).ilog2());
+    (frames_max.checked_shr(deaths.min(63) as u32).unwrap_or(0).max(1), deaths > halvings + LONELY_DEATHS_MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_batch_halves_with_each_death_until_its_first_frame_is_put_aside() {
+        let check = |deaths, expected| assert_eq!(batch_limit(256, deaths), expected, "after {deaths} deaths");
+        check(0, (256, false));
+        check(1, (128, false));
+        check(8, (1, false));
+        check(11, (1, false));
+        check(12, (1, true));
+        check(1_000, (1, true));
+    }
+}

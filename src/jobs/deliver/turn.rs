@@ -1,0 +1,260 @@
+//! The turns of an owner: read, step, commit, tell the edges.
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use prost::Message as _;
+use tokio::time::Instant;
+
+use super::forward::Forwards;
+use super::outlet::{self, Frames, Outlet};
+use super::poison::{Aside, Poison, batch_limit};
+use super::{Deliver, Error};
+use crate::broker::{self, Claim, Commit, CommitAnswer, Fence, Reader, StreamEntry, StreamId, keys};
+use crate::topic::frame::{InFrame, Lane};
+use crate::topic::{Batch, Followers, Shard};
+use crate::worker::deadletter::{self, DeadLetter};
+use crate::worker::{Tenure, chain};
+
+/// How long a read waits for input; also how soon a stop is seen when nothing comes.
+const BLOCK: Duration = Duration::from_millis(500);
+/// How often an owner shows the edges that it is there, and looks after what is due.
+const TICK: Duration = Duration::from_secs(1);
+/// After this long without a frame a producer is forgotten.
+const FEED_MEMORY_MS: u64 = 86_400_000;
+
+/// Who owns a shard, with its state in memory. Dropped whenever anything is in doubt.
+pub(super) struct Owner {
+    pub(super) job: Deliver,
+    pub(super) state: Shard,
+    tenure: Tenure,
+    fence: Fence,
+    followers: Followers,
+    outlet: Outlet,
+    forwards: Forwards,
+    /// Up to where the input is taken in, by lane.
+    taken: [StreamId; 2],
+    deaths: u64,
+    ticked: Instant,
+    checkpointed: Instant,
+}
+
+impl Owner {
+    pub(super) fn new(job: &Deliver, tenure: Tenure, fence: Fence, claim: Claim, state: Shard, outlet: Outlet, forwards: Forwards) -> Self {
+        let now = Instant::now();
+        let (job, followers) = (job.clone(), Followers::default());
+        Self {
+            job,
+            state,
+            tenure,
+            fence,
+            followers,
+            outlet,
+            forwards,
+            taken: claim.taken,
+            deaths: claim.deaths,
+            ticked: now,
+            checkpointed: now,
+        }
+    }
+
+    fn failed(&self, source: broker::Error) -> Error {
+        Error::Broker { shard: self.fence.shard, source }
+    }
+
+    /// Tells every live edge that there is a new owner: they attach their sessions again.
+    pub(super) async fn announce(&mut self) -> Result<(), Error> {
+        let edges = self.job.redis.live_edges(self.job.clock.now_ms()).await.map_err(|source| self.failed(source))?;
+        let frames = self.outlet.beat(edges.into_iter().map(Arc::from), self.state.commit());
+        outlet::write(&self.job.redis, frames).await.map_err(|source| self.failed(source))
+    }
+
+    /// Serves until it is time to stop.
+    pub(super) async fn run(&mut self, poison: &mut Poison) -> Result<(), Error> {
+        let shard = self.fence.shard;
+        let streams = [keys::urgent(shard), keys::input(shard)];
+        let mut reader = Reader::new(&self.job.redis, BLOCK);
+        let mut unsent = Frames::new();
+        while !self.tenure.stop.is_cancelled() {
+            let (limit, put_aside) = batch_limit(self.job.settings.batch_frames_max, self.deaths);
+            let after = BTreeMap::from([(streams[0].clone(), self.taken[0]), (streams[1].clone(), self.taken[1])]);
+            let redis = self.job.redis.clone();
+            // The edges are told of the last batch while the next one is read.
+            let both = async { tokio::join!(reader.read(limit, &after), outlet::write(&redis, std::mem::take(&mut unsent))) };
+            let (read, written) = tokio::select! {
+                () = self.tenure.stop.cancelled() => break,
+                both = both => both,
+            };
+            if let Err(error) = written {
+                tracing::warn!(shard, error = %error, "edges were not told of a batch; they will attach again");
+            }
+            let mut input = read.map_err(|source| self.failed(source))?;
+            // Alerts first.
+            input.sort_by_key(|(key, _)| *key != streams[0]);
+            let lanes = input.into_iter().map(|(key, entries)| (if key == streams[0] { Lane::Urgent } else { Lane::Normal }, entries));
+            let mut lanes: Vec<_> = lanes.collect();
+            if put_aside {
+                self.put_first_aside(&lanes).await?;
+                continue;
+            }
+            if limit == 1 {
+                lanes.truncate(1);
+            }
+            if !lanes.is_empty() {
+                unsent = self.turn(lanes, poison).await?;
+            }
+            self.tenure.progress.turn();
+            if self.ticked.elapsed() >= TICK {
+                unsent.extend(self.tick().await?);
+            }
+        }
+        if let Err(error) = outlet::write(&self.job.redis, unsent).await {
+            tracing::warn!(shard, error = %error, "edges were not told of the last batch; they will attach again");
+        }
+        Ok(())
+    }
+
+    /// One batch: steps it, commits it, and returns what the edges are to be told.
+    async fn turn(&mut self, lanes: Vec<(Lane, Vec<StreamEntry>)>, poison: &mut Poison) -> Result<Frames, Error> {
+        let shard = self.fence.shard;
+        let now_ms = self.job.clock.now_ms();
+        let mut batch = Batch::default();
+        let mut commit = Commit { epoch: self.state.epoch(), previous: self.state.commit(), ..Commit::default() };
+        for (lane, entries) in lanes {
+            let stream = match lane {
+                Lane::Urgent => keys::urgent(shard),
+                Lane::Normal => keys::input(shard),
+            };
+            for entry in entries {
+                commit.taken[lane as usize] = Some(entry.id);
+                let mut frame: InFrame = match entry.decode(&stream) {
+                    Ok(frame) => frame,
+                    Err(error) => {
+                        self.bury(&stream, entry.id, entry.payload.as_deref(), chain(&error), 1).await?;
+                        continue;
+                    }
+                };
+                for aside in poison.sift(lane, entry.id, &mut frame) {
+                    self.put_item_aside(&stream, &aside, &mut batch).await?;
+                }
+                let (state, followers) = (&mut self.state, &mut self.followers);
+                let stepped =
+                    poison.guard(lane, entry.id, &mut batch, frame, |batch, frame| state.step(batch, followers, lane, frame, now_ms));
+                match stepped {
+                    Ok(stepped) => stepped.map_err(|source| Error::LostTail { shard, source })?,
+                    Err(()) => return Err(Error::Panicked { shard, id: entry.id }),
+                }
+            }
+        }
+        commit.frame = self.state.seal(&mut batch, now_ms);
+        self.commit(commit).await?;
+        count(&batch);
+        Ok(self.outlet.pack(batch.outputs, self.state.commit()))
+    }
+
+    /// Commits, and pushes what that forwards.
+    pub(super) async fn commit(&mut self, mut commit: Commit) -> Result<(), Error> {
+        commit.forwarded = self.forwards.take_pushed();
+        match self.job.redis.commit(self.fence, &commit).await.map_err(|source| self.failed(source))? {
+            CommitAnswer::Done => {}
+            CommitAnswer::Fenced => return Err(Error::Fenced { shard: self.fence.shard }),
+        }
+        self.deaths = 0;
+        for lane in Lane::ALL {
+            self.taken[lane as usize] = commit.taken[lane as usize].unwrap_or(self.taken[lane as usize]);
+        }
+        if let Some(frame) = &commit.frame {
+            self.forwards.collect(frame);
+        }
+        self.forwards.push(&self.job.redis).await.map_err(|source| self.failed(source))
+    }
+
+    /// What is due once a second: a beat for the edges, edges that are gone, sessions that lapsed, the checkpoint.
+    async fn tick(&mut self) -> Result<Frames, Error> {
+        self.ticked = Instant::now();
+        let (redis, now_ms) = (self.job.redis.clone(), self.job.clock.now_ms());
+        let live = redis.live_edges(now_ms).await.map_err(|source| self.failed(source))?;
+        let live: HashSet<&str> = live.iter().map(String::as_str).collect();
+        let gone: Vec<_> = self.followers.edges().filter(|edge| !live.contains(&***edge)).cloned().collect();
+        for edge in gone {
+            tracing::info!(shard = self.fence.shard, edge = &*edge, "the edge's heartbeat lapsed; its sessions no longer follow");
+            self.followers.drop_edge(&edge);
+        }
+        self.outlet.retain(&live);
+        crate::session::sweep(&redis, self.fence.shard, now_ms).await.map_err(|source| self.failed(source))?;
+        if self.checkpointed.elapsed() >= self.job.settings.checkpoint_interval {
+            self.checkpoint().await?;
+        }
+        let edges: Vec<_> = self.followers.edges().cloned().collect();
+        Ok(self.outlet.beat(edges.into_iter(), self.state.commit()))
+    }
+
+    async fn checkpoint(&mut self) -> Result<(), Error> {
+        self.checkpointed = Instant::now();
+        let gone = self.state.forget_feeds(self.job.clock.now_ms().saturating_sub(FEED_MEMORY_MS));
+        if !self.state.is_dirty() && gone.is_empty() {
+            return Ok(());
+        }
+        let (rows, at) = (self.state.take_dirty(), StreamId(self.state.epoch(), self.state.commit()));
+        match self.job.redis.checkpoint(self.fence, at, &rows, &gone).await.map_err(|source| self.failed(source))? {
+            CommitAnswer::Done => Ok(()),
+            CommitAnswer::Fenced => Err(Error::Fenced { shard: self.fence.shard }),
+        }
+    }
+
+    /// Stops cleanly: the next owner finds everything in the checkpoint, and takes the shard at once.
+    pub(super) async fn leave(mut self) -> Result<(), Error> {
+        self.checkpoint().await?;
+        let shard = self.fence.shard;
+        let released = self.job.redis.release_lease(shard, "deliver", &self.tenure.holder, Some(self.fence)).await;
+        tracing::info!(shard, epoch = self.state.epoch(), commit = self.state.commit(), "gave the shard up");
+        released.map_err(|source| self.failed(source))
+    }
+
+    /// Files a dead letter.
+    async fn bury(&self, stream: &str, entry: StreamId, payload: Option<&[u8]>, reason: String, attempts: u64) -> Result<(), Error> {
+        let about = DeadLetter::about(stream, entry, payload);
+        let letter = DeadLetter { job: "deliver".to_owned(), reason, attempts, time_ms: self.job.clock.now_ms(), ..about };
+        deadletter::add(&self.job.redis, &letter).await.map(drop).map_err(|source| Error::Bury { shard: self.fence.shard, source })
+    }
+
+    async fn put_item_aside(&mut self, stream: &str, aside: &Aside, batch: &mut Batch) -> Result<(), Error> {
+        let frame = InFrame { items: vec![aside.item.clone()], ..InFrame::default() };
+        let reason = "panicked the core three times".to_owned();
+        self.bury(stream, aside.id, Some(&frame.encode_to_vec()), reason, 3).await?;
+        if let Some(post) = aside.post() {
+            self.state.reject_quarantined(batch, post, self.job.clock.now_ms());
+        }
+        metrics::counter!("roger_quarantined_total", "job" => "deliver", "lane" => if aside.lane == Lane::Urgent { "urgent" } else { "normal" }).increment(1);
+        Ok(())
+    }
+
+    /// Puts the first entry in front aside: whoever took it in died without a word, again and again.
+    async fn put_first_aside(&mut self, lanes: &[(Lane, Vec<StreamEntry>)]) -> Result<(), Error> {
+        let shard = self.fence.shard;
+        let Some((lane, entry)) = lanes.iter().find_map(|(lane, entries)| Some((*lane, entries.first()?))) else { return Ok(()) };
+        let stream = match lane {
+            Lane::Urgent => keys::urgent(shard),
+            Lane::Normal => keys::input(shard),
+        };
+        let reason = format!("{} owners in a row died over it without a word", self.deaths);
+        self.bury(&stream, entry.id, entry.payload.as_deref(), reason, self.deaths).await?;
+        match self.job.redis.step_over(self.fence, lane, entry.id).await.map_err(|source| self.failed(source))? {
+            CommitAnswer::Done => {}
+            CommitAnswer::Fenced => return Err(Error::Fenced { shard }),
+        }
+        self.taken[lane as usize] = entry.id;
+        self.deaths = 0;
+        Ok(())
+    }
+}
+
+fn count(batch: &Batch) {
+    let tally = batch.tally;
+    metrics::counter!("roger_messages_accepted_total").increment(tally.accepted);
+    metrics::counter!("roger_messages_repeated_total").increment(tally.repeated);
+    metrics::counter!("roger_messages_rejected_total").increment(tally.rejected);
+    metrics::counter!("roger_frames_repeated_total").increment(tally.frames_repeated);
+    metrics::counter!("roger_inputs_malformed_total").increment(tally.malformed);
+}

@@ -1,0 +1,122 @@
+//! The frame of every program: flags, configuration, telemetry, signals, exit code. No rule of dispatch.
+//!
+//! Each program's entry is a plain function here, so that a further binary costs a link and no build.
+
+use std::error::Error as StdError;
+use std::future::Future;
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use crate::clock::Clock;
+use crate::config::{self, Config, Program, Sources};
+use crate::retry::ErrorClass;
+use crate::shutdown::Shutdown;
+use crate::{directory, edge, jobs, telemetry};
+
+/// Exit code: a server or an address is missing; supervisord tries again.
+pub const EXIT_MISSING: u8 = 69;
+/// Exit code: a defect.
+pub const EXIT_DEFECT: u8 = 70;
+
+/// How a program ended that did not just stop.
+pub type Failure = (ErrorClass, Box<dyn StdError + Send + Sync>);
+
+type Run = fn(Config, Clock, Shutdown) -> Pin<Box<dyn Future<Output = Result<(), Failure>> + Send>>;
+
+#[derive(clap::Parser)]
+#[command(version, about)]
+struct Flags {
+    /// The configuration file; defaults alone without one.
+    #[arg(long, env = "ROGER_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+#[derive(clap::Parser)]
+#[command(version, about = "Holds the streams of clients")]
+struct EdgeFlags {
+    #[command(flatten)]
+    flags: Flags,
+    /// Names this edge; overrides edge.name.
+    #[arg(long)]
+    name: Option<String>,
+    /// Where clients connect; overrides edge.listen.
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    listen: Option<String>,
+}
+
+/// The program `edge`.
+pub fn edge() -> ExitCode {
+    let EdgeFlags { flags, name, listen } = EdgeFlags::parse();
+    let sources = Sources::of_process(flags.config).flag("edge.name", "--name", name).flag("edge.listen", "--listen", listen);
+    main("edge", Program::Edge, &sources, |config, clock, shutdown| {
+        Box::pin(async { edge::run(config, clock, shutdown).await.map_err(|error| (error.class(), error.into())) })
+    })
+}
+
+/// The program `directory`.
+pub fn directory() -> ExitCode {
+    let sources = Sources::of_process(Flags::parse().config);
+    main("directory", Program::Directory, &sources, |config, clock, shutdown| {
+        Box::pin(async { directory::run(config, clock, shutdown).await.map_err(|error| (error.class(), error.into())) })
+    })
+}
+
+/// The program `delivery`.
+pub fn delivery() -> ExitCode {
+    let sources = Sources::of_process(Flags::parse().config);
+    main("delivery", Program::Delivery, &sources, |config, clock, shutdown| {
+        Box::pin(async { jobs::deliver::run(config, clock, shutdown).await.map_err(|error| (error.class(), error.into())) })
+    })
+}
+
+fn main(name: &'static str, program: Program, sources: &Sources, run: Run) -> ExitCode {
+    let config = match Config::load(program, sources) {
+        Ok(config) => config,
+        Err(error) => {
+            // Nothing is set up yet that could log.
+            #[expect(clippy::print_stderr, reason = "before the log is there")]
+            {
+                eprintln!("{name}: {error}");
+            }
+            return ExitCode::from(config::EXIT_CODE);
+        }
+    };
+    telemetry::start(&config.log, name);
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            tracing::error!(error = &error as &dyn StdError, "no runtime");
+            return ExitCode::from(EXIT_MISSING);
+        }
+    };
+    let outcome = runtime.block_on(serve(program, config, run));
+    // What still runs on other threads is not waited for: the grace is over.
+    runtime.shutdown_background();
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err((class, error)) => {
+            tracing::error!(error = &*error as &dyn StdError, "{name} cannot run");
+            match class {
+                ErrorClass::Transient => ExitCode::from(EXIT_MISSING),
+                ErrorClass::Permanent => ExitCode::from(config::EXIT_CODE),
+                ErrorClass::Defect => ExitCode::from(EXIT_DEFECT),
+            }
+        }
+    }
+}
+
+async fn serve(program: Program, config: Config, run: Run) -> Result<(), Failure> {
+    let shutdown = Shutdown::on_signals(config.shutdown.grace).map_err(|error| (ErrorClass::Defect, error.into()))?;
+    let listen = match program {
+        Program::Edge => config.metrics.edge_listen,
+        Program::Directory => config.metrics.directory_listen,
+        Program::Delivery => config.metrics.delivery_listen,
+        Program::Offline => config.metrics.offline_listen,
+        Program::Roger => None,
+    };
+    telemetry::serve_metrics(listen).map_err(|error| (ErrorClass::Transient, error.into()))?;
+    run(config, Clock::system(), shutdown).await
+}

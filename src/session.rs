@@ -1,0 +1,92 @@
+//! Sessions and presence: who is connected, on which edge, until when.
+//!
+//! A user is present as long as the deadline of a session lies ahead; every frame of the client moves it. Deadlines are swept by the
+//! owner of the user's shard, so a session also ends when its edge died. Two sessions of one device never stand beside each other:
+//! opening one displaces the others in the same script, and their edge is told to close them.
+
+use crate::broker::{Error, Opening, Redis};
+use crate::model::{InstallationId, SessionId, TopicId, UserId, UserKind};
+
+/// A session, as it stands in `{s}:presence:<user>` in JSON.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Presence {
+    /// Whose it is.
+    pub user: UserId,
+    /// Of which installation.
+    pub installation: InstallationId,
+    /// The session.
+    pub session: SessionId,
+    /// The boot name of its edge.
+    pub edge: String,
+    /// The configured name of its edge.
+    pub edge_name: String,
+    /// When it was opened, UTC ms.
+    pub since_ms: u64,
+    /// Its member in `{s}:deadlines`.
+    pub member: String,
+}
+
+impl Presence {
+    /// A session that begins now.
+    pub fn new(user: UserId, installation: InstallationId, session: SessionId, edge: &str, edge_name: &str, now_ms: u64) -> Self {
+        let member = format!("{user} {:x} {:x}", installation.0, session.0);
+        Self { user, installation, session, edge: edge.to_owned(), edge_name: edge_name.to_owned(), since_ms: now_ms, member }
+    }
+
+    fn field(&self) -> String {
+        format!("{:x}", self.installation.0)
+    }
+
+    /// Opens it, until `deadline_ms` if nothing is heard. Returns the sessions it displaced: for a device all others, for a dispatcher those
+    /// of the same installation.
+    pub async fn open(&self, redis: &Redis, shards: u32, kind: UserKind, deadline_ms: u64) -> Result<Vec<Self>, Error> {
+        let displaced = self.open_or_not(redis, shards, kind, deadline_ms, false).await?.unwrap_or_default();
+        Ok(displaced.iter().filter_map(|json| serde_json::from_str(json).ok()).collect())
+    }
+
+    /// Opens it again after Redis lost it; false when another session has taken its place.
+    pub async fn open_again(&self, redis: &Redis, shards: u32, kind: UserKind, deadline_ms: u64) -> Result<bool, Error> {
+        self.open_or_not(redis, shards, kind, deadline_ms, true).await.map(|opened| opened.is_some())
+    }
+
+    async fn open_or_not(
+        &self,
+        redis: &Redis,
+        shards: u32,
+        kind: UserKind,
+        deadline_ms: u64,
+        again: bool,
+    ) -> Result<Option<Vec<String>>, Error> {
+        let json = serde_json::to_string(self).expect("a presence is plain data");
+        let field = self.field();
+        let (user, exclusive) = (self.user, kind == UserKind::Device);
+        let opening = Opening { user, installation: &field, json: &json, member: &self.member, deadline_ms, exclusive, again };
+        redis.open_session(shards, opening).await
+    }
+
+    /// Closes it; false when another one took its place already.
+    pub async fn close(&self, redis: &Redis, shards: u32) -> Result<bool, Error> {
+        redis.close_session(self.user, shards, &self.field(), &self.member).await
+    }
+
+    /// The shard that holds it.
+    pub fn shard(&self, shards: u32) -> u32 {
+        TopicId::inbox(self.user).shard(shards)
+    }
+}
+
+/// The sessions of a user.
+pub async fn of_user(redis: &Redis, user: UserId, shards: u32) -> Result<Vec<Presence>, Error> {
+    let all = redis.sessions_of(user, shards).await?;
+    Ok(all.iter().filter_map(|json| serde_json::from_str(json).ok()).collect())
+}
+
+/// Ends the sessions of a shard whose deadline has passed.
+pub async fn sweep(redis: &Redis, shard: u32, now_ms: u64) -> Result<(), Error> {
+    let gone = redis.sweep_sessions(shard, now_ms).await?;
+    if !gone.is_empty() {
+        tracing::info!(shard, sessions = gone.len(), "sessions lapsed without a heartbeat");
+        metrics::counter!("roger_sessions_lapsed_total").increment(gone.len() as u64);
+    }
+    Ok(())
+}

@@ -1,0 +1,251 @@
+//! Tenants and accounts.
+
+use super::super::conn::{Conn, values};
+use super::super::{Error, Store};
+use super::outbox::{Outgoing, push_outbox};
+use super::{check_name, lock_counter, next_numbers};
+use crate::model::{TenantId, TopicId, UserId, UserKind};
+use crate::topic::frame::{Input, Profile};
+
+/// A company. Its users and groups are invisible to all others.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tenant {
+    /// From 1.
+    pub id: TenantId,
+    /// Unique.
+    pub name: String,
+}
+
+/// An account.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Account {
+    /// From 1.
+    pub id: UserId,
+    /// The login name, unique in the whole deployment.
+    pub name: String,
+    /// What others see.
+    pub nickname: String,
+    /// Radio or dispatcher.
+    pub kind: UserKind,
+    /// Never changes.
+    pub tenant: TenantId,
+    /// The Argon2id hash of the password in PHC form; empty when nobody can log in with a password.
+    pub password_hash: String,
+    /// Rises with every change that the account's inbox must hear of.
+    pub version: u64,
+    /// When it was created, UTC milliseconds.
+    pub created_ms: u64,
+    /// May not log in.
+    pub disabled: bool,
+}
+
+impl std::fmt::Debug for Account {
+    /// Without the password hash.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { id, name, kind, tenant, version, disabled, .. } = self;
+        write!(f, "Account {{ id: {id}, name: {name:?}, kind: {kind:?}, tenant: {tenant}, version: {version}, disabled: {disabled} }}")
+    }
+}
+
+/// What an account should be like.
+#[derive(Clone)]
+pub struct NewAccount {
+    /// The login name, 1 to 100 characters.
+    pub name: String,
+    /// What others see, 1 to 100 characters.
+    pub nickname: String,
+    /// Radio or dispatcher.
+    pub kind: UserKind,
+    /// Its company.
+    pub tenant: TenantId,
+    /// The Argon2id hash of the password in PHC form; empty for none.
+    pub password_hash: String,
+}
+
+/// What a declarative call did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ensured<T> {
+    /// It was not there.
+    Created(T),
+    /// It was there and differed.
+    Changed(T),
+    /// It was there as wanted.
+    Unchanged(T),
+}
+
+impl<T> Ensured<T> {
+    /// The id, whatever was done.
+    pub fn id(self) -> T {
+        match self {
+            Self::Created(id) | Self::Changed(id) | Self::Unchanged(id) => id,
+        }
+    }
+}
+
+type AccountRecord = (i64, String, String, i64, i64, String, i64, i64, i64);
+
+const ACCOUNT_COLUMNS: &str = "id, name, nickname, kind, tenant, password, version, created_ms, disabled";
+
+impl Store {
+    /// The tenant of a name, created if there is none.
+    pub async fn ensure_tenant(&self, name: &str) -> Result<Ensured<TenantId>, Error> {
+        let name = name.to_owned();
+        let operation = format!("ensure tenant {name:?}");
+        check_name(&operation, &name)?;
+        self.write(operation, move |conn| {
+            Box::pin(async move {
+                lock_counter(conn, "tenant").await?;
+                let found: Option<(i64,)> = conn.first("SELECT id FROM tenant WHERE name = ?", values![name.as_str()]).await?;
+                if let Some((id,)) = found {
+                    return Ok(Ensured::Unchanged(TenantId(id.cast_unsigned())));
+                }
+                let id = next_numbers(conn, "tenant", 1).await?;
+                conn.execute("INSERT INTO tenant (id, name) VALUES (?, ?)", values![id, name.as_str()]).await?;
+                Ok(Ensured::Created(TenantId(id)))
+            })
+        })
+        .await
+    }
+
+    /// All tenants by name.
+    pub async fn tenants(&self) -> Result<Vec<Tenant>, Error> {
+        self.read("tenants".to_owned(), |conn| {
+            Box::pin(async move {
+                let rows: Vec<(i64, String)> = conn.all("SELECT id, name FROM tenant ORDER BY name", &[]).await?;
+                Ok(rows.into_iter().map(|(id, name)| Tenant { id: TenantId(id.cast_unsigned()), name }).collect())
+            })
+        })
+        .await
+    }
+
+    /// Creates an account, and tells its inbox who may write there. [`Error::NameTaken`] when the name is in use.
+    pub async fn create_account(&self, account: NewAccount, now_ms: u64) -> Result<UserId, Error> {
+        match self.put_account(format!("create account {:?}", account.name), account, now_ms, false).await? {
+            Ensured::Created(id) | Ensured::Changed(id) | Ensured::Unchanged(id) => Ok(id),
+        }
+    }
+
+    /// Creates the account, or gives the one of this name the wanted nickname and kind. The password of an existing one stays as it is:
+    /// hashes of one password differ, so only the caller can tell whether it changed. [`Error::OtherTenant`] when the name belongs to
+    /// another tenant: an account does not move.
+    pub async fn ensure_account(&self, account: NewAccount, now_ms: u64) -> Result<Ensured<UserId>, Error> {
+        self.put_account(format!("ensure account {:?}", account.name), account, now_ms, true).await
+    }
+
+    async fn put_account(&self, operation: String, wanted: NewAccount, now_ms: u64, update: bool) -> Result<Ensured<UserId>, Error> {
+        check_name(&operation, &wanted.name)?;
+        check_name(&operation, &wanted.nickname)?;
+        self.write(operation, move |conn| {
+            Box::pin(async move {
+                lock_counter(conn, "account").await?;
+                match find_account(conn, &wanted.name).await? {
+                    None => insert_account(conn, &wanted, now_ms).await.map(Ensured::Created),
+                    Some(found) if update => update_account(conn, found, &wanted).await,
+                    Some(found) => Err(Error::NameTaken { operation: conn.operation.clone(), id: found.id.0 }),
+                }
+            })
+        })
+        .await
+    }
+
+    /// The account of a login name.
+    pub async fn account_by_name(&self, name: &str) -> Result<Option<Account>, Error> {
+        let name = name.to_owned();
+        self.read(format!("account {name:?}"), move |conn| Box::pin(async move { find_account(conn, &name).await })).await
+    }
+
+    /// The account of an id.
+    pub async fn account(&self, user: UserId) -> Result<Option<Account>, Error> {
+        self.read(format!("account {user}"), move |conn| Box::pin(async move { account_by_id(conn, user).await })).await
+    }
+
+    /// Replaces the password hash; empty for no password.
+    pub async fn set_password_hash(&self, user: UserId, hash: &str) -> Result<(), Error> {
+        let hash = hash.to_owned();
+        self.write(format!("set the password of account {user}"), move |conn| {
+            Box::pin(async move {
+                let changed = conn.execute("UPDATE account SET password = ? WHERE id = ?", values![hash.as_str(), user.0]).await?;
+                found(conn, user, changed)
+            })
+        })
+        .await
+    }
+
+    /// Forbids or allows logins. Forbidding them revokes the account's resume tokens.
+    pub async fn set_disabled(&self, user: UserId, disabled: bool) -> Result<(), Error> {
+        self.write(format!("set account {user} disabled {disabled}"), move |conn| {
+            Box::pin(async move {
+                let changed = conn.execute("UPDATE account SET disabled = ? WHERE id = ?", values![disabled, user.0]).await?;
+                found(conn, user, changed)?;
+                if disabled {
+                    conn.execute("DELETE FROM resume_token WHERE account = ?", values![user.0]).await?;
+                }
+                Ok(())
+            })
+        })
+        .await
+    }
+}
+
+fn found(conn: &Conn, user: UserId, rows: u64) -> Result<(), Error> {
+    if rows == 0 { Err(Error::NoAccount { operation: conn.operation.clone(), user }) } else { Ok(()) }
+}
+
+async fn find_account(conn: &mut Conn, name: &str) -> Result<Option<Account>, Error> {
+    let sql = format!("SELECT {ACCOUNT_COLUMNS} FROM account WHERE name = ?");
+    let row: Option<AccountRecord> = conn.first(sqlx::AssertSqlSafe(sql), values![name]).await?;
+    row.map(|row| account_of(conn, row)).transpose()
+}
+
+async fn account_by_id(conn: &mut Conn, user: UserId) -> Result<Option<Account>, Error> {
+    let sql = format!("SELECT {ACCOUNT_COLUMNS} FROM account WHERE id = ?");
+    let row: Option<AccountRecord> = conn.first(sqlx::AssertSqlSafe(sql), values![user.0]).await?;
+    row.map(|row| account_of(conn, row)).transpose()
+}
+
+fn account_of(conn: &Conn, row: AccountRecord) -> Result<Account, Error> {
+    let (id, name, nickname, kind, tenant, password_hash, version, created_ms, disabled) = row;
+    Ok(Account {
+        id: UserId(id.cast_unsigned()),
+        name,
+        nickname,
+        kind: kind_of(conn, kind)?,
+        tenant: TenantId(tenant.cast_unsigned()),
+        password_hash,
+        version: version.cast_unsigned(),
+        created_ms: created_ms.cast_unsigned(),
+        disabled: disabled != 0,
+    })
+}
+
+/// The kind of account in column `account.kind`.
+pub(super) fn kind_of(conn: &Conn, number: i64) -> Result<UserKind, Error> {
+    let kind = u32::try_from(number).ok().and_then(UserKind::from_number);
+    kind.ok_or_else(|| conn.unreadable("account.kind", format!("{number} is no kind of account")))
+}
+
+async fn insert_account(conn: &mut Conn, account: &NewAccount, now_ms: u64) -> Result<UserId, Error> {
+    let id = UserId(next_numbers(conn, "account", 1).await?);
+    let sql = "INSERT INTO account (id, name, nickname, kind, tenant, password, version, created_ms, disabled) \
+               VALUES (?, ?, ?, ?, ?, ?, 1, ?, 0)";
+    let NewAccount { name, nickname, kind, tenant, password_hash } = account;
+    let values = values![id.0, name.as_str(), nickname.as_str(), *kind as u32, tenant.0, password_hash.as_str(), now_ms];
+    conn.execute(sql, values).await?;
+    let topic = TopicId::inbox(id);
+    let profile = Profile { topic: topic.packed(), tenant: tenant.0, version: 1 };
+    push_outbox(conn, &[Outgoing { topic, kind: "profile", input: Input::Profile(profile) }], now_ms).await?;
+    Ok(id)
+}
+
+async fn update_account(conn: &mut Conn, found: Account, wanted: &NewAccount) -> Result<Ensured<UserId>, Error> {
+    let Account { id: user, tenant: has, .. } = found;
+    if has != wanted.tenant {
+        return Err(Error::OtherTenant { operation: conn.operation.clone(), user, has, wanted: wanted.tenant });
+    }
+    if found.nickname == wanted.nickname && found.kind == wanted.kind {
+        return Ok(Ensured::Unchanged(user));
+    }
+    let sql = "UPDATE account SET nickname = ?, kind = ? WHERE id = ?";
+    conn.execute(sql, values![wanted.nickname.as_str(), wanted.kind as u32, user.0]).await?;
+    Ok(Ensured::Changed(user))
+}

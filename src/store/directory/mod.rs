@@ -1,0 +1,41 @@
+//! People, groups, and what the shards must hear of them.
+//!
+//! A change of members is one transaction: the group's version, the member's row, and an outbox row for each topic that must hear of it,
+//! first the group's, then the user's inbox. Numbers of outbox rows rise in the order in which their transactions end, so a reader
+//! that has seen number n has seen all below n.
+
+mod account;
+mod group;
+mod named;
+mod outbox;
+mod token;
+
+use super::Error;
+use super::conn::{Conn, values};
+pub use account::{Account, Ensured, NewAccount, Tenant};
+pub use group::{Group, GroupMember, MembersChanged, UserGroup};
+pub use outbox::OutboxRow;
+pub use token::{LoginRecord, ResumeToken, Rotation};
+
+/// The longest name of an account, group or tenant, in characters; the shortest has one.
+pub const NAME_CHARACTERS_MAX: usize = 100;
+
+/// SQLite does not check the length of a column, so it is checked here for both.
+fn check_name(operation: &str, name: &str) -> Result<(), Error> {
+    match name.chars().count() {
+        1..=NAME_CHARACTERS_MAX => Ok(()),
+        characters => Err(Error::BadName { operation: operation.to_owned(), characters }),
+    }
+}
+
+/// Locks a counter until the transaction ends, so that of two callers that would both create a thing the second finds it.
+async fn lock_counter(conn: &mut Conn, counter: &'static str) -> Result<(), Error> {
+    conn.execute("UPDATE counter SET value = value WHERE name = ?", values![counter]).await.map(drop)
+}
+
+/// Takes the next `count` numbers of a counter and returns the first. The counter stays locked until the transaction ends.
+async fn next_numbers(conn: &mut Conn, counter: &'static str, count: u64) -> Result<u64, Error> {
+    conn.execute("UPDATE counter SET value = value + ? WHERE name = ?", values![count, counter]).await?;
+    let (last,): (i64,) = conn.one("SELECT value FROM counter WHERE name = ?", values![counter]).await?;
+    Ok(last.cast_unsigned() - count + 1)
+}

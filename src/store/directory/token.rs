@@ -1,0 +1,147 @@
+//! Resume tokens and the record of logins.
+//!
+//! A resume token is random, stands here only as its hash, and is good for one use: whoever presents it gets the next one.
+
+use super::super::conn::{Conn, values};
+use super::super::{Error, Store};
+use crate::model::{InstallationId, UserId};
+
+/// Whose a resume token is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ResumeToken {
+    /// The account.
+    pub user: UserId,
+    /// The installation it was given to.
+    pub installation: InstallationId,
+    /// Until when it may be used, UTC milliseconds.
+    pub expires_ms: u64,
+}
+
+/// What became of a presented resume token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rotation {
+    /// It was good, is used up now, and the next one is in its place.
+    Rotated(ResumeToken),
+    /// It was used before: the answer to that use was lost, or somebody else has the token.
+    Reused(ResumeToken),
+    /// Its time is over.
+    Expired(ResumeToken),
+    /// There is none like it, or it was revoked.
+    Unknown,
+}
+
+/// A login, or an attempt at one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LoginRecord {
+    /// The account.
+    pub user: UserId,
+    /// The installation.
+    pub installation: InstallationId,
+    /// When, UTC milliseconds.
+    pub time_ms: u64,
+    /// `ok`, or the reason of the refusal; at most 64 characters.
+    pub outcome: String,
+    /// From where; at most 64 characters.
+    pub peer: String,
+}
+
+/// The longest text of a login record, in characters.
+const RECORD_TEXT_MAX: usize = 64;
+
+impl Store {
+    /// Stores the hash of a new resume token, 32 bytes.
+    pub async fn create_resume_token(&self, hash: [u8; 32], token: ResumeToken) -> Result<(), Error> {
+        self.write(format!("create a resume token of account {}", token.user), move |conn| {
+            Box::pin(async move { insert_token(conn, &hash, token).await })
+        })
+        .await
+    }
+
+    /// Uses a resume token up and puts the next one in its place. Of several calls with one token only one gets
+    /// [`Rotation::Rotated`].
+    pub async fn rotate_resume_token(&self, hash: [u8; 32], next: [u8; 32], now_ms: u64, expires_ms: u64) -> Result<Rotation, Error> {
+        self.write("rotate a resume token".to_owned(), move |conn| {
+            Box::pin(async move {
+                let take = "UPDATE resume_token SET used = 1 WHERE hash = ? AND used = 0 AND expires_ms > ?";
+                let taken = conn.execute(take, values![&hash[..], now_ms]).await?;
+                let sql = "SELECT account, installation, expires_ms FROM resume_token WHERE hash = ?";
+                let row: Option<(i64, i64, i64)> = conn.first(sql, values![&hash[..]]).await?;
+                let Some((user, installation, expired_ms)) = row else { return Ok(Rotation::Unknown) };
+                let token = ResumeToken {
+                    user: UserId(user.cast_unsigned()),
+                    installation: InstallationId(installation.cast_unsigned()),
+                    expires_ms: expired_ms.cast_unsigned(),
+                };
+                if taken > 0 {
+                    let token = ResumeToken { expires_ms, ..token };
+                    insert_token(conn, &next, token).await?;
+                    return Ok(Rotation::Rotated(token));
+                }
+                Ok(if token.expires_ms <= now_ms { Rotation::Expired(token) } else { Rotation::Reused(token) })
+            })
+        })
+        .await
+    }
+
+    /// Revokes the resume tokens of an account, or of one of its installations. Returns how many there were, used ones included.
+    pub async fn revoke_resume_tokens(&self, user: UserId, installation: Option<InstallationId>) -> Result<u64, Error> {
+        self.write(format!("revoke resume tokens of account {user}"), move |conn| {
+            Box::pin(async move {
+                match installation {
+                    Some(installation) => {
+                        let sql = "DELETE FROM resume_token WHERE account = ? AND installation = ?";
+                        conn.execute(sql, values![user.0, installation.0]).await
+                    }
+                    None => conn.execute("DELETE FROM resume_token WHERE account = ?", values![user.0]).await,
+                }
+            })
+        })
+        .await
+    }
+
+    /// Removes the resume tokens whose time was over at `now_ms`. Returns how many there were.
+    pub async fn purge_resume_tokens(&self, now_ms: u64) -> Result<u64, Error> {
+        self.write("purge resume tokens".to_owned(), move |conn| {
+            Box::pin(async move { conn.execute("DELETE FROM resume_token WHERE expires_ms <= ?", values![now_ms]).await })
+        })
+        .await
+    }
+
+    /// Records a login.
+    pub async fn record_login(&self, record: LoginRecord) -> Result<(), Error> {
+        self.write(format!("record a login of account {}", record.user), move |conn| {
+            Box::pin(async move {
+                let sql = "INSERT INTO login_record (account, installation, time_ms, outcome, peer) VALUES (?, ?, ?, ?, ?)";
+                let cut = |text: &str| text.chars().take(RECORD_TEXT_MAX).collect::<String>();
+                let (outcome, peer) = (cut(&record.outcome), cut(&record.peer));
+                let LoginRecord { user, installation, time_ms, .. } = record;
+                conn.execute(sql, values![user.0, installation.0, time_ms, outcome.as_str(), peer.as_str()]).await.map(drop)
+            })
+        })
+        .await
+    }
+
+    /// The last logins of an account, newest first.
+    pub async fn login_records(&self, user: UserId, limit: u32) -> Result<Vec<LoginRecord>, Error> {
+        self.read(format!("login records of account {user}"), move |conn| {
+            Box::pin(async move {
+                let sql = "SELECT installation, time_ms, outcome, peer FROM login_record WHERE account = ? ORDER BY id DESC LIMIT ?";
+                let rows: Vec<(i64, i64, String, String)> = conn.all(sql, values![user.0, limit]).await?;
+                let record = |(installation, time_ms, outcome, peer): (i64, i64, String, String)| LoginRecord {
+                    user,
+                    installation: InstallationId(installation.cast_unsigned()),
+                    time_ms: time_ms.cast_unsigned(),
+                    outcome,
+                    peer,
+                };
+                Ok(rows.into_iter().map(record).collect())
+            })
+        })
+        .await
+    }
+}
+
+async fn insert_token(conn: &mut Conn, hash: &[u8; 32], token: ResumeToken) -> Result<(), Error> {
+    let sql = "INSERT INTO resume_token (hash, account, installation, expires_ms, used) VALUES (?, ?, ?, ?, 0)";
+    conn.execute(sql, values![&hash[..], token.user.0, token.installation.0, token.expires_ms]).await.map(drop)
+}

@@ -1,0 +1,203 @@
+//! SQL: what must outlive Redis. SQLite, embedded, or MariaDB, chosen by URL; the same functions over both.
+//!
+//! Holds, per shard, the archive of the topics' logs and the floors a shard starts from after Redis lost its state, and the directory:
+//! accounts, groups, resume tokens, and the outbox of what the shards must hear of them.
+//!
+//! Guarantees: every write is one transaction and harmless when repeated. Rows of the archive only move forward, so an old batch changes
+//! nothing. A caller that goes away does not stop a statement half-way, and every operation ends within its deadline.
+//!
+//! Does not retry: [`Error::class`] says who may.
+//!
+//! Ids use all 64 bits and stand bit by bit in signed columns. Columns are BIGINT, VARCHAR and BLOB only, so that both databases read
+//! them alike.
+
+mod archive;
+mod audit;
+mod conn;
+mod dialect;
+mod directory;
+mod error;
+mod floor;
+mod log;
+mod setting;
+
+use std::fmt;
+use std::time::Duration;
+
+use sqlx::migrate::Migrator;
+use sqlx::mysql::{MySqlConnectOptions, MySqlPool, MySqlPoolOptions};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::{ConnectOptions, Connection};
+
+pub use archive::{ArchiveBatch, Archived, Position};
+pub use audit::{AuditPage, FINDINGS_MAX, Finding};
+pub use directory::{
+    Account, Ensured, Group, GroupMember, LoginRecord, MembersChanged, NAME_CHARACTERS_MAX, NewAccount, OutboxRow, ResumeToken, Rotation,
+    Tenant, UserGroup,
+};
+pub use error::Error;
+pub use floor::{FloorCursor, FloorPage};
+
+/// How to reach the database.
+#[derive(Clone)]
+pub struct Options {
+    /// `sqlite:PATH` or `mysql://USER:PASSWORD@HOST:PORT/DATABASE`. Holds a secret: never logged.
+    pub url: String,
+    /// The most connections to MariaDB, or readers of SQLite (which always has one writer). At the bound an operation waits, for two
+    /// seconds at most.
+    pub connections_max: u32,
+    /// How long an operation may take once it has a connection.
+    pub deadline: Duration,
+}
+
+impl Options {
+    /// Eight connections, ten seconds.
+    pub fn new(url: impl Into<String>) -> Self {
+        Self { url: url.into(), connections_max: 8, deadline: Duration::from_secs(10) }
+    }
+}
+
+impl fmt::Debug for Options {
+    /// Without the URL, which may hold a password.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { url: _, connections_max, deadline } = self;
+        f.debug_struct("Options").field("connections_max", connections_max).field("deadline", deadline).finish_non_exhaustive()
+    }
+}
+
+/// How long an operation waits for a connection.
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long SQLite waits for another process that writes.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a migration may take: another program may be at it.
+const MIGRATE_TIMEOUT: Duration = Duration::from_secs(60);
+
+static SQLITE_MIGRATIONS: Migrator = sqlx::migrate!("src/store/migrations/sqlite");
+static MYSQL_MIGRATIONS: Migrator = sqlx::migrate!("src/store/migrations/mysql");
+
+/// The SQL database. Cheap to clone.
+#[derive(Clone)]
+pub struct Store {
+    pools: Pools,
+    deadline: Duration,
+}
+
+#[derive(Clone)]
+enum Pools {
+    /// SQLite has one writer at a time. With a pool of one connection writers queue in this process, in order, instead of meeting each
+    /// other in the file.
+    Sqlite {
+        write: SqlitePool,
+        read: SqlitePool,
+    },
+    MySql(MySqlPool),
+}
+
+impl fmt::Debug for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.pools {
+            Pools::Sqlite { .. } => "Store(SQLite)",
+            Pools::MySql(_) => "Store(MariaDB)",
+        })
+    }
+}
+
+impl Store {
+    /// A store with the default [`Options`]. Connects when first used, so the database need not be up; call within a tokio runtime.
+    pub fn open(url: &str) -> Result<Self, Error> {
+        Self::open_with(&Options::new(url))
+    }
+
+    /// A store. Connects when first used, so the database need not be up; call within a tokio runtime.
+    pub fn open_with(options: &Options) -> Result<Self, Error> {
+        let scheme = options.url.split(':').next().unwrap_or_default();
+        let pools = match scheme {
+            "sqlite" => sqlite_pools(options)?,
+            "mysql" | "mariadb" => mysql_pool(options)?,
+            _ => return Err(Error::Scheme { scheme: scheme.to_owned() }),
+        };
+        Ok(Self { pools, deadline: options.deadline })
+    }
+
+    /// Brings the tables to the version of this program. May run in several programs at once; does nothing when there is nothing to do.
+    pub async fn migrate(&self) -> Result<(), Error> {
+        let pools = self.pools.clone();
+        let operation = "migrate".to_owned();
+        let work = async move {
+            match pools {
+                // The migrator of SQLite does not lock; inside a transaction that writes from the start it need not.
+                Pools::Sqlite { write, .. } => {
+                    let mut transaction = write.begin_with("BEGIN IMMEDIATE").await?;
+                    SQLITE_MIGRATIONS.run_direct(None, &mut *transaction, false).await?;
+                    transaction.commit().await?;
+                }
+                // The migrator locks with a negative timeout, which MariaDB refuses with a warning, so a lock of our own does it. It is
+                // held by a connection outside the pool and ends with it.
+                Pools::MySql(pool) => {
+                    let mut connection = pool.connect_options().connect().await?;
+                    let sql = "SELECT COALESCE(GET_LOCK(LEFT(CONCAT('roger migrate ', DATABASE()), 64), ?), 0)";
+                    let wait = MIGRATE_TIMEOUT.as_secs().cast_signed();
+                    let (locked,): (i64,) = sqlx::query_as(sql).bind(wait).fetch_one(&mut connection).await?;
+                    if locked == 0 {
+                        return Err(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into()).into());
+                    }
+                    MYSQL_MIGRATIONS.run_direct(None, &mut connection, false).await?;
+                    connection.close().await?;
+                }
+            }
+            Ok(())
+        };
+        match tokio::spawn(tokio::time::timeout(MIGRATE_TIMEOUT, work)).await {
+            Ok(Ok(done)) => done.map_err(|source| Error::Migrate { source }),
+            Ok(Err(source)) => Err(Error::TimedOut { operation, deadline_ms: conn::millis(MIGRATE_TIMEOUT), source }),
+            Err(source) => Err(Error::Crashed { operation, source }),
+        }
+    }
+
+    /// Whether the database answers, for readiness and `roger doctor`.
+    pub async fn ping(&self) -> Result<(), Error> {
+        self.read("ping".to_owned(), |conn| Box::pin(async move { conn.one::<(i64,)>("SELECT 1", &[]).await.map(drop) })).await
+    }
+
+    /// Waits for the operations that run and closes all connections.
+    pub async fn close(&self) {
+        match &self.pools {
+            Pools::Sqlite { write, read } => {
+                read.close().await;
+                write.close().await;
+            }
+            Pools::MySql(pool) => pool.close().await,
+        }
+    }
+}
+
+fn sqlite_pools(options: &Options) -> Result<Pools, Error> {
+    let base: SqliteConnectOptions = options.url.parse().map_err(|source| Error::Url { source })?;
+    let base = base
+        .create_if_missing(true)
+        .journal_mode(SqliteJournalMode::Wal)
+        // With WAL a power cut may cost the last commits, never the file; Redis still holds what was archived last.
+        .synchronous(SqliteSynchronous::Normal)
+        .busy_timeout(BUSY_TIMEOUT)
+        .foreign_keys(true);
+    let write = base.clone().pragma("cache_size", "-65536").pragma("wal_autocheckpoint", "4000");
+    let read = base.pragma("query_only", "ON");
+    let pool = || SqlitePoolOptions::new().acquire_timeout(ACQUIRE_TIMEOUT).idle_timeout(None).max_lifetime(None);
+    Ok(Pools::Sqlite {
+        write: pool().max_connections(1).connect_lazy_with(write),
+        read: pool().max_connections(options.connections_max).connect_lazy_with(read),
+    })
+}
+
+fn mysql_pool(options: &Options) -> Result<Pools, Error> {
+    let connect: MySqlConnectOptions = options.url.parse().map_err(|source| Error::Url { source })?;
+    let connect = connect.charset("utf8mb4").collation("utf8mb4_bin");
+    let pool =
+        MySqlPoolOptions::new().acquire_timeout(ACQUIRE_TIMEOUT).max_connections(options.connections_max).after_connect(|connection, _| {
+            Box::pin(async move {
+                // No gap locks, and a row that was waited for is read as its writer left it.
+                sqlx::Executor::execute(connection, "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED").await.map(drop)
+            })
+        });
+    Ok(Pools::MySql(pool.connect_lazy_with(connect)))
+}

@@ -1,0 +1,189 @@
+//! What goes into a shard.
+
+use bytes::Bytes;
+use prost::Oneof;
+
+use super::WirePlace;
+
+/// On `{s}:in` and `{s}:urgent`: everything one producer had for the shard since its last round trip.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct InFrame {
+    /// Random per start of an edge; a constant for a shard that forwards and for the directory. The owner drops a frame whose number
+    /// is not above the last one of its producer and lane, so a repeated push is harmless.
+    #[prost(fixed64, tag = "1")]
+    pub producer: u64,
+    /// Rises per producer, shard and lane; gaps are legal.
+    #[prost(uint64, tag = "2")]
+    pub number: u64,
+    /// The edge that pushed it, to which answers go; empty for other producers.
+    #[prost(string, tag = "3")]
+    pub edge: String,
+    /// The latest commit of this shard the producer has seen the effect of: an owner that stands behind it has lost a tail.
+    #[prost(message, optional, tag = "4")]
+    pub seen: Option<WirePlace>,
+    #[prost(message, repeated, tag = "5")]
+    pub items: Vec<InItem>,
+}
+
+/// One entry of an [`InFrame`].
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct InItem {
+    #[prost(oneof = "Input", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9")]
+    pub input: Option<Input>,
+}
+
+impl From<Input> for InItem {
+    fn from(input: Input) -> Self {
+        Self { input: Some(input) }
+    }
+}
+
+/// What goes into a shard.
+#[derive(Clone, PartialEq, Oneof)]
+pub enum Input {
+    #[prost(message, tag = "1")]
+    Post(Post),
+    #[prost(message, tag = "2")]
+    Mark(Mark),
+    #[prost(message, tag = "3")]
+    Attach(Attach),
+    #[prost(message, tag = "4")]
+    Detach(Detach),
+    #[prost(message, tag = "5")]
+    Watch(Watch),
+    #[prost(message, tag = "6")]
+    Membership(Membership),
+    #[prost(message, tag = "7")]
+    Register(Register),
+    #[prost(message, tag = "8")]
+    Profile(Profile),
+    #[prost(message, tag = "9")]
+    Notice(Notice),
+}
+
+/// A message for a topic. A repeat is known by (topic, sender, installation, client_seq).
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Post {
+    #[prost(uint64, tag = "1")]
+    pub topic: u64,
+    #[prost(uint64, tag = "2")]
+    pub sender: u64,
+    #[prost(fixed64, tag = "3")]
+    pub installation: u64,
+    #[prost(uint64, tag = "4")]
+    pub client_seq: u64,
+    /// The client_seq that must have been accepted before; 0 for none.
+    #[prost(uint64, tag = "5")]
+    pub predecessor: u64,
+    #[prost(uint32, tag = "6")]
+    pub kind: u32,
+    #[prost(bytes = "bytes", tag = "7")]
+    pub body: Bytes,
+    /// The sender's tenant, as its token says.
+    #[prost(uint64, tag = "8")]
+    pub tenant: u64,
+}
+
+/// An acknowledgement: the installation holds everything up to and including the place.
+#[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
+pub struct Mark {
+    #[prost(uint64, tag = "1")]
+    pub topic: u64,
+    #[prost(uint64, tag = "2")]
+    pub user: u64,
+    #[prost(fixed64, tag = "3")]
+    pub installation: u64,
+    #[prost(message, required, tag = "4")]
+    pub place: WirePlace,
+}
+
+/// A session wants to follow a topic. The owner answers [`Attached`] or [`Refused`].
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Attach {
+    #[prost(uint64, tag = "1")]
+    pub topic: u64,
+    #[prost(uint64, tag = "2")]
+    pub user: u64,
+    #[prost(fixed64, tag = "3")]
+    pub installation: u64,
+    #[prost(fixed64, tag = "4")]
+    pub session: u64,
+    /// What the client holds; absent for what the owner knows of the installation, or of the user for a new one.
+    #[prost(message, optional, tag = "5")]
+    pub mark: Option<WirePlace>,
+}
+
+/// A session no longer follows or watches a topic.
+#[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
+pub struct Detach {
+    #[prost(uint64, tag = "1")]
+    pub topic: u64,
+    #[prost(fixed64, tag = "2")]
+    pub session: u64,
+}
+
+/// A session is about to write to an inbox it does not follow. The owner answers [`Watched`] and from then on sends [`Delivered`].
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Watch {
+    #[prost(uint64, tag = "1")]
+    pub topic: u64,
+    #[prost(uint64, tag = "2")]
+    pub user: u64,
+    #[prost(fixed64, tag = "3")]
+    pub installation: u64,
+    #[prost(fixed64, tag = "4")]
+    pub session: u64,
+    #[prost(uint64, tag = "5")]
+    pub tenant: u64,
+}
+
+/// Into a group's topic: a user joined or left, as the directory has it in `version` of the group.
+#[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
+pub struct Membership {
+    #[prost(uint64, tag = "1")]
+    pub topic: u64,
+    #[prost(uint64, tag = "2")]
+    pub user: u64,
+    #[prost(uint64, tag = "3")]
+    pub version: u64,
+    #[prost(bool, tag = "4")]
+    pub joined: bool,
+}
+
+/// Into a user's inbox: the user joined or left a group. The inbox is the register of a user's topics.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct Register {
+    #[prost(uint64, tag = "1")]
+    pub topic: u64,
+    #[prost(uint64, tag = "2")]
+    pub group: u64,
+    #[prost(uint64, tag = "3")]
+    pub version: u64,
+    #[prost(bool, tag = "4")]
+    pub joined: bool,
+    #[prost(string, tag = "5")]
+    pub name: String,
+}
+
+/// Into a user's inbox: who may write there. An inbox without a profile takes nothing.
+#[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
+pub struct Profile {
+    #[prost(uint64, tag = "1")]
+    pub topic: u64,
+    #[prost(uint64, tag = "2")]
+    pub tenant: u64,
+    #[prost(uint64, tag = "3")]
+    pub version: u64,
+}
+
+/// An entry the fleet itself writes to a topic; a repeat is known by its frame's number.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Notice {
+    #[prost(uint64, tag = "1")]
+    pub topic: u64,
+    #[prost(uint32, tag = "2")]
+    pub kind: u32,
+    /// A [`NoticeBody`].
+    #[prost(bytes = "bytes", tag = "3")]
+    pub body: Bytes,
+}

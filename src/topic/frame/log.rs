@@ -1,0 +1,82 @@
+//! What a shard decided: its log.
+
+use prost::Oneof;
+
+use super::{Entry, InItem, Mark, Membership, Profile, Register, WirePlace};
+
+/// On `{s}:log`: one commit, under the id `<epoch>-<commit>`.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct LogFrame {
+    #[prost(uint64, tag = "1")]
+    pub epoch: u64,
+    #[prost(uint64, tag = "2")]
+    pub commit: u64,
+    #[prost(uint64, tag = "3")]
+    pub time_ms: u64,
+    #[prost(message, repeated, tag = "4")]
+    pub outcomes: Vec<LogItem>,
+    /// The last frames of producers that this commit took in.
+    #[prost(message, repeated, tag = "5")]
+    pub feeds: Vec<Feed>,
+}
+
+/// One entry of a [`LogFrame`].
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct LogItem {
+    #[prost(oneof = "Outcome", tags = "1, 2, 3, 4, 5, 6")]
+    pub outcome: Option<Outcome>,
+}
+
+impl From<Outcome> for LogItem {
+    fn from(outcome: Outcome) -> Self {
+        Self { outcome: Some(outcome) }
+    }
+}
+
+/// What a step decided. The state of a shard is the fold of its outcomes.
+#[derive(Clone, PartialEq, Oneof)]
+pub enum Outcome {
+    #[prost(message, tag = "1")]
+    Entry(Entry),
+    #[prost(message, tag = "2")]
+    Mark(Mark),
+    #[prost(message, tag = "3")]
+    Membership(MembershipAt),
+    #[prost(message, tag = "4")]
+    Register(Register),
+    #[prost(message, tag = "5")]
+    Profile(Profile),
+    #[prost(message, tag = "6")]
+    Forward(Forward),
+}
+
+/// A membership took effect behind the place.
+#[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
+pub struct MembershipAt {
+    #[prost(message, required, tag = "1")]
+    pub membership: Membership,
+    #[prost(message, required, tag = "2")]
+    pub place: WirePlace,
+}
+
+/// An input for another shard: pushed after the commit, known there by (this shard, epoch, commit).
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Forward {
+    /// For a topic of the other shard.
+    #[prost(message, required, tag = "1")]
+    pub item: InItem,
+}
+
+/// The last frame of a producer on a lane.
+#[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
+pub struct Feed {
+    #[prost(fixed64, tag = "1")]
+    pub producer: u64,
+    #[prost(uint32, tag = "2")]
+    pub lane: u32,
+    #[prost(uint64, tag = "3")]
+    pub number: u64,
+    /// When it came, so that producers long gone can be forgotten.
+    #[prost(uint64, tag = "4")]
+    pub time_ms: u64,
+}

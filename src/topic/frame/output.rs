@@ -1,0 +1,186 @@
+//! What comes out of a shard for an edge, and what an edge asks replays for.
+
+use prost::Oneof;
+
+use super::{Entry, WirePlace, WireSpan};
+
+/// On `out:<edge>` and its lanes: what one shard, or one replay worker, has for the sessions of an edge.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct OutFrame {
+    #[prost(uint32, tag = "1")]
+    pub shard: u32,
+    /// The shard's epoch.
+    #[prost(uint64, tag = "2")]
+    pub epoch: u64,
+    /// The owner's fencing token; orders owners within an epoch.
+    #[prost(uint64, tag = "3")]
+    pub token: u64,
+    /// Random per owner; with `counter` it shows a lost frame.
+    #[prost(fixed64, tag = "4")]
+    pub owner: u64,
+    /// From 1, without holes per (owner, edge, lane). 0 on frames that are not counted: replay pages and session control.
+    #[prost(uint64, tag = "5")]
+    pub counter: u64,
+    /// The shard's latest commit.
+    #[prost(uint64, tag = "6")]
+    pub commit: u64,
+    #[prost(message, repeated, tag = "7")]
+    pub items: Vec<OutItem>,
+}
+
+/// One entry of an [`OutFrame`].
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct OutItem {
+    #[prost(oneof = "Output", tags = "1, 2, 3, 4, 5, 6, 7, 8")]
+    pub output: Option<Output>,
+}
+
+impl From<Output> for OutItem {
+    fn from(output: Output) -> Self {
+        Self { output: Some(output) }
+    }
+}
+
+/// What comes out of a shard for an edge.
+#[derive(Clone, PartialEq, Oneof)]
+pub enum Output {
+    #[prost(message, tag = "1")]
+    Entry(Entry),
+    #[prost(message, tag = "2")]
+    Attached(Attached),
+    #[prost(message, tag = "3")]
+    Refused(Refused),
+    #[prost(message, tag = "4")]
+    Watched(Watched),
+    #[prost(message, tag = "5")]
+    Departed(Departed),
+    #[prost(message, tag = "6")]
+    Delivered(Delivered),
+    #[prost(message, tag = "7")]
+    Page(Page),
+    #[prost(message, tag = "8")]
+    Displace(Displace),
+}
+
+/// The session follows the topic from here on.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Attached {
+    #[prost(uint64, tag = "1")]
+    pub topic: u64,
+    #[prost(fixed64, tag = "2")]
+    pub session: u64,
+    /// The head: what comes behind it comes live.
+    #[prost(message, required, tag = "3")]
+    pub head: WirePlace,
+    /// The mark from which the session continues.
+    #[prost(message, required, tag = "4")]
+    pub mark: WirePlace,
+    /// What the user may see between mark and head, in order: to be replayed.
+    #[prost(message, repeated, tag = "5")]
+    pub gaps: Vec<WireSpan>,
+    /// The highest client_seq accepted from the installation in the topic.
+    #[prost(uint64, tag = "6")]
+    pub client_seq_high: u64,
+    /// For an inbox: the groups the user is a member of.
+    #[prost(uint64, repeated, tag = "7")]
+    pub groups: Vec<u64>,
+    /// False for a former member who may only fetch what lies in `gaps`: nothing comes live.
+    #[prost(bool, tag = "8")]
+    pub live: bool,
+}
+
+/// The session may not follow, or write to, the topic.
+#[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
+pub struct Refused {
+    #[prost(uint64, tag = "1")]
+    pub topic: u64,
+    #[prost(fixed64, tag = "2")]
+    pub session: u64,
+    #[prost(uint32, tag = "3")]
+    pub reason: u32,
+}
+
+/// Answers a [`Watch`].
+#[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
+pub struct Watched {
+    #[prost(uint64, tag = "1")]
+    pub topic: u64,
+    #[prost(fixed64, tag = "2")]
+    pub session: u64,
+    #[prost(uint64, tag = "3")]
+    pub client_seq_high: u64,
+    /// The highest client_seq of the installation that the recipient acknowledged, as far as the owner remembers.
+    #[prost(uint64, tag = "4")]
+    pub delivered: u64,
+}
+
+/// A user left the group: sessions of the user follow its topic up to and including the place.
+#[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
+pub struct Departed {
+    #[prost(uint64, tag = "1")]
+    pub topic: u64,
+    #[prost(uint64, tag = "2")]
+    pub user: u64,
+    #[prost(message, required, tag = "3")]
+    pub place: WirePlace,
+}
+
+/// The recipient of an inbox acknowledged what an installation sent, up to client_seq.
+#[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
+pub struct Delivered {
+    #[prost(uint64, tag = "1")]
+    pub topic: u64,
+    #[prost(fixed64, tag = "2")]
+    pub session: u64,
+    #[prost(uint64, tag = "3")]
+    pub client_seq: u64,
+}
+
+/// A page of a replay, by the offline program.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Page {
+    #[prost(uint64, tag = "1")]
+    pub topic: u64,
+    #[prost(fixed64, tag = "2")]
+    pub session: u64,
+    /// The span the page answers for: what of it is not among the entries does not exist.
+    #[prost(message, required, tag = "3")]
+    pub span: WireSpan,
+    #[prost(message, repeated, tag = "4")]
+    pub entries: Vec<Entry>,
+    /// Where in the span entries were known to exist and are gone.
+    #[prost(message, repeated, tag = "5")]
+    pub lost: Vec<WireSpan>,
+    /// Says which of the session's requests this answers.
+    #[prost(uint64, tag = "6")]
+    pub request: u64,
+}
+
+/// A newer login took the session over.
+#[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
+pub struct Displace {
+    #[prost(fixed64, tag = "1")]
+    pub session: u64,
+    #[prost(uint32, tag = "2")]
+    pub reason: u32,
+}
+
+/// On `replay`: a session lacks a span of a topic.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct ReplayRequest {
+    #[prost(uint64, tag = "1")]
+    pub topic: u64,
+    #[prost(fixed64, tag = "2")]
+    pub session: u64,
+    #[prost(string, tag = "3")]
+    pub edge: String,
+    #[prost(message, required, tag = "4")]
+    pub span: WireSpan,
+    /// The most entries and bytes wanted in the page.
+    #[prost(uint32, tag = "5")]
+    pub entries_max: u32,
+    #[prost(uint32, tag = "6")]
+    pub bytes_max: u32,
+    #[prost(uint64, tag = "7")]
+    pub request: u64,
+}

@@ -1,0 +1,128 @@
+//! A shard's state as rows: checkpoints, and the floor after a loss.
+
+use prost::Oneof;
+
+use super::{Feed, InItem, Mark, Register, WirePlace, WireSpan};
+use crate::model::TopicId;
+
+/// On `floor`: a shard lost state and wants a new epoch, with everything SQL knows of it on `reply`.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct FloorRequest {
+    #[prost(uint32, tag = "1")]
+    pub shard: u32,
+    #[prost(uint32, tag = "2")]
+    pub shards: u32,
+    /// The key of the stream for the answer.
+    #[prost(string, tag = "3")]
+    pub reply: String,
+    /// The new epoch must be above this one.
+    #[prost(uint64, tag = "4")]
+    pub epoch_above: u64,
+    /// For the log: why.
+    #[prost(string, tag = "5")]
+    pub why: String,
+}
+
+/// On the reply stream of a [`FloorRequest`]: rows, in the last frame with the epoch.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct FloorFrame {
+    #[prost(message, repeated, tag = "1")]
+    pub rows: Vec<Row>,
+    /// The epoch allocated; 0 in all frames but the last.
+    #[prost(uint64, tag = "2")]
+    pub epoch: u64,
+    /// The directory's current memberships, registers and profiles of the shard's topics.
+    #[prost(message, repeated, tag = "3")]
+    pub current: Vec<InItem>,
+}
+
+/// One row of a shard's state, in `{s}:state` and from SQL. Rows of one key merge by taking the later of each part.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Row {
+    #[prost(oneof = "RowKind", tags = "1, 2, 3, 4, 5, 6")]
+    pub row: Option<RowKind>,
+}
+
+impl From<RowKind> for Row {
+    fn from(row: RowKind) -> Self {
+        Self { row: Some(row) }
+    }
+}
+
+/// The kinds of rows.
+#[derive(Clone, PartialEq, Oneof)]
+pub enum RowKind {
+    #[prost(message, tag = "1")]
+    Head(HeadRow),
+    #[prost(message, tag = "2")]
+    Member(MemberRow),
+    #[prost(message, tag = "3")]
+    Register(Register),
+    #[prost(message, tag = "4")]
+    Producer(ProducerRow),
+    #[prost(message, tag = "5")]
+    Mark(Mark),
+    #[prost(message, tag = "6")]
+    Feed(Feed),
+}
+
+/// The head of a topic.
+#[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
+pub struct HeadRow {
+    #[prost(uint64, tag = "1")]
+    pub topic: u64,
+    #[prost(message, required, tag = "2")]
+    pub head: WirePlace,
+    #[prost(uint64, tag = "3")]
+    pub time_ms: u64,
+    /// Of an inbox: its profile; version 0 for none.
+    #[prost(uint64, tag = "4")]
+    pub tenant: u64,
+    #[prost(uint64, tag = "5")]
+    pub profile_version: u64,
+}
+
+/// When a user was a member of a group.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct MemberRow {
+    #[prost(uint64, tag = "1")]
+    pub topic: u64,
+    #[prost(uint64, tag = "2")]
+    pub user: u64,
+    #[prost(uint64, tag = "3")]
+    pub version: u64,
+    /// In order; the last one ends at [`Place::END`] for a present member.
+    #[prost(message, repeated, tag = "4")]
+    pub spans: Vec<WireSpan>,
+}
+
+/// The highest client_seq accepted from an installation in a topic.
+#[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
+pub struct ProducerRow {
+    #[prost(uint64, tag = "1")]
+    pub topic: u64,
+    #[prost(uint64, tag = "2")]
+    pub user: u64,
+    #[prost(fixed64, tag = "3")]
+    pub installation: u64,
+    #[prost(uint64, tag = "4")]
+    pub client_seq: u64,
+    /// Where that message stands; absent when only SQL knew the row.
+    #[prost(message, optional, tag = "5")]
+    pub place: Option<WirePlace>,
+}
+
+impl RowKind {
+    /// The row's field in the hash `{s}:state`, readable in redis-cli.
+    pub fn key(&self) -> String {
+        let topic = |packed| TopicId::from_packed(packed).map_or_else(|| packed.to_string(), |topic| topic.to_string());
+        match self {
+            Self::Head(row) => format!("head {}", topic(row.topic)),
+            Self::Member(row) => format!("member {} {}", topic(row.topic), row.user),
+            Self::Register(row) => format!("register {} {}", topic(row.topic), row.group),
+            Self::Producer(row) => format!("producer {} {} {:x}", topic(row.topic), row.user, row.installation),
+            Self::Mark(row) => format!("mark {} {} {:x}", topic(row.topic), row.user, row.installation),
+            Self::Feed(row) => format!("feed {:x} {}", row.producer, row.lane),
+        }
+    }
+}

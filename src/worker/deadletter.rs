@@ -1,0 +1,258 @@
+//! Work that was given up: kept whole, with the reason, until a human decides.
+
+use prost::Message as _;
+use serde::{Deserialize, Serialize};
+
+use super::job::chain;
+use crate::broker::{Error as RedisError, Redis, StreamId, keys};
+use crate::model::TopicId;
+use crate::retry::ErrorClass;
+use crate::topic::frame::{FloorRequest, InFrame, Input, ReplayRequest};
+
+/// How many items of a frame a summary names.
+const SUMMARY_ITEMS_MAX: usize = 8;
+
+/// Work that was given up. JSON on the stream [`keys::dead`].
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeadLetter {
+    /// The key of the stream it came from.
+    pub stream: String,
+    /// Its id there.
+    pub entry: String,
+    /// The job that gave it up.
+    pub job: String,
+    /// Why, with all causes.
+    pub reason: String,
+    /// How often it was tried and failed.
+    pub attempts: u64,
+    /// How often a worker was given it; above the attempts when workers died over it.
+    pub deliveries: u64,
+    /// When it was given up, UTC ms.
+    pub time_ms: u64,
+    /// What is in it as far as it can be read, without the texts of messages.
+    pub summary: String,
+    /// The whole payload in hexadecimal; absent when there was none of a format that is known.
+    pub payload: Option<String>,
+}
+
+/// A letter on the stream.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Filed {
+    /// Its id on [`keys::dead`], by which it is shown, dropped and redriven.
+    pub id: String,
+    /// The letter.
+    #[serde(flatten)]
+    pub letter: DeadLetter,
+}
+
+/// Why a dead letter cannot be dealt with.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Redis does not do it.
+    #[error("{operation}")]
+    Redis {
+        /// What was to be done.
+        operation: &'static str,
+        /// Why.
+        #[source]
+        source: RedisError,
+    },
+    /// The text is not the id of an entry.
+    #[error("`{0}` is not the id of a dead letter: they look like 1700000000000-0")]
+    BadId(String),
+    /// There is none, or no longer.
+    #[error("there is no dead letter {0}")]
+    NotFound(String),
+    /// It holds no payload that could be put back.
+    #[error("dead letter {0} has no payload to put back")]
+    NoPayload(String),
+    /// What stands on the stream is not a letter.
+    #[error("dead letter {id} cannot be read")]
+    Unreadable {
+        /// Its id.
+        id: String,
+        /// Why.
+        #[source]
+        source: serde_json::Error,
+    },
+}
+
+impl Error {
+    /// What trying again would change.
+    pub fn class(&self) -> ErrorClass {
+        match self {
+            Self::Redis { source, .. } => source.class(),
+            Self::BadId(_) | Self::NotFound(_) | Self::NoPayload(_) => ErrorClass::Permanent,
+            Self::Unreadable { .. } => ErrorClass::Defect,
+        }
+    }
+}
+
+fn redis(operation: &'static str) -> impl FnOnce(RedisError) -> Error {
+    move |source| Error::Redis { operation, source }
+}
+
+impl DeadLetter {
+    /// A letter about an entry of `stream`, with its payload and what can be read of it.
+    pub fn about(stream: &str, entry: StreamId, payload: Option<&[u8]>) -> Self {
+        Self {
+            stream: stream.to_owned(),
+            entry: entry.to_string(),
+            summary: payload.map_or_else(|| "nothing of a known format".to_owned(), |payload| summary(stream, payload)),
+            payload: payload.map(to_hex),
+            ..Self::default()
+        }
+    }
+}
+
+/// Files a letter, counts it and logs it as an error: somebody must act.
+pub async fn add(to: &Redis, letter: &DeadLetter) -> Result<StreamId, Error> {
+    let text = serde_json::to_string(letter).map_err(|source| Error::Unreadable { id: letter.entry.clone(), source })?;
+    let id = to.add_letter(&text).await.map_err(redis("file a dead letter"))?;
+    metrics::counter!("roger_dead_letters_total", "job" => letter.job.clone()).increment(1);
+    tracing::error!(
+        job = letter.job,
+        stream = letter.stream,
+        entry.id = letter.entry,
+        letter.id = %id,
+        reason = letter.reason,
+        summary = letter.summary,
+        "dead letter"
+    );
+    Ok(id)
+}
+
+/// At most `count` letters behind `after`, in the order in which they were filed. Begin with `None`, go on with the id of the last one.
+pub async fn list(from: &Redis, after: Option<&str>, count: usize) -> Result<Vec<Filed>, Error> {
+    let first = match after {
+        Some(after) => parse(after)?.next(),
+        None => StreamId::default(),
+    };
+    let letters = from.letters(first, count).await.map_err(redis("list dead letters"))?;
+    Ok(letters.into_iter().map(|(id, text)| Filed { id: id.to_string(), letter: readable(&text) }).collect())
+}
+
+/// One letter.
+pub async fn show(from: &Redis, id: &str) -> Result<Filed, Error> {
+    let wanted = parse(id)?;
+    let letters = from.letters(wanted, 1).await.map_err(redis("show a dead letter"))?;
+    match letters.into_iter().next() {
+        Some((found, text)) if found == wanted => Ok(Filed { id: found.to_string(), letter: readable(&text) }),
+        _ => Err(Error::NotFound(id.to_owned())),
+    }
+}
+
+/// Deletes a letter.
+pub async fn drop(from: &Redis, id: &str) -> Result<(), Error> {
+    let removed = from.remove(&keys::dead(), parse(id)?).await.map_err(redis("drop a dead letter"))?;
+    if removed { Ok(()) } else { Err(Error::NotFound(id.to_owned())) }
+}
+
+/// Puts the payload of a letter back on its stream as a new entry that names the letter, then deletes the letter. Returns the id of the
+/// new entry. A crash in between leaves the letter: redriving it again is harmless, as all work is harmless to repeat.
+pub async fn redrive(redis_server: &Redis, id: &str) -> Result<StreamId, Error> {
+    let Filed { letter, .. } = show(redis_server, id).await?;
+    let payload = letter.payload.as_deref().and_then(from_hex).ok_or_else(|| Error::NoPayload(id.to_owned()))?;
+    let payload = refreshed(&letter.stream, payload);
+    let added = redis_server.add_redriven(&letter.stream, &payload, parse(id)?).await.map_err(redis("redrive a dead letter"))?;
+    drop(redis_server, id).await?;
+    tracing::info!(letter.id = id, stream = letter.stream, entry.id = %added, "dead letter redriven");
+    Ok(added)
+}
+
+fn parse(id: &str) -> Result<StreamId, Error> {
+    id.parse().map_err(|_| Error::BadId(id.to_owned()))
+}
+
+/// A letter, or what is there instead, so that it can be listed and dropped.
+fn readable(text: &str) -> DeadLetter {
+    serde_json::from_str(text)
+        .unwrap_or_else(|error| DeadLetter { reason: format!("not a letter: {}", chain(&error)), ..DeadLetter::default() })
+}
+
+fn is_input(stream: &str) -> bool {
+    stream.ends_with(":in") || stream.ends_with(":urgent") && stream.starts_with("{s")
+}
+
+/// The owner of a shard drops frames of a producer that it has seen: a frame that comes back is one of a producer that is new.
+fn refreshed(stream: &str, payload: Vec<u8>) -> Vec<u8> {
+    match InFrame::decode(payload.as_slice()) {
+        Ok(frame) if is_input(stream) => InFrame { producer: rand::random(), number: 1, seen: None, ..frame }.encode_to_vec(),
+        _ => payload,
+    }
+}
+
+fn summary(stream: &str, payload: &[u8]) -> String {
+    let topic = |packed| TopicId::from_packed(packed).map_or_else(|| format!("{packed:#x}"), |topic| topic.to_string());
+    let unreadable = |error: prost::DecodeError| format!("{} bytes that do not decode: {error}", payload.len());
+    if is_input(stream) {
+        return InFrame::decode(payload).map_or_else(unreadable, |frame| {
+            let item = |input: &Input| match input {
+                Input::Post(post) => format!("post {} from {} #{}", topic(post.topic), post.sender, post.client_seq),
+                Input::Mark(mark) => format!("mark {} of {}", topic(mark.topic), mark.user),
+                Input::Attach(attach) => format!("attach {} of {}", topic(attach.topic), attach.user),
+                Input::Detach(detach) => format!("detach {}", topic(detach.topic)),
+                Input::Watch(watch) => format!("watch {} of {}", topic(watch.topic), watch.user),
+                Input::Membership(change) => format!("membership {} of {} version {}", topic(change.topic), change.user, change.version),
+                Input::Register(change) => format!("register {} group {} version {}", topic(change.topic), change.group, change.version),
+                Input::Profile(profile) => format!("profile {} version {}", topic(profile.topic), profile.version),
+                Input::Notice(notice) => format!("notice {} kind {}", topic(notice.topic), notice.kind),
+            };
+            let mut items: Vec<String> =
+                frame.items.iter().filter_map(|item| item.input.as_ref()).map(item).take(SUMMARY_ITEMS_MAX).collect();
+            if frame.items.len() > items.len() {
+                items.push(format!("{} more", frame.items.len() - items.len()));
+            }
+            format!("frame {} of {:x}: {}", frame.number, frame.producer, items.join(", "))
+        });
+    }
+    if stream == keys::replay() {
+        return ReplayRequest::decode(payload).map_or_else(unreadable, |request| {
+            format!("replay of {} for session {:x} at {}", topic(request.topic), request.session, request.edge)
+        });
+    }
+    if stream == keys::floor() {
+        return FloorRequest::decode(payload).map_or_else(unreadable, |request| {
+            format!("floor of shard {} above epoch {}: {}", request.shard, request.epoch_above, request.why)
+        });
+    }
+    format!("{} bytes", payload.len())
+}
+
+fn to_hex(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    bytes.iter().flat_map(|byte| [DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]]).map(char::from).collect()
+}
+
+fn from_hex(text: &str) -> Option<Vec<u8>> {
+    let digits: Option<Vec<u8>> = text.chars().map(|digit| digit.to_digit(16).and_then(|digit| u8::try_from(digit).ok())).collect();
+    let digits = digits.filter(|digits| digits.len() % 2 == 0)?;
+    Some(digits.chunks_exact(2).map(|pair| pair[0] << 4 | pair[1]).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::topic::frame::Post;
+
+    #[test]
+    fn a_payload_survives_its_letter() {
+        for payload in [&b""[..], b"\x00\xff\x10", b"1 GO FOR TLI"] {
+            let text = serde_json::to_string(&DeadLetter::about("replay", StreamId(5, 1), Some(payload))).unwrap();
+            assert_eq!(readable(&text).payload.as_deref().and_then(from_hex).as_deref(), Some(payload));
+        }
+        assert_eq!(from_hex("abc"), None);
+        assert_eq!(from_hex("zz"), None);
+    }
+
+    #[test]
+    fn a_frame_comes_back_as_one_of_a_new_producer() {
+        let post = Post { topic: 17 << 3 | 2, sender: 5, client_seq: 9, body: "secret".into(), ..Post::default() };
+        let frame = InFrame { producer: 7, number: 40, items: vec![Input::Post(post).into()], ..InFrame::default() };
+        let letter = DeadLetter::about("{s3}:in", StreamId(5, 1), Some(&frame.encode_to_vec()));
+        assert_eq!(letter.summary, "frame 40 of 7: post g:17 from 5 #9");
+        let again = InFrame::decode(refreshed("{s3}:in", frame.encode_to_vec()).as_slice()).unwrap();
+        assert!(again.producer != 7 && again.number == 1 && again.items == frame.items);
+        assert_eq!(refreshed("replay", b"x".to_vec()), b"x");
+    }
+}

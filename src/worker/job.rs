@@ -1,0 +1,146 @@
+//! What a job is.
+
+use std::fmt::Write as _;
+use std::future::Future;
+
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use super::Progress;
+use crate::broker::StreamEntry;
+use crate::retry::ErrorClass;
+
+/// An error that says what trying again would change.
+pub trait Classed: std::error::Error + Send + Sync + 'static {
+    /// Transient, permanent or defect.
+    fn class(&self) -> ErrorClass;
+}
+
+impl Classed for crate::broker::Error {
+    fn class(&self) -> ErrorClass {
+        self.class()
+    }
+}
+
+/// Work that goes in order: one worker at a time has a shard, by lease.
+pub trait Ordered: Clone + Send + Sync + 'static {
+    /// `deliver` or `archive`: the name of the leases and of the workers' heartbeats on Redis, and of the counters.
+    const JOB: &'static str;
+    /// Why a tenure failed.
+    type Error: Classed;
+
+    /// Serves one shard until `tenure.stop` is cancelled; then finishes what is begun and returns `Ok`. When it fails or panics while the
+    /// lease is kept, it is called again after a delay. Takes a turn ([`Progress::turn`]) each time its loop goes round, idle or not.
+    fn serve(&self, tenure: Tenure) -> impl Future<Output = Result<(), Self::Error>> + Send;
+}
+
+/// A shard in the hands of this worker.
+#[derive(Clone, Debug)]
+pub struct Tenure {
+    /// The shard.
+    pub shard: u32,
+    /// Who holds the lease: what [`crate::broker::Redis::claim`] wants to know.
+    pub holder: String,
+    /// Cancelled when the shard is to be given up: a stop, a new worker that wants its share, or a lease that lapsed.
+    pub stop: CancellationToken,
+    /// Where the work shows that it goes on.
+    pub progress: Progress,
+}
+
+/// Work that any worker may take, each entry for itself: a stream with a consumer group.
+pub trait Competing: Clone + Send + Sync + 'static {
+    /// For counters, logs and dead letters: `replay`.
+    const JOB: &'static str;
+    /// The name of the consumer group.
+    const GROUP: &'static str;
+    /// How long one attempt may take; then it is stopped and counts as failed. Below the idle time of the reclaim.
+    const DEADLINE: Duration;
+    /// How often an entry is tried before it becomes a dead letter.
+    const ATTEMPTS_MAX: u64 = 10;
+
+    /// The key of the stream.
+    fn stream(&self) -> String;
+
+    /// Does the work of one entry. It may be done before, or elsewhere at the same time: the effect must be harmless to repeat.
+    fn run(&self, work: Work) -> impl Future<Output = Verdict> + Send;
+}
+
+/// An entry in the hands of this worker.
+#[derive(Clone, Debug)]
+pub struct Work {
+    /// The entry.
+    pub entry: StreamEntry,
+    /// Cancelled when the program stops or another worker has taken the entry over: what is done from then on may be done twice.
+    pub stop: CancellationToken,
+}
+
+/// How an attempt ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// The effect is durable.
+    Done,
+    /// Not this time: once more after `after`, or after a delay that grows with the attempts.
+    Retry {
+        /// How long to wait, when the job knows better.
+        after: Option<Duration>,
+        /// What went wrong, with causes.
+        error: String,
+    },
+    /// Never: a dead letter with this reason.
+    Reject(String),
+    /// The program stops: costs no attempt.
+    Interrupted,
+}
+
+impl Verdict {
+    /// What a failure means for the entry: what trying again may mend is tried again, all else is rejected.
+    pub fn of(error: &impl Classed) -> Self {
+        match error.class() {
+            ErrorClass::Transient => Self::Retry { after: None, error: chain(error) },
+            ErrorClass::Permanent | ErrorClass::Defect => Self::Reject(chain(error)),
+        }
+    }
+}
+
+/// A name for this process among the workers of a fleet: host, process id, nonce.
+pub fn own_name() -> String {
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let host = host.trim();
+    format!("{}-{}-{:08x}", if host.is_empty() { "host" } else { host }, std::process::id(), rand::random::<u32>())
+}
+
+/// An error with all its causes, in one line.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        // Some causes repeat what their outer error said already.
+        let inner = error.to_string();
+        if !text.ends_with(&inner) {
+            let _ = write!(text, ": {inner}");
+        }
+        cause = error.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_chain_names_every_cause_once() {
+        #[derive(Debug, thiserror::Error)]
+        #[error("open the log")]
+        struct Outer(#[source] std::io::Error);
+        let error = Outer(std::io::Error::other("disk on fire"));
+        assert_eq!(chain(&error), "open the log: disk on fire");
+    }
+
+    #[test]
+    fn two_starts_have_two_names() {
+        assert_ne!(own_name(), own_name());
+        assert!(own_name().contains(&format!("-{}-", std::process::id())));
+    }
+}

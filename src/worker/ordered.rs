@@ -1,0 +1,293 @@
+//! Ordered work: leases on shards, shared out fairly among the workers that live.
+//!
+//! Every worker renews its leases and its heartbeat five times in the lifetime of a lease. Its share is the number of shards divided by
+//! the number of workers, rounded up: below it a worker takes leases that are free, above it it gives some up. The leases decide who
+//! works on what; the heartbeats only how much each wants. Neither is a fence: that is the commit of the job.
+
+use std::collections::{BTreeMap, HashMap};
+use std::pin::pin;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use rand::seq::SliceRandom as _;
+use tokio::task::{Id, JoinSet};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::job::{Ordered, Tenure, chain};
+use super::readiness::Part;
+use super::tenure::keep_serving;
+use super::{Progress, job};
+use crate::broker::{Error, Redis};
+use crate::clock::Clock;
+use crate::shutdown::Shutdown;
+
+/// How shards are shared out.
+#[derive(Clone, Copy, Debug)]
+pub struct OrderedSettings {
+    shards: u32,
+    lease_ttl: Duration,
+    patience: Duration,
+}
+
+/// Settings that cannot be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BadSettings {
+    /// There must be a shard.
+    #[error("the number of shards must be at least 1")]
+    NoShards,
+    /// The lifetime of a lease is too short to renew it in time.
+    #[error("the lifetime of a lease must be at least 100 ms")]
+    ShortLease,
+}
+
+impl OrderedSettings {
+    /// `shards` of the deployment from 1; `lease_ttl` from 100 ms: how long a lease, and a heartbeat, outlive a worker that died.
+    pub fn new(shards: u32, lease_ttl: Duration) -> Result<Self, BadSettings> {
+        if shards == 0 {
+            return Err(BadSettings::NoShards);
+        }
+        if lease_ttl < Duration::from_millis(100) {
+            return Err(BadSettings::ShortLease);
+        }
+        Ok(Self { shards, lease_ttl, patience: Duration::from_secs(10) })
+    }
+
+    /// How long a tenure may take for a turn of its loop before the worker no longer counts as ready; 10 s unless set.
+    #[must_use]
+    pub fn with_patience(mut self, patience: Duration) -> Self {
+        self.patience = patience;
+        self
+    }
+
+    fn lease_ms(&self) -> u64 {
+        self.lease_ttl.as_millis() as u64
+    }
+}
+
+/// Serves the worker's share of the shards until the shutdown, then hands over at once what it has. Failures of Redis are sat out.
+pub async fn run_ordered<J: Ordered>(job: J, redis: Redis, settings: OrderedSettings, clock: Clock, shutdown: Shutdown, part: Part) {
+    let name = job::own_name();
+    tracing::info!(job = J::JOB, worker = name, "worker starts");
+    let mut worker =
+        Worker { job, redis, settings, clock, part, name, held: BTreeMap::new(), tasks: JoinSet::new(), shards: HashMap::new() };
+    worker.work(&shutdown).await;
+    worker.stop(shutdown.grace()).await;
+    tracing::info!(job = J::JOB, worker = worker.name, "worker stopped");
+}
+
+/// A lease that is held, and the tenure it carries.
+struct Held {
+    tenure: Tenure,
+    /// Until when Redis keeps it, at least.
+    until: Instant,
+}
+
+struct Worker<J> {
+    job: J,
+    redis: Redis,
+    settings: OrderedSettings,
+    clock: Clock,
+    part: Part,
+    name: String,
+    held: BTreeMap<u32, Held>,
+    tasks: JoinSet<()>,
+    /// Which shard a task serves.
+    shards: HashMap<Id, u32>,
+}
+
+/// What one round on Redis found.
+struct Round {
+    begun: Instant,
+    renewed: Vec<(u32, Result<bool, Error>)>,
+    live: u64,
+    holders: Vec<Option<String>>,
+}
+
+impl<J: Ordered> Worker<J> {
+    async fn work(&mut self, shutdown: &Shutdown) {
+        let mut ticks = tokio::time::interval(self.settings.lease_ttl / 5);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut failing = false;
+        loop {
+            tokio::select! {
+                () = shutdown.cancelled() => return,
+                Some(ended) = self.tasks.join_next_with_id() => {
+                    self.ended(ended.map_or_else(|error| error.id(), |(id, ())| id)).await;
+                    continue;
+                }
+                _ = ticks.tick() => {}
+            }
+            let result = {
+                let shards: Vec<u32> = self.held.keys().copied().collect();
+                let mut round = pin!(round(J::JOB, self.redis.clone(), self.settings, self.clock.now_ms(), self.name.clone(), shards));
+                loop {
+                    let lapse = self.held.values().map(|held| held.until).min();
+                    tokio::select! {
+                        () = shutdown.cancelled() => return,
+                        result = &mut round => break result,
+                        () = lapsed(lapse) => self.give_up_lapsed(),
+                    }
+                }
+            };
+            match result {
+                Ok(round) => {
+                    failing = false;
+                    self.settle(round).await;
+                }
+                Err(error) => {
+                    if !failing {
+                        tracing::warn!(job = J::JOB, error = chain(&error), "cannot renew leases, trying again");
+                    }
+                    failing = true;
+                    self.part.waits_for("Redis");
+                }
+            }
+            self.give_up_lapsed();
+        }
+    }
+
+    /// Acts on what a round found.
+    async fn settle(&mut self, round: Round) {
+        let until = round.begun + self.settings.lease_ttl;
+        for (shard, renewed) in round.renewed {
+            let Some(held) = self.held.get_mut(&shard) else { continue };
+            match renewed {
+                Ok(true) => held.until = until,
+                Ok(false) => {
+                    tracing::warn!(job = J::JOB, shard, "lease lost to another worker");
+                    held.tenure.stop.cancel();
+                }
+                Err(_) => {}
+            }
+        }
+        let shards = u64::from(self.settings.shards);
+        // Heartbeats go by clocks of several machines; whoever holds a lease lives in any case.
+        let mut holders: Vec<&str> = round.holders.iter().flatten().map(String::as_str).filter(|holder| *holder != self.name).collect();
+        holders.sort_unstable();
+        let share = shards.div_ceil(round.live.max(holders.chunk_by(|a, b| a == b).count() as u64 + 1)) as usize;
+        let greedy = holders.chunk_by(|a, b| a == b).any(|leases| leases.len() > share);
+
+        let active: Vec<u32> = self.held.iter().filter(|(_, held)| !held.tenure.stop.is_cancelled()).map(|(shard, _)| *shard).collect();
+        for shard in active.iter().skip(share) {
+            tracing::info!(job = J::JOB, shard, share, "giving a shard up to another worker");
+            self.held[shard].tenure.stop.cancel();
+        }
+        let mut free: Vec<u32> =
+            (0..self.settings.shards).zip(&round.holders).filter(|(_, holder)| holder.is_none()).map(|(shard, _)| shard).collect();
+        free.retain(|shard| !self.held.contains_key(shard));
+        free.shuffle(&mut rand::rng());
+        let wanted = share.saturating_sub(active.len());
+        for shard in free.iter().take(wanted) {
+            self.acquire(*shard).await;
+        }
+        let trouble = match self.held.values().find_map(|held| held.tenure.progress.trouble(self.settings.patience)) {
+            Some(what) => Some(what.to_owned()),
+            None if self.held.len() < share && (greedy || free.len() > wanted) => Some(format!("its share of {share} shards")),
+            None => None,
+        };
+        match trouble {
+            Some(what) => self.part.waits_for(what),
+            None => self.part.goes_on(),
+        }
+        metrics::gauge!("roger_shards_held", "job" => J::JOB).set(self.held.len() as f64);
+    }
+
+    async fn acquire(&mut self, shard: u32) {
+        let until = Instant::now() + self.settings.lease_ttl;
+        match self.redis.renew_lease(shard, J::JOB, &self.name, self.settings.lease_ms()).await {
+            Ok(true) => {}
+            Ok(false) => return,
+            Err(error) => {
+                tracing::debug!(job = J::JOB, shard, error = chain(&error), "cannot take a lease");
+                return;
+            }
+        }
+        tracing::info!(job = J::JOB, shard, "lease taken");
+        let tenure = Tenure { shard, holder: self.name.clone(), stop: CancellationToken::new(), progress: Progress::default() };
+        let task = self.tasks.spawn(keep_serving(self.job.clone(), tenure.clone()));
+        self.shards.insert(task.id(), shard);
+        self.held.insert(shard, Held { tenure, until });
+    }
+
+    /// A lease that Redis may have let go is no longer worked on.
+    fn give_up_lapsed(&mut self) {
+        let now = Instant::now();
+        for (shard, held) in self.held.iter_mut().filter(|(_, held)| held.until <= now) {
+            if !held.tenure.stop.is_cancelled() {
+                tracing::warn!(job = J::JOB, shard, "lease could not be renewed in time");
+                held.tenure.stop.cancel();
+                self.part.waits_for("Redis");
+            }
+            // It is over: nothing more to wait for.
+            held.until = now + Duration::from_secs(3_600);
+        }
+    }
+
+    /// A tenure came to its end: somebody else may have the shard.
+    async fn ended(&mut self, task: Id) {
+        let Some(shard) = self.shards.remove(&task) else { return };
+        self.held.remove(&shard);
+        if let Err(error) = self.redis.release_lease(shard, J::JOB, &self.name, None).await {
+            tracing::debug!(job = J::JOB, shard, error = chain(&error), "cannot release a lease, it lapses");
+        }
+        tracing::info!(job = J::JOB, shard, "shard given up");
+    }
+
+    /// Hands everything over. First the heartbeat goes, so that the others already want more when the leases come free.
+    async fn stop(&mut self, grace: Duration) {
+        let end = Instant::now() + grace;
+        self.part.waits_for("nothing: it stops");
+        for held in self.held.values() {
+            held.tenure.stop.cancel();
+        }
+        if let Err(error) = self.redis.retire_worker(J::JOB, &self.name).await {
+            tracing::debug!(job = J::JOB, error = chain(&error), "cannot retire, the heartbeat lapses");
+        }
+        let mut ticks = tokio::time::interval(self.settings.lease_ttl / 5);
+        while !self.held.is_empty() {
+            tokio::select! {
+                ended = self.tasks.join_next_with_id() => match ended {
+                    Some(ended) => self.ended(ended.map_or_else(|error| error.id(), |(id, ())| id)).await,
+                    None => return,
+                },
+                _ = ticks.tick() => {
+                    // What is being finished is still ours.
+                    let shards: Vec<u32> = self.held.keys().copied().collect();
+                    join_all(shards.iter().map(|shard| self.redis.renew_lease(*shard, J::JOB, &self.name, self.settings.lease_ms()))).await;
+                }
+                () = tokio::time::sleep_until(end) => {
+                    let shards: Vec<u32> = self.held.keys().copied().collect();
+                    tracing::warn!(job = J::JOB, ?shards, "work was not finished within the grace period");
+                    self.tasks.shutdown().await;
+                    join_all(shards.iter().map(|shard| self.redis.release_lease(*shard, J::JOB, &self.name, None))).await;
+                    self.held.clear();
+                }
+            }
+        }
+    }
+}
+
+/// Renews what is held, shows that the worker lives, and looks at who has what.
+async fn round(
+    job: &'static str,
+    redis: Redis,
+    settings: OrderedSettings,
+    now_ms: u64,
+    name: String,
+    held: Vec<u32>,
+) -> Result<Round, Error> {
+    let begun = Instant::now();
+    let renewals = join_all(held.iter().map(|shard| redis.renew_lease(*shard, job, &name, settings.lease_ms()))).await;
+    let renewed = held.into_iter().zip(renewals).collect();
+    let live = redis.beat_worker(job, &name, now_ms, settings.lease_ms()).await?;
+    let holders = redis.lease_holders(job, settings.shards).await?;
+    Ok(Round { begun, renewed, live, holders })
+}
+
+async fn lapsed(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}

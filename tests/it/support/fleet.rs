@@ -1,0 +1,281 @@
+//! A whole fleet: Redis, SQL, directory, delivery, offline and edges as real processes.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus, Stdio};
+
+use nix::sys::signal::Signal;
+use tempfile::TempDir;
+
+use super::mariadb::MariaDb;
+use super::ports;
+use super::process::{Process, Program};
+use super::redis::{Appendfsync, Redis};
+
+/// Which store a fleet runs on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SqlServer {
+    /// A file in the fleet's folder.
+    #[default]
+    Sqlite,
+    /// A private server.
+    MariaDb,
+}
+
+/// What a fleet consists of.
+#[derive(Clone, Debug)]
+pub struct FleetOptions {
+    /// How many edges: `edge-0`, `edge-1`, …
+    pub edges: usize,
+    /// How many delivery processes: `delivery-0`, …
+    pub delivery: usize,
+    /// How many offline processes: `offline-0`, …
+    pub offline: usize,
+    /// The store.
+    pub sql: SqlServer,
+    /// The durability of Redis.
+    pub appendfsync: Appendfsync,
+    /// Keys of the configuration with their values in TOML: `("edge.rate_burst", "5")`, `("log.level", "\"debug\"")`.
+    pub overrides: Vec<(&'static str, String)>,
+}
+
+impl Default for FleetOptions {
+    /// Two edges and one of each other on SQLite, Redis with appendfsync always.
+    fn default() -> Self {
+        Self { edges: 2, delivery: 1, offline: 1, sql: SqlServer::Sqlite, appendfsync: Appendfsync::Always, overrides: Vec::new() }
+    }
+}
+
+/// A running fleet. Programs go by the names `directory`, `delivery-0`, `offline-0`, `edge-0` and so on.
+#[derive(Debug)]
+pub struct Fleet {
+    // In the order in which they are dropped: programs before the servers, the folder last.
+    programs: BTreeMap<String, Process>,
+    /// The queue.
+    pub redis: Redis,
+    /// The store, when it is a server.
+    pub mariadb: Option<MariaDb>,
+    edge_ports: Vec<u16>,
+    directory_port: u16,
+    folder: TempDir,
+}
+
+/// What a run of the command line gave.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// Its exit code; -1 when a signal ended it.
+    pub code: i32,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl Answer {
+    /// Itself, after it succeeded; panics with all it wrote otherwise.
+    #[track_caller]
+    pub fn succeeded(self) -> Self {
+        assert_eq!(self.code, 0, "stdout:\n{}\nstderr:\n{}", self.stdout, self.stderr);
+        self
+    }
+
+    /// The JSON on its standard output.
+    #[track_caller]
+    pub fn json(&self) -> serde_json::Value {
+        serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error} in {:?}\nstderr:\n{}", self.stdout, self.stderr))
+    }
+}
+
+/// A program of this package, as built beside this test.
+pub fn binary(name: &str) -> PathBuf {
+    let test = std::env::current_exe().unwrap();
+    let path = test.parent().and_then(Path::parent).unwrap().join(name);
+    assert!(path.is_file(), "{} is not built", path.display());
+    path
+}
+
+impl Fleet {
+    /// Starts everything and waits until every program makes progress.
+    #[track_caller]
+    pub fn start(options: FleetOptions) -> Self {
+        let folder = tempfile::Builder::new().prefix("roger-fleet-").tempdir().unwrap();
+        let redis = Redis::start_with(options.appendfsync, &[]);
+        let mariadb = (options.sql == SqlServer::MariaDb).then(MariaDb::start);
+        let directory_port = ports::free();
+        let edge_ports: Vec<u16> = (0..options.edges).map(|_| ports::free()).collect();
+        let mut fleet = Self { programs: BTreeMap::new(), redis, mariadb, edge_ports, directory_port, folder };
+        fleet.write_config(&options.overrides);
+        fleet.roger(&["keys", "create", "--dir", fleet.folder().to_str().unwrap()]).succeeded();
+        fleet.launch("directory", "directory", &[]);
+        for (program, count) in [("delivery", options.delivery), ("offline", options.offline)] {
+            for number in 0..count {
+                fleet.launch(&format!("{program}-{number}"), program, &[]);
+            }
+        }
+        for (number, port) in fleet.edge_ports.clone().into_iter().enumerate() {
+            let name = format!("edge-{number}");
+            fleet.launch(&name, "edge", &["--name", &name, "--listen", &format!("127.0.0.1:{port}")]);
+        }
+        fleet.wait_until_ready();
+        fleet
+    }
+
+    /// Where configuration, keys, SQLite and logs are.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// The configuration all programs run with.
+    pub fn config(&self) -> PathBuf {
+        self.folder().join("roger.toml")
+    }
+
+    /// `http://127.0.0.1:<port>` of an edge.
+    pub fn edge(&self, number: usize) -> String {
+        format!("http://127.0.0.1:{}", self.edge_ports[number])
+    }
+
+    /// The same of all edges.
+    pub fn edges(&self) -> Vec<String> {
+        (0..self.edge_ports.len()).map(|number| self.edge(number)).collect()
+    }
+
+    /// `http://127.0.0.1:<port>` of the directory.
+    pub fn directory(&self) -> String {
+        format!("http://127.0.0.1:{}", self.directory_port)
+    }
+
+    /// The names of all programs.
+    pub fn names(&self) -> Vec<String> {
+        self.programs.keys().cloned().collect()
+    }
+
+    /// A program by its name.
+    #[track_caller]
+    pub fn program(&mut self, name: &str) -> &mut Process {
+        let names = self.names();
+        self.programs.get_mut(name).unwrap_or_else(|| panic!("no program {name} among {names:?}"))
+    }
+
+    /// SIGKILL to a program, and waits until it is gone.
+    #[track_caller]
+    pub fn kill9(&mut self, name: &str) {
+        self.program(name).kill();
+    }
+
+    /// SIGTERM to a program, and waits for its end.
+    #[track_caller]
+    pub fn terminate(&mut self, name: &str) -> ExitStatus {
+        self.program(name).terminate()
+    }
+
+    /// SIGSTOP: a program that sleeps and does not know it.
+    #[track_caller]
+    pub fn stop(&mut self, name: &str) {
+        self.program(name).signal(Signal::SIGSTOP);
+    }
+
+    /// SIGCONT, after [`Fleet::stop`].
+    #[track_caller]
+    pub fn cont(&mut self, name: &str) {
+        self.program(name).signal(Signal::SIGCONT);
+    }
+
+    /// Starts a program again without waiting for it; kills it first when it runs.
+    #[track_caller]
+    pub fn relaunch(&mut self, name: &str) {
+        let process = self.program(name);
+        process.kill();
+        *process = Process::start(process.program().clone());
+    }
+
+    /// Starts a program again, and waits until it makes progress; kills it first when it runs.
+    #[track_caller]
+    pub fn restart(&mut self, name: &str) {
+        self.relaunch(name);
+        self.program(name).wait_for_log("ready");
+    }
+
+    /// Waits until every program that runs makes progress.
+    #[track_caller]
+    pub fn wait_until_ready(&mut self) {
+        for process in self.programs.values_mut() {
+            process.wait_for_log("ready");
+        }
+    }
+
+    /// Runs a command of `roger` against the fleet, to its end.
+    #[track_caller]
+    pub fn roger(&self, args: &[&str]) -> Answer {
+        let output = self.command(args).output().unwrap();
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+        Answer { code: output.status.code().unwrap_or(-1), stdout: text(output.stdout), stderr: text(output.stderr) }
+    }
+
+    /// Writes a seed file and applies it.
+    #[track_caller]
+    pub fn apply(&self, seed: &str) {
+        let path = self.folder().join("seed.toml");
+        fs::write(&path, seed).unwrap();
+        self.roger(&["apply", path.to_str().unwrap()]).succeeded();
+    }
+
+    /// A command of `roger` against the fleet, not yet started.
+    pub fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(binary("roger"));
+        command.args(args).env("ROGER_CONFIG", self.config()).stdin(Stdio::null());
+        command
+    }
+
+    fn launch(&mut self, name: &str, program: &str, args: &[&str]) {
+        let config = self.config();
+        let args = ["--config", config.to_str().unwrap()].iter().chain(args).map(|arg| (*arg).to_owned()).collect();
+        let program = Program {
+            name: name.to_owned(),
+            executable: binary(program),
+            package: "",
+            args,
+            env: vec![("RUST_BACKTRACE".to_owned(), "1".to_owned())],
+            log: self.folder().join(format!("{name}.log")),
+            show: vec![config],
+        };
+        self.programs.insert(name.to_owned(), Process::start(program));
+    }
+
+    fn write_config(&self, overrides: &[(&'static str, String)]) {
+        let path = |name: &str| format!("{:?}", self.folder().join(name));
+        let sql = match &self.mariadb {
+            Some(server) => server.fleet_url(),
+            None => format!("sqlite:{}", self.folder().join("roger.db").display()),
+        };
+        let own = [
+            ("redis.url", format!("{:?}", self.redis.url())),
+            ("sql.url", format!("{sql:?}")),
+            ("auth.public_key_file", path("token.pub")),
+            ("auth.secret_key_file", path("token.secret")),
+            ("directory.listen", format!("\"127.0.0.1:{}\"", self.directory_port)),
+        ];
+        let toml = config_text(own.into_iter().chain(overrides.iter().cloned()));
+        fs::write(self.config(), toml).unwrap();
+        // The URL of a server holds a password.
+        fs::set_permissions(self.config(), fs::Permissions::from_mode(0o600)).unwrap();
+    }
+}
+
+/// A configuration file of keys and values; later ones win.
+pub fn config_text(keys: impl IntoIterator<Item = (&'static str, String)>) -> String {
+    let mut sections: BTreeMap<&str, BTreeMap<&str, String>> = BTreeMap::new();
+    for (path, value) in keys {
+        let (section, key) = path.split_once('.').unwrap();
+        sections.entry(section).or_default().insert(key, value);
+    }
+    let mut text = String::new();
+    for (section, keys) in sections {
+        writeln!(text, "[{section}]").unwrap();
+        for (key, value) in keys {
+            writeln!(text, "{key} = {value}").unwrap();
+        }
+    }
+    text
+}

@@ -1,0 +1,15 @@
+//! The engine, over a real Redis: who works on what when workers come, go, sleep and die.
+
+mod competing;
+mod deadletter;
+mod ordered;
+
+use std::time::Duration;
+
+use roger::broker::{Redis, Settings};
+
+/// A handle as the programs have it.
+pub fn handle(server: &crate::support::redis::Redis) -> Redis {
+    let settings = Settings { url: server.url(), connect_timeout: Duration::from_secs(1), response_timeout: Duration::from_secs(2) };
+    Redis::new(settings).unwrap()
+}

@@ -1,0 +1,166 @@
+//! Shards by lease.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use roger::broker::{self, Redis};
+use roger::clock::Clock;
+use roger::shutdown::Shutdown;
+use roger::worker::{Ordered, OrderedSettings, Readiness, Tenure, run_ordered};
+use tokio::task::JoinHandle;
+
+use super::handle;
+use crate::support::{eventually, redis};
+
+const SHARDS: u32 = 8;
+const LEASE: Duration = Duration::from_secs(2);
+
+/// Turns until it is stopped; fails as often as it is told to.
+#[derive(Clone, Default)]
+struct Turn {
+    serving: Arc<Mutex<Vec<u32>>>,
+    begun: Arc<AtomicU64>,
+    panics: Arc<AtomicU64>,
+}
+
+impl Ordered for Turn {
+    const JOB: &'static str = "deliver";
+    type Error = broker::Error;
+
+    async fn serve(&self, tenure: Tenure) -> Result<(), broker::Error> {
+        self.begun.fetch_add(1, Ordering::SeqCst);
+        self.serving.lock().unwrap().push(tenure.shard);
+        let _gone = Gone(self.clone(), tenure.shard);
+        let panics = self.panics.load(Ordering::SeqCst);
+        if panics > 0 {
+            self.panics.store(panics - 1, Ordering::SeqCst);
+            panic!("planted");
+        }
+        while !tenure.stop.is_cancelled() {
+            tenure.progress.turn();
+            tokio::select! {
+                () = tenure.stop.cancelled() => {}
+                () = tokio::time::sleep(Duration::from_millis(10)) => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+struct Gone(Turn, u32);
+
+impl Drop for Gone {
+    fn drop(&mut self) {
+        let mut serving = self.0.serving.lock().unwrap();
+        let at = serving.iter().position(|shard| *shard == self.1).unwrap();
+        serving.swap_remove(at);
+    }
+}
+
+struct Running {
+    job: Turn,
+    shutdown: Shutdown,
+    readiness: Readiness,
+    task: JoinHandle<()>,
+}
+
+impl Running {
+    fn start(redis: &Redis) -> Self {
+        let (job, shutdown, readiness) = (Turn::default(), Shutdown::manual(), Readiness::new());
+        let settings = OrderedSettings::new(SHARDS, LEASE).unwrap();
+        let part = readiness.part("deliver");
+        let task = tokio::spawn(run_ordered(job.clone(), redis.clone(), settings, Clock::system(), shutdown.clone(), part));
+        Self { job, shutdown, readiness, task }
+    }
+
+    fn serving(&self) -> usize {
+        self.job.serving.lock().unwrap().len()
+    }
+
+    async fn wait_for(&self, shards: usize) {
+        eventually(&format!("a worker serves {shards} shards"), async || (self.serving() == shards).then_some(())).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn shares_are_spread_and_rebalanced_and_a_clean_stop_hands_over_within_a_second() {
+    let server = redis::Redis::start();
+    let redis = handle(&server);
+    let first = Running::start(&redis);
+    first.wait_for(8).await;
+    eventually("the only worker is ready", async || first.readiness.is_ready().then_some(())).await;
+
+    let second = Running::start(&handle(&server));
+    first.wait_for(4).await;
+    second.wait_for(4).await;
+    eventually("both are ready", async || (first.readiness.is_ready() && second.readiness.is_ready()).then_some(())).await;
+    let mut all: Vec<u32> = first.job.serving.lock().unwrap().clone();
+    all.extend(second.job.serving.lock().unwrap().iter());
+    all.sort_unstable();
+    assert_eq!(all, (0..SHARDS).collect::<Vec<_>>());
+
+    let begun = Instant::now();
+    first.shutdown.start();
+    first.task.await.unwrap();
+    second.wait_for(8).await;
+    assert!(begun.elapsed() < Duration::from_secs(1), "handed over in {:?}", begun.elapsed());
+    assert_eq!(redis.live_workers("deliver", 0).await.unwrap().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_shards_of_a_worker_that_died_are_taken_within_three_seconds() {
+    let server = redis::Redis::start();
+    let (first, second) = (Running::start(&handle(&server)), Running::start(&handle(&server)));
+    first.wait_for(4).await;
+    second.wait_for(4).await;
+    let begun = Instant::now();
+    // Without a word to Redis, as by SIGKILL.
+    first.task.abort();
+    second.wait_for(8).await;
+    assert!(begun.elapsed() < Duration::from_secs(3), "taken over in {:?}", begun.elapsed());
+    eventually("the dead one serves nothing", async || (first.serving() == 0).then_some(())).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stall_of_redis_ends_no_tenure_and_a_long_one_ends_all() {
+    let server = redis::Redis::start();
+    let worker = Running::start(&handle(&server));
+    worker.wait_for(8).await;
+    let begun = worker.job.begun.load(Ordering::SeqCst);
+    server.stop();
+    tokio::time::sleep(Duration::from_millis(600)).await;
+    server.cont();
+    eventually("a heartbeat after the stall", async || worker.readiness.is_ready().then_some(())).await;
+    assert_eq!((worker.serving(), worker.job.begun.load(Ordering::SeqCst)), (8, begun));
+
+    server.stop();
+    worker.wait_for(0).await;
+    assert!(!worker.readiness.is_ready());
+    server.cont();
+    worker.wait_for(8).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restart_of_redis_is_survived() {
+    let mut server = redis::Redis::start();
+    let worker = Running::start(&handle(&server));
+    worker.wait_for(8).await;
+    server.kill();
+    eventually("the worker notices", async || (!worker.readiness.is_ready()).then_some(())).await;
+    server.restart();
+    eventually("the worker goes on", async || (worker.readiness.is_ready() && worker.serving() == 8).then_some(())).await;
+    worker.shutdown.start();
+    worker.task.await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_panic_costs_one_attempt_and_not_the_shard() {
+    let server = redis::Redis::start();
+    let worker = Running::start(&handle(&server));
+    worker.job.panics.store(2, Ordering::SeqCst);
+    eventually("all shards are served after two panics", async || {
+        (worker.serving() == 8 && worker.job.begun.load(Ordering::SeqCst) == 10).then_some(())
+    })
+    .await;
+}
