@@ -62,7 +62,10 @@ pub fn main() -> ExitCode {
 
 async fn run(cli: Cli) -> Result<(), Error> {
     if let Command::Completions { shell } = cli.command {
-        clap_complete::generate(shell, &mut Cli::command(), "roger", &mut std::io::stdout());
+        // Through a buffer: clap_complete panics when whoever reads it has enough.
+        let mut script = Vec::new();
+        clap_complete::generate(shell, &mut Cli::command(), "roger", &mut script);
+        output::raw(&script);
         return Ok(());
     }
     let context = Context::new(&cli)?;

@@ -46,6 +46,11 @@ fn line(text: &str) {
     let _gone = writeln!(io::stdout().lock(), "{text}");
 }
 
+/// Bytes as they are on stdout.
+pub(super) fn raw(bytes: &[u8]) {
+    let _gone = io::stdout().lock().write_all(bytes);
+}
+
 /// A line on stderr that says what goes on.
 pub(super) fn note(text: &str) {
     let _gone = writeln!(io::stderr().lock(), "{text}");

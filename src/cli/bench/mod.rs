@@ -108,7 +108,10 @@ pub(super) async fn bench(mut context: Context, args: args::Bench) -> Result<(),
         }
     };
     findings.machine = usage::Machine::this();
-    findings.settings.insert("appendfsync", if fleet.is_some() { name(args.appendfsync).into() } else { "as configured".into() });
+    // The floors say of themselves which they had.
+    if !floor_only {
+        findings.settings.insert("appendfsync", if fleet.is_some() { name(args.appendfsync).into() } else { "as configured".into() });
+    }
     findings.settings.insert("text_bytes", args.bytes.into());
     if let Some(fleet) = fleet {
         fleet.stop().await;
@@ -148,7 +151,8 @@ async fn measure_floor(redis: &Redis, appendfsync: &'static str, load: FloorLoad
     let watched = Watched::only("redis", redis.look_at_server().await?.pid);
     let before = watched.usage();
     let (messages, took) = redis.bench_floor(load).await?;
-    let used: f64 = watched.since(&before).values().map(|usage| usage.cpu_s).sum();
+    // Without the bench itself, which is among what is watched.
+    let used = usage::fleet_cpu_s(&watched.since(&before));
     let seconds = took.as_secs_f64();
     Ok(Floor {
         appendfsync,
