@@ -19,11 +19,15 @@
 //! | [`jobs`] | the kinds of work, one file or folder each |
 //! | [`edge`] | sessions of clients |
 //! | [`directory`] | login, accounts, groups |
+//! | [`client`] | the library an app in Rust uses: a session that survives the death of edges and of the app |
+//! | [`cli`] | the commands of `roger` |
 //! | [`program`] | the frame of every program |
 //!
 //! The flow: client -> edge -> `{s}:in` -> deliver -> `{s}:log` and `out:{edge}` -> edge -> client; archive: `{s}:log` -> SQL -> replay.
 
 pub mod broker;
+pub mod cli;
+pub mod client;
 pub mod clock;
 pub mod config;
 pub mod directory;

@@ -1,2 +1,5 @@
-//! x
-fn main() {}
+//! `roger`: operates a fleet, and is a client of it.
+
+fn main() -> std::process::ExitCode {
+    roger::cli::main()
+}

@@ -178,7 +178,7 @@ impl Redis {
         let mut command = redis::cmd("XINFO");
         command.arg("GROUPS").arg(stream);
         let groups: Vec<std::collections::HashMap<String, Value>> = match self.command(OPERATION, command).await {
-            Err(Error::Rejected { source, .. }) if source.detail().is_some_and(|detail| detail.contains("no such key")) => {
+            Err(Error::Rejected { source, .. }) if source.to_string().contains("no such key") => {
                 return Ok(Vec::new());
             }
             groups => groups?,

@@ -1,0 +1,122 @@
+//! Looks into a fleet's Redis, for operators. Nothing here changes anything.
+
+use std::collections::HashMap;
+
+use super::connection::Redis;
+use super::error::Error;
+use super::keys;
+use super::streams::StreamId;
+
+/// How a shard stands.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct ShardLook {
+    /// The shard.
+    pub shard: u32,
+    /// Input frames that wait, on the normal lane.
+    pub input: u64,
+    /// Input frames that wait, on the urgent lane.
+    pub urgent: u64,
+    /// Frames of the log that Redis holds.
+    pub log: u64,
+    /// The epoch; 0 for a shard that never moved.
+    pub epoch: u64,
+    /// The last commit of the epoch.
+    pub commit: u64,
+    /// Commits that SQL does not hold yet; `None` when the archive stands in another epoch, or nowhere.
+    pub archive_lag: Option<u64>,
+    /// Claims since the last commit that followed no clean stop.
+    pub deaths: u64,
+    /// Who delivers it; `None` for nobody.
+    pub deliver: Option<String>,
+    /// Who archives it; `None` for nobody.
+    pub archive: Option<String>,
+    /// Sessions whose user's inbox it has.
+    pub sessions: u64,
+}
+
+/// What the server says of itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct ServerLook {
+    /// As `7.0.15`.
+    pub version: String,
+    /// Random per start.
+    pub run_id: String,
+    /// Its process.
+    pub pid: u32,
+    /// `yes` or `no`.
+    pub appendonly: String,
+    /// `always`, `everysec` or `no`.
+    pub appendfsync: String,
+    /// What happens when memory is short.
+    pub maxmemory_policy: String,
+    /// `ok`, or the append-only file could not be written.
+    pub aof_last_write_status: String,
+    /// In bytes.
+    pub used_memory: u64,
+    /// In bytes; 0 for no bound.
+    pub maxmemory: u64,
+    /// Its clock, UTC ms.
+    pub time_ms: u64,
+    /// The number of shards pinned; `None` before the first start of a fleet.
+    pub shards: Option<u32>,
+}
+
+type ShardParts = (u64, u64, u64, [Option<String>; 3], Option<String>, Option<String>, Option<String>, u64);
+
+impl Redis {
+    /// How the shards stand.
+    pub async fn look_at_shards(&self, shards: u32) -> Result<Vec<ShardLook>, Error> {
+        let mut looks = Vec::new();
+        for shard in 0..shards {
+            let mut pipeline = redis::Pipeline::new();
+            for stream in [keys::input(shard), keys::urgent(shard), keys::log(shard)] {
+                pipeline.cmd("XLEN").arg(stream);
+            }
+            pipeline.cmd("HMGET").arg(keys::meta(shard)).arg("epoch").arg("commit").arg("deaths");
+            for key in [keys::lease(shard, "deliver"), keys::lease(shard, "archive"), keys::archived(shard)] {
+                pipeline.cmd("GET").arg(key);
+            }
+            pipeline.cmd("ZCARD").arg(keys::deadlines(shard));
+            let (input, urgent, log, meta, deliver, archive, archived, sessions): ShardParts =
+                self.pipe("look at a shard", &pipeline).await?;
+            let [epoch, commit, deaths] = meta.map(|text| text.and_then(|text| text.parse::<u64>().ok()).unwrap_or(0));
+            let archived = archived.and_then(|text| text.parse::<StreamId>().ok());
+            let archive_lag = match archived {
+                Some(at) if at.0 == epoch => Some(commit.saturating_sub(at.1)),
+                _ if log == 0 => Some(0),
+                _ => None,
+            };
+            looks.push(ShardLook { shard, input, urgent, log, epoch, commit, archive_lag, deaths, deliver, archive, sessions });
+        }
+        Ok(looks)
+    }
+
+    /// What the server says of itself.
+    pub async fn look_at_server(&self) -> Result<ServerLook, Error> {
+        let mut pipeline = redis::Pipeline::new();
+        pipeline.cmd("INFO");
+        for name in ["appendonly", "appendfsync", "maxmemory-policy"] {
+            pipeline.cmd("CONFIG").arg("GET").arg(name);
+        }
+        pipeline.cmd("TIME").cmd("GET").arg(keys::shards());
+        type Setting = HashMap<String, String>;
+        let (info, appendonly, appendfsync, policy, time, shards): (String, Setting, Setting, Setting, (u64, u64), Option<u32>) =
+            self.pipe("look at the server", &pipeline).await?;
+        let fact =
+            |name: &str| info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).unwrap_or_default().trim().to_owned();
+        let value = |setting: Setting| setting.into_values().next().unwrap_or_default();
+        Ok(ServerLook {
+            version: fact("redis_version"),
+            run_id: fact("run_id"),
+            pid: fact("process_id").parse().unwrap_or(0),
+            appendonly: value(appendonly),
+            appendfsync: value(appendfsync),
+            maxmemory_policy: value(policy),
+            aof_last_write_status: fact("aof_last_write_status"),
+            used_memory: fact("used_memory").parse().unwrap_or(0),
+            maxmemory: fact("maxmemory").parse().unwrap_or(0),
+            time_ms: time.0 * 1_000 + time.1 / 1_000,
+            shards,
+        })
+    }
+}

@@ -1,0 +1,84 @@
+//! The commands that change accounts, groups and members; what they mean for the shards is relayed by a running directory.
+
+use super::args;
+use super::context::Context;
+use super::error::Error;
+use super::operate::confirmed;
+use super::output::ask;
+use crate::directory::{AccountSpec, seed};
+use crate::model::UserKind;
+
+pub(super) async fn apply(context: &Context, args: args::Apply) -> Result<(), Error> {
+    let file = seed::SeedFile::read(&args.seed)?;
+    let summary = seed::apply(&context.registry().await?, &file).await?;
+    context.out.answer(&summary, |summary| format!("{}: {summary}.", args.seed.display()));
+    Ok(())
+}
+
+fn password(prompt: &str) -> Result<String, Error> {
+    ask(prompt).map_err(|source| Error::File { path: "stdin".into(), source })
+}
+
+pub(super) async fn account(context: &Context, command: args::Account) -> Result<(), Error> {
+    match command {
+        args::Account::Add { name, nickname, kind, tenant, password_stdin } => {
+            let password = if password_stdin { Some(password("")?) } else { None };
+            let kind = match kind {
+                args::Kind::Device => UserKind::Device,
+                args::Kind::Dispatcher => UserKind::Dispatcher,
+            };
+            let nickname = nickname.unwrap_or_else(|| name.clone());
+            let spec = AccountSpec { name: name.clone(), nickname, kind, tenant, password };
+            let user = context.registry().await?.add_account(&spec).await?;
+            context.out.answer(&serde_json::json!({ "name": name, "user_id": user }), |_| format!("{name} is user {user}."));
+        }
+        args::Account::Password { name } => {
+            let password = password(&format!("New password of {name} (shown as typed): "))?;
+            context.registry().await?.set_password(&name, &password).await?;
+            context.out.answer(&serde_json::json!({ "name": name }), |_| format!("{name} has a new password and has to log in."));
+        }
+        args::Account::Disable { name, yes } => {
+            confirmed(yes, &format!("{name} could not log in any more"))?;
+            context.registry().await?.set_disabled(&name, true).await?;
+            context.out.answer(&serde_json::json!({ "name": name, "disabled": true }), |_| format!("{name} cannot log in any more."));
+        }
+        args::Account::Enable { name } => {
+            context.registry().await?.set_disabled(&name, false).await?;
+            context.out.answer(&serde_json::json!({ "name": name, "disabled": false }), |_| format!("{name} can log in."));
+        }
+    }
+    Ok(())
+}
+
+pub(super) async fn group(context: &Context, command: args::Group) -> Result<(), Error> {
+    let registry = context.registry().await?;
+    match command {
+        args::Group::Add { name, tenant } => {
+            let group = registry.add_group(&tenant, &name).await?;
+            context.out.answer(&serde_json::json!({ "name": name, "group_id": group }), |_| format!("{name} is group {group}."));
+        }
+        args::Group::Rename { name, wanted, tenant } => {
+            let changed = registry.rename_group(&tenant, &name, &wanted).await?;
+            let said = if changed { format!("{name} is called {wanted} now.") } else { format!("{name} is called {wanted} already.") };
+            context.out.answer(&serde_json::json!({ "name": wanted, "changed": changed }), |_| said);
+        }
+    }
+    Ok(())
+}
+
+pub(super) async fn member(context: &Context, command: args::Member) -> Result<(), Error> {
+    let registry = context.registry().await?;
+    let (changed, said) = match command {
+        args::Member::Add(args::Membership { group, account, tenant }) => {
+            let changed = registry.add_member(&tenant, &group, &account).await?;
+            (changed, format!("{account} is {} a member of {group}.", if changed { "now" } else { "already" }))
+        }
+        args::Member::Remove { membership: args::Membership { group, account, tenant }, yes } => {
+            confirmed(yes, &format!("{account} would see nothing that is said in {group} from then on"))?;
+            let changed = registry.remove_member(&tenant, &group, &account).await?;
+            (changed, format!("{account} is {} a member of {group}.", if changed { "no longer" } else { "not" }))
+        }
+    };
+    context.out.answer(&serde_json::json!({ "changed": changed }), |_| said);
+    Ok(())
+}

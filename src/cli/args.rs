@@ -1,0 +1,384 @@
+//! The arguments of `roger`.
+
+mod bench;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+pub(super) use bench::{Appendfsync, Bench, Load};
+
+/// Operates a fleet, and is a client of it.
+#[derive(Debug, Parser)]
+#[command(
+    name = "roger",
+    version,
+    about,
+    max_term_width = 110,
+    after_help = "Exit codes: 0 done, 1 found something wrong, 64 usage, 69 a server is missing, 70 defect, 78 configuration."
+)]
+pub(super) struct Cli {
+    /// The configuration of the fleet; without it the defaults.
+    #[arg(long, global = true, env = "ROGER_CONFIG", value_name = "FILE")]
+    pub(super) config: Option<PathBuf>,
+    /// One JSON value on stdout instead of text; one a line where it goes on.
+    #[arg(long, global = true)]
+    pub(super) json: bool,
+    #[command(subcommand)]
+    pub(super) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Log in and keep the tokens for further commands.
+    Login(Login),
+    /// End a login.
+    Logout(As),
+    /// Send a text to a group or a user and wait for its receipt.
+    Send(Send),
+    /// Print what comes, and acknowledge it.
+    Listen(Listen),
+    /// List the groups of an account with their members.
+    Groups(As),
+    /// List the edges that live, and the sessions of an account.
+    Sessions(Sessions),
+    /// Show each shard's input, log, archive lag and owner, and the streams of offline.
+    Queues,
+    /// Look into work that was given up.
+    #[command(subcommand)]
+    Dead(Dead),
+    /// Check everything the fleet needs; exit 1 when something fails.
+    Doctor,
+    /// Prove from the store that nothing was lost, doubled or disordered; exit 1 on findings.
+    Audit,
+    /// The keys that sign and verify tokens.
+    #[command(subcommand)]
+    Keys(Keys),
+    /// Make accounts and groups as a seed file wants them; may be repeated.
+    Apply(Apply),
+    /// Accounts.
+    #[command(subcommand)]
+    Account(Account),
+    /// Groups.
+    #[command(subcommand)]
+    Group(Group),
+    /// Members of groups.
+    #[command(subcommand)]
+    Member(Member),
+    /// Play a recording through the fleet.
+    #[command(subcommand)]
+    Replay(Replay),
+    /// Play the sample dialogue while parts of the fleet are killed.
+    Demo(Demo),
+    /// Measure; JSON on stdout.
+    Bench(Bench),
+    /// Print the completions of a shell.
+    Completions {
+        /// Which.
+        shell: clap_complete::Shell,
+    },
+}
+
+/// Where the fleet is, for commands that are its clients.
+#[derive(Args, Clone, Debug, Default)]
+pub(super) struct Doors {
+    /// An edge; several are tried in turn. Without it edge.listen of the configuration.
+    #[arg(long = "edge", value_name = "http://HOST:PORT", value_delimiter = ',', env = "ROGER_CLIENT_EDGES")]
+    pub(super) edges: Vec<String>,
+    /// The directory. Without it directory.listen of the configuration.
+    #[arg(long, value_name = "http://HOST:PORT", env = "ROGER_CLIENT_DIRECTORY")]
+    pub(super) directory: Option<String>,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct Login {
+    /// The login name.
+    pub(super) name: String,
+    /// The password; seen by others on this machine. Without it, it is asked for.
+    #[arg(long, conflicts_with = "password_stdin")]
+    pub(super) password: Option<String>,
+    /// Take the password from the first line of stdin.
+    #[arg(long)]
+    pub(super) password_stdin: bool,
+    #[command(flatten)]
+    pub(super) doors: Doors,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct As {
+    /// Which login; without it the only one there is.
+    #[arg(long = "as", value_name = "NAME")]
+    pub(super) account: Option<String>,
+    #[command(flatten)]
+    pub(super) doors: Doors,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct Send {
+    #[command(flatten)]
+    pub(super) who: As,
+    /// To a group of this name or id.
+    #[arg(long, required_unless_present = "user", conflicts_with = "user")]
+    pub(super) group: Option<String>,
+    /// To the user with this id.
+    #[arg(long)]
+    pub(super) user: Option<u64>,
+    /// How long to try, as `30s`.
+    #[arg(long, value_parser = duration, default_value = "30s")]
+    pub(super) within: Duration,
+    /// The text; without it each line of stdin is a message.
+    pub(super) text: Option<String>,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct Listen {
+    #[command(flatten)]
+    pub(super) who: As,
+    /// End after this many entries.
+    #[arg(long)]
+    pub(super) count: Option<u64>,
+    /// End after this time, as `10s` or `5m`.
+    #[arg(long = "for", value_parser = duration)]
+    pub(super) duration: Option<Duration>,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct Sessions {
+    /// Also the sessions of the user with this id.
+    #[arg(long)]
+    pub(super) user: Option<u64>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Dead {
+    /// List them.
+    List {
+        /// The most to list.
+        #[arg(long, default_value_t = 100)]
+        limit: usize,
+        /// Go on behind this one.
+        #[arg(long)]
+        after: Option<String>,
+    },
+    /// Show one with its payload.
+    Show {
+        /// As listed.
+        id: String,
+    },
+    /// Put one back on its stream.
+    Redrive {
+        /// As listed.
+        id: String,
+        /// Really.
+        #[arg(long)]
+        yes: bool,
+    },
+    /// Delete one for good.
+    Drop {
+        /// As listed.
+        id: String,
+        /// Really.
+        #[arg(long)]
+        yes: bool,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Keys {
+    /// Make a pair: token.secret for the directory, token.pub for it and the edges.
+    Create {
+        /// Where to put them.
+        #[arg(long, value_name = "DIR")]
+        dir: PathBuf,
+    },
+}
+
+#[derive(Args, Debug)]
+pub(super) struct Apply {
+    /// As config/demo.toml.
+    pub(super) seed: PathBuf,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Account {
+    /// Create one.
+    Add {
+        /// The login name.
+        name: String,
+        /// What others see; without it the login name.
+        #[arg(long)]
+        nickname: Option<String>,
+        /// Radio or dispatcher.
+        #[arg(long, value_enum, default_value_t = Kind::Device)]
+        kind: Kind,
+        /// Made when there is none of the name.
+        #[arg(long)]
+        tenant: String,
+        /// Take the password from the first line of stdin; without it the account cannot log in.
+        #[arg(long)]
+        password_stdin: bool,
+    },
+    /// Set the password from the first line of stdin; ends all logins.
+    Password {
+        /// The login name.
+        name: String,
+    },
+    /// Forbid to log in.
+    Disable {
+        /// The login name.
+        name: String,
+        /// Really.
+        #[arg(long)]
+        yes: bool,
+    },
+    /// Allow again to log in.
+    Enable {
+        /// The login name.
+        name: String,
+    },
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(super) enum Kind {
+    /// One session at a time; the last login wins.
+    Device,
+    /// One session for each installation.
+    Dispatcher,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Group {
+    /// Create one.
+    Add {
+        /// Its name.
+        name: String,
+        /// Its tenant.
+        #[arg(long)]
+        tenant: String,
+    },
+    /// Give one another name.
+    Rename {
+        /// Its name.
+        name: String,
+        /// The new one.
+        wanted: String,
+        /// Its tenant.
+        #[arg(long)]
+        tenant: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Member {
+    /// Make an account a member of a group.
+    Add(Membership),
+    /// End a membership: the account sees nothing that is said from now on.
+    Remove {
+        #[command(flatten)]
+        membership: Membership,
+        /// Really.
+        #[arg(long)]
+        yes: bool,
+    },
+}
+
+#[derive(Args, Debug)]
+pub(super) struct Membership {
+    /// The group's name.
+    pub(super) group: String,
+    /// The account's login name.
+    pub(super) account: String,
+    /// The group's tenant.
+    #[arg(long)]
+    pub(super) tenant: String,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Replay {
+    /// Each speaker of a recorded conversation becomes a device of one new group.
+    Radio(Radio),
+}
+
+#[derive(Args, Debug)]
+pub(super) struct Radio {
+    /// One transmission a line: {"t_s": seconds, "speaker": name, "text": text}.
+    pub(super) file: PathBuf,
+    /// How much faster than recorded, or `max`.
+    #[arg(long, default_value = "max", value_parser = speed)]
+    pub(super) speed: Speed,
+    /// Take the crew (CDR, CMP, LMP) off the air in silences of theirs longer than 10 minutes, and bring them back on another edge.
+    #[arg(long)]
+    pub(super) los: bool,
+    /// Only the first so many transmissions.
+    #[arg(long)]
+    pub(super) limit: Option<usize>,
+    /// How long to wait at the end until everybody has everything.
+    #[arg(long, value_parser = duration, default_value = "120s")]
+    pub(super) within: Duration,
+    #[command(flatten)]
+    pub(super) doors: Doors,
+}
+
+/// How fast a recording is played.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Speed {
+    /// As many times faster than recorded.
+    Times(f64),
+    /// Without waiting.
+    Max,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct Demo {
+    /// The configuration of the fleet's supervisorctl, to kill programs with.
+    #[arg(long, value_name = "FILE")]
+    pub(super) supervisorctl: PathBuf,
+    #[command(flatten)]
+    pub(super) doors: Doors,
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    let at = text.find(|digit: char| !digit.is_ascii_digit() && digit != '.').unwrap_or(text.len());
+    let number: f64 = text[..at].parse().map_err(|_| "write a number and a unit: 500ms, 30s, 5m".to_owned())?;
+    let factor = match &text[at..] {
+        "ms" => 0.001,
+        "" | "s" => 1.0,
+        "m" => 60.0,
+        "h" => 3_600.0,
+        _ => return Err("the unit is ms, s, m or h".to_owned()),
+    };
+    Duration::try_from_secs_f64(number * factor).map_err(|error| error.to_string())
+}
+
+fn speed(text: &str) -> Result<Speed, String> {
+    match text.parse() {
+        _ if text == "max" => Ok(Speed::Max),
+        Ok(times) if times > 0.0 && f64::is_finite(times) => Ok(Speed::Times(times)),
+        _ => Err("write a number above 0, or max".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_arguments_are_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn durations_and_speeds_are_read() {
+        for (text, expected) in
+            [("500ms", Some(500)), ("30s", Some(30_000)), ("1.5", Some(1_500)), ("2m", Some(120_000)), ("x", None), ("3d", None)]
+        {
+            assert_eq!(duration(text).ok().map(|duration| duration.as_millis()), expected, "{text}");
+        }
+        for (text, expected) in [("max", Some(Speed::Max)), ("60", Some(Speed::Times(60.0))), ("0", None), ("-1", None), ("inf", None)] {
+            assert_eq!(speed(text).ok(), expected, "{text}");
+        }
+    }
+}

@@ -1,0 +1,92 @@
+//! The arguments of `roger bench`.
+
+use std::time::Duration;
+
+use clap::{Args, Subcommand, ValueEnum};
+
+use super::{Doors, duration};
+
+#[derive(Args, Debug)]
+pub(in crate::cli) struct Bench {
+    /// Start a private Redis and fleet in a temporary folder, and stop them afterwards. Without it the configured fleet is used.
+    #[arg(long, global = true)]
+    pub(in crate::cli) spawn: bool,
+    /// How the private Redis makes writes durable.
+    #[arg(long, global = true, value_enum, default_value_t = Appendfsync::Everysec)]
+    pub(in crate::cli) appendfsync: Appendfsync,
+    /// Length of each text in bytes: 16 to 65536.
+    #[arg(long, global = true, default_value_t = 200, value_parser = clap::value_parser!(u32).range(16..=65_536))]
+    pub(in crate::cli) bytes: u32,
+    /// How long to wait for what is missing at the end.
+    #[arg(long, global = true, value_parser = duration, default_value = "60s")]
+    pub(in crate::cli) within: Duration,
+    #[command(flatten)]
+    pub(in crate::cli) doors: Doors,
+    #[command(subcommand)]
+    pub(in crate::cli) load: Load,
+}
+
+/// When Redis calls fsync.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(in crate::cli) enum Appendfsync {
+    Always,
+    Everysec,
+}
+
+#[derive(Debug, Subcommand)]
+pub(in crate::cli) enum Load {
+    /// Devices in pairs write to each other; a message counts when its sender has the receipt and its receiver acknowledged it.
+    Direct {
+        /// Devices; even.
+        #[arg(long, default_value_t = 200)]
+        devices: u32,
+        /// Messages without a receipt or acknowledgement, a sender.
+        #[arg(long, default_value_t = 64)]
+        window: u32,
+        /// Messages in all.
+        #[arg(long, default_value_t = 500_000)]
+        messages: u64,
+    },
+    /// Groups of devices; one writes, all get it.
+    Group {
+        /// Groups.
+        #[arg(long, default_value_t = 10)]
+        groups: u32,
+        /// Members of each.
+        #[arg(long, default_value_t = 100)]
+        members: u32,
+        /// Messages of a group without a receipt.
+        #[arg(long, default_value_t = 64)]
+        window: u32,
+        /// Messages in all; each is delivered to all members.
+        #[arg(long, default_value_t = 20_000)]
+        messages: u64,
+    },
+    /// Sessions that do nothing.
+    Idle {
+        /// Sessions.
+        #[arg(long, default_value_t = 4_000)]
+        sessions: u32,
+    },
+    /// Devices come on the air and get what was sent meanwhile.
+    Catchup {
+        /// Devices.
+        #[arg(long, default_value_t = 1_000)]
+        devices: u32,
+        /// Messages for each.
+        #[arg(long, default_value_t = 100)]
+        backlog: u64,
+    },
+    /// The same number of XADD, XREADGROUP and XACK through raw Redis pipelines.
+    Floor {
+        /// Messages in all.
+        #[arg(long, default_value_t = 500_000)]
+        messages: u64,
+        /// Pairs, each with a stream.
+        #[arg(long, default_value_t = 100)]
+        pairs: u32,
+        /// Messages of a pipeline.
+        #[arg(long, default_value_t = 64)]
+        window: u32,
+    },
+}

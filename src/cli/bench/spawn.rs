@@ -1,0 +1,167 @@
+//! A private Redis and fleet in a temporary folder.
+
+use std::fs;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use tokio::process::{Child, Command};
+
+use super::super::args::Appendfsync;
+use super::super::error::Error;
+use super::name;
+use super::usage::{PROGRAMS, Watched};
+use crate::broker::{Redis, Settings};
+use crate::clock::Clock;
+use crate::config::{Config, Program, Sources};
+use crate::token::KeyPair;
+
+/// A folder that goes with its value.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new() -> Result<Self, Error> {
+        let path = std::env::temp_dir().join(format!("roger-bench-{}-{:x}", std::process::id(), rand::random::<u32>()));
+        fs::create_dir_all(&path).map_err(|source| Error::File { path: path.clone(), source })?;
+        Ok(Self(path))
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _gone = fs::remove_dir_all(&self.0);
+    }
+}
+
+fn free_port() -> Result<u16, Error> {
+    let port = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).map(|address| address.port());
+    port.map_err(|source| Error::File { path: "a free port".into(), source })
+}
+
+/// Ends with this process, and at the latest with its value.
+fn start(program: &Path, args: &[String], log: &Path) -> Result<Child, Error> {
+    let failed = |source| Error::Program { program: program.display().to_string(), source };
+    let file = fs::File::create(log).map_err(failed)?;
+    let mut command = Command::new("setpriv");
+    command.args(["--pdeathsig", "KILL", "--"]).arg(program).args(args).kill_on_drop(true);
+    command.stdin(Stdio::null()).stdout(file.try_clone().map_err(failed)?).stderr(file);
+    // What overrides the configuration of another fleet is not for this one.
+    for (variable, _) in std::env::vars_os().filter(|(variable, _)| variable.to_string_lossy().starts_with("ROGER_")) {
+        command.env_remove(variable);
+    }
+    command.spawn().map_err(failed)
+}
+
+/// A private Redis.
+pub(super) struct Server {
+    pub(super) redis: Redis,
+    url: String,
+    child: Child,
+    folder: Folder,
+}
+
+impl Server {
+    pub(super) async fn start(appendfsync: Appendfsync, within: Duration) -> Result<Self, Error> {
+        let folder = Folder::new()?;
+        let port = free_port()?.to_string();
+        let directory = folder.0.display().to_string();
+        let fsync = name(appendfsync);
+        let args = ["--port", &port, "--bind", "127.0.0.1", "--dir", &directory, "--appendonly", "yes", "--appendfsync", fsync];
+        let args: Vec<String> = args.into_iter().chain(["--save", "", "--maxmemory-policy", "noeviction"]).map(str::to_owned).collect();
+        let child = start(Path::new("redis-server"), &args, &folder.0.join("redis.log"))?;
+        let url = format!("redis://127.0.0.1:{port}/0");
+        let (connect_timeout, response_timeout) = (Duration::from_secs(2), Duration::from_secs(10));
+        let redis = Redis::new(Settings { url: url.clone(), connect_timeout, response_timeout })?;
+        until(within, "the start of a private redis-server (package redis-server)", async || redis.facts().await.is_ok()).await?;
+        Ok(Self { redis, url, child, folder })
+    }
+
+    pub(super) async fn stop(mut self) {
+        let _gone = self.child.kill().await;
+    }
+}
+
+async fn until(within: Duration, what: &str, mut done: impl AsyncFnMut() -> bool) -> Result<(), Error> {
+    let waiting = async {
+        while !done().await {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    let late = |_| Error::Late { what: what.to_owned(), seconds: within.as_secs() };
+    tokio::time::timeout(within, waiting).await.map_err(late)
+}
+
+/// A private fleet with one of each program.
+pub(super) struct Fleet {
+    pub(super) config: Config,
+    programs: Vec<(&'static str, Child)>,
+    server: Server,
+}
+
+impl Fleet {
+    pub(super) async fn start(appendfsync: Appendfsync, within: Duration) -> Result<Self, Error> {
+        let server = Server::start(appendfsync, within).await?;
+        let folder = server.folder.0.clone();
+        let keys = KeyPair::create(&folder)?;
+        let text = format!(
+            "[redis]\nurl = \"{}\"\n[sql]\nurl = \"sqlite:{}/roger.db\"\n[auth]\npublic_key_file = \"{}\"\nsecret_key_file = \"{}\"\n\
+             [edge]\nlisten = \"127.0.0.1:{}\"\nrate_messages_per_s = 0\n[directory]\nlisten = \"127.0.0.1:{}\"\n\
+             [metrics]\nedge_listen = \"\"\ndirectory_listen = \"\"\ndelivery_listen = \"\"\noffline_listen = \"\"\n",
+            server.url,
+            folder.display(),
+            keys.public.display(),
+            keys.secret.display(),
+            free_port()?,
+            free_port()?,
+        );
+        let file = folder.join("roger.toml");
+        fs::write(&file, text).map_err(|source| Error::File { path: file.clone(), source })?;
+        let config = Config::load(Program::Roger, &Sources { file: Some(file.clone()), ..Sources::default() })?;
+        let own = std::env::current_exe().map_err(|source| Error::Program { program: "this program".to_owned(), source })?;
+        let mut programs = Vec::new();
+        for program in PROGRAMS {
+            let path = own.with_file_name(program);
+            let args = ["--config".to_owned(), file.display().to_string()];
+            programs.push((program, start(&path, &args, &folder.join(format!("{program}.log")))?));
+        }
+        let mut fleet = Self { config, programs, server };
+        fleet.wait(within).await?;
+        Ok(fleet)
+    }
+
+    /// Until there is an edge, and every shard has its owner.
+    async fn wait(&mut self, within: Duration) -> Result<(), Error> {
+        let (redis, clock, shards) = (self.server.redis.clone(), Clock::system(), u32::from(self.config.fleet.shards));
+        let ready = async || {
+            let edges = redis.live_edges(clock.now_ms()).await.unwrap_or_default();
+            let looks = redis.look_at_shards(shards).await.unwrap_or_default();
+            !edges.is_empty() && !looks.is_empty() && looks.iter().all(|look| look.deliver.is_some() && look.archive.is_some())
+        };
+        let waited = until(within, "the start of a private fleet", ready).await;
+        if waited.is_err() {
+            for (program, _) in &self.programs {
+                let log = fs::read_to_string(self.server.folder.0.join(format!("{program}.log"))).unwrap_or_default();
+                let last: Vec<&str> = log.lines().rev().take(5).collect();
+                super::note(&format!("bench: the end of the log of {program}, latest first:\n{}", last.join("\n")));
+            }
+        }
+        waited
+    }
+
+    pub(super) fn watched(&self) -> Watched {
+        let mut watched = Watched::default();
+        let children = self.programs.iter().map(|(program, child)| (*program, child.id()));
+        for (program, pid) in children.chain([("redis", self.server.child.id())]) {
+            watched.add(program, pid.unwrap_or(0));
+        }
+        watched
+    }
+
+    pub(super) async fn stop(mut self) {
+        for (_, child) in &mut self.programs {
+            let _gone = child.kill().await;
+        }
+        self.server.stop().await;
+    }
+}

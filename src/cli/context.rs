@@ -1,0 +1,70 @@
+//! What commands need of the fleet: its configuration, Redis, SQL, and the addresses of its doors.
+
+use super::args::{Cli, Doors};
+use super::error::Error;
+use super::output::Output;
+use crate::broker::{Redis, Settings};
+use crate::clock::Clock;
+use crate::config::{Config, Program, Sources};
+use crate::directory::{Passwords, Registry};
+use crate::store::Store;
+
+/// Opened as commands ask for it: a client needs neither Redis nor SQL.
+pub(super) struct Context {
+    pub(super) config: Config,
+    pub(super) out: Output,
+    pub(super) clock: Clock,
+}
+
+impl Context {
+    pub(super) fn new(cli: &Cli) -> Result<Self, Error> {
+        let config = Config::load(Program::Roger, &Sources::of_process(cli.config.clone()))?;
+        Ok(Self { config, out: Output { json: cli.json }, clock: Clock::system() })
+    }
+
+    pub(super) fn shards(&self) -> u32 {
+        u32::from(self.config.fleet.shards)
+    }
+
+    pub(super) fn redis(&self) -> Result<Redis, Error> {
+        let redis = &self.config.redis;
+        Ok(Redis::new(Settings {
+            url: redis.url.clone(),
+            connect_timeout: redis.connect_timeout,
+            response_timeout: redis.response_timeout,
+        })?)
+    }
+
+    pub(super) fn store(&self) -> Result<Store, Error> {
+        Ok(Store::open(&self.config.sql.url)?)
+    }
+
+    /// Accounts and groups, with the tables they stand in.
+    pub(super) async fn registry(&self) -> Result<Registry, Error> {
+        let store = self.store()?;
+        store.migrate().await?;
+        Ok(Registry::new(store, Passwords::for_this_machine()?, self.clock.clone()))
+    }
+
+    /// The directory's address.
+    pub(super) fn directory(&self, doors: &Doors) -> String {
+        doors.directory.clone().unwrap_or_else(|| format!("http://{}", self.config.directory.listen))
+    }
+
+    /// The edges' addresses, as given or as configured.
+    pub(super) fn edges(&self, doors: &Doors) -> Vec<String> {
+        if doors.edges.is_empty() { vec![format!("http://{}", self.config.edge.listen)] } else { doors.edges.clone() }
+    }
+
+    /// The edges' addresses as given, or of all that live: for commands that may look into Redis.
+    pub(super) async fn live_edges(&self, doors: &Doors) -> Result<Vec<String>, Error> {
+        if !doors.edges.is_empty() {
+            return Ok(doors.edges.clone());
+        }
+        let live = self.redis()?.describe_edges(self.clock.now_ms()).await?;
+        let mut edges: Vec<String> = live.into_iter().map(|edge| format!("http://{}", edge.listen)).collect();
+        edges.sort();
+        edges.dedup();
+        if edges.is_empty() { Ok(self.edges(doors)) } else { Ok(edges) }
+    }
+}

@@ -1,0 +1,93 @@
+//! The commands of `roger`: be a client, operate the fleet, replay recordings, measure.
+//!
+//! Each command is a function of its own over what it needs: clients need the fleet's addresses alone, operators Redis or SQL. Answers go
+//! to stdout, as JSON with `--json`; what goes on meanwhile to stderr.
+
+mod accounts;
+mod args;
+mod bench;
+mod context;
+mod demo;
+mod doctor;
+mod error;
+mod fresh;
+mod operate;
+mod output;
+mod radio;
+mod replay;
+mod roster;
+mod state;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory as _, Parser as _};
+
+use args::{Cli, Command};
+use context::Context;
+use error::Error;
+use output::note;
+
+/// Runs `roger` with the arguments of the process.
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            let _gone = error.print();
+            return ExitCode::from(if error.use_stderr() { 64 } else { 0 });
+        }
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    let done = match runtime {
+        Ok(runtime) => {
+            let done = runtime.block_on(run(cli));
+            // A line of stdin that is waited for must not hold the end up.
+            runtime.shutdown_background();
+            done
+        }
+        Err(source) => Err(Error::Program { program: "the runtime".to_owned(), source }),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            if !matches!(error, Error::Findings) {
+                note(&format!("roger: {}", crate::worker::chain(&error)));
+                if !error.advice().is_empty() {
+                    note(&format!("roger: {}", error.advice()));
+                }
+            }
+            ExitCode::from(error.exit_code())
+        }
+    }
+}
+
+async fn run(cli: Cli) -> Result<(), Error> {
+    if let Command::Completions { shell } = cli.command {
+        // Through a buffer: clap_complete panics when whoever reads it has enough.
+        let mut script = Vec::new();
+        clap_complete::generate(shell, &mut Cli::command(), "roger", &mut script);
+        output::raw(&script);
+        return Ok(());
+    }
+    let context = Context::new(&cli)?;
+    match cli.command {
+        Command::Login(args) => radio::login(&context, args).await,
+        Command::Logout(args) => radio::logout(&context, args).await,
+        Command::Send(args) => radio::send(&context, args).await,
+        Command::Listen(args) => radio::listen(&context, args).await,
+        Command::Groups(args) => radio::groups(&context, args).await,
+        Command::Sessions(args) => operate::sessions(&context, args).await,
+        Command::Queues => operate::queues(&context).await,
+        Command::Dead(command) => operate::dead(&context, command).await,
+        Command::Doctor => doctor::doctor(&context).await,
+        Command::Audit => operate::audit(&context).await,
+        Command::Keys(command) => operate::keys(&context, &command),
+        Command::Apply(args) => accounts::apply(&context, args).await,
+        Command::Account(command) => accounts::account(&context, command).await,
+        Command::Group(command) => accounts::group(&context, command).await,
+        Command::Member(command) => accounts::member(&context, command).await,
+        Command::Replay(args::Replay::Radio(args)) => replay::radio(&context, args).await,
+        Command::Demo(args) => demo::demo(&context, args).await,
+        Command::Bench(args) => bench::bench(context, args).await,
+        Command::Completions { .. } => Ok(()),
+    }
+}

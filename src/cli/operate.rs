@@ -1,0 +1,194 @@
+//! The commands of an operator: sessions, queues, dead letters, audit, keys.
+
+use serde::Serialize;
+
+use super::args;
+use super::context::Context;
+use super::error::Error;
+use super::output::{note, table};
+use crate::broker::{GroupState, LiveEdge, ShardLook, keys};
+use crate::model::UserId;
+use crate::session::{self, Presence};
+use crate::store::Finding;
+use crate::token::KeyPair;
+use crate::worker::deadletter::{self, Filed};
+
+/// Topics audited in one call.
+const AUDIT_TOPICS: u32 = 50;
+
+#[derive(Serialize)]
+struct SessionsAnswer {
+    edges: Vec<LiveEdge>,
+    /// By the deadlines in Redis; edges and deadlines agree but for sessions that are just opened or closed.
+    sessions: u64,
+    of_user: Option<Vec<Presence>>,
+}
+
+pub(super) async fn sessions(context: &Context, args: args::Sessions) -> Result<(), Error> {
+    let redis = context.redis()?;
+    let edges = redis.describe_edges(context.clock.now_ms()).await?;
+    let sessions = redis.look_at_shards(context.shards()).await?.iter().map(|look| look.sessions).sum();
+    let of_user = match args.user {
+        Some(user) => Some(session::of_user(&redis, UserId(user), context.shards()).await?),
+        None => None,
+    };
+    let answer = SessionsAnswer { edges, sessions, of_user };
+    context.out.answer(&answer, |answer| {
+        let row = |edge: &LiveEdge| [edge.name.clone(), edge.listen.clone(), edge.sessions.to_string(), edge.boot.clone()];
+        let mut text = table(&["EDGE", "LISTENS ON", "SESSIONS", "BOOT"], answer.edges.iter().map(row));
+        text.push_str(&format!("\n{} sessions in all", answer.sessions));
+        if let Some(of_user) = &answer.of_user {
+            let row = |one: &Presence| [one.edge_name.clone(), format!("{:x}", one.session.0), format!("{:x}", one.installation.0)];
+            text.push_str("\n\n");
+            text.push_str(&table(&["EDGE", "SESSION", "INSTALLATION"], of_user.iter().map(row)));
+        }
+        text
+    });
+    Ok(())
+}
+
+#[derive(Serialize)]
+struct QueuesAnswer {
+    shards: Vec<ShardLook>,
+    streams: Vec<StreamLine>,
+}
+
+#[derive(Serialize)]
+struct StreamLine {
+    stream: String,
+    length: u64,
+    groups: Vec<GroupState>,
+}
+
+pub(super) async fn queues(context: &Context) -> Result<(), Error> {
+    let redis = context.redis()?;
+    let shards = redis.look_at_shards(context.shards()).await?;
+    let names = [keys::replay(), keys::floor(), keys::dead()];
+    let mut streams = Vec::new();
+    for (stream, length) in names.iter().zip(redis.lengths(&names).await?) {
+        streams.push(StreamLine { stream: stream.clone(), length, groups: redis.groups(stream).await? });
+    }
+    context.out.answer(&QueuesAnswer { shards, streams }, |answer| {
+        let holder = |name: &Option<String>| name.clone().unwrap_or_else(|| "nobody".to_owned());
+        let row = |look: &ShardLook| {
+            [
+                look.shard.to_string(),
+                look.input.to_string(),
+                look.urgent.to_string(),
+                look.log.to_string(),
+                format!("{}-{}", look.epoch, look.commit),
+                look.archive_lag.map_or_else(|| "?".to_owned(), |lag| lag.to_string()),
+                holder(&look.deliver),
+                holder(&look.archive),
+            ]
+        };
+        let head = ["SHARD", "IN", "URGENT", "LOG", "COMMIT", "NOT IN SQL", "DELIVERED BY", "ARCHIVED BY"];
+        let shards = table(&head, answer.shards.iter().map(row));
+        let row = |line: &StreamLine| {
+            let group = |group: &GroupState| format!("{}: {} pending, {} consumers", group.name, group.pending, group.consumers);
+            [line.stream.clone(), line.length.to_string(), line.groups.iter().map(group).collect::<Vec<_>>().join("; ")]
+        };
+        format!("{shards}\n\n{}", table(&["STREAM", "LENGTH", "GROUPS"], answer.streams.iter().map(row)))
+    });
+    Ok(())
+}
+
+pub(super) async fn dead(context: &Context, command: args::Dead) -> Result<(), Error> {
+    let redis = context.redis()?;
+    match command {
+        args::Dead::List { limit, after } => {
+            let letters = deadletter::list(&redis, after.as_deref(), limit).await?;
+            context.out.answer(&letters, |letters| {
+                let row = |filed: &Filed| {
+                    let letter = &filed.letter;
+                    [filed.id.clone(), letter.stream.clone(), letter.job.clone(), letter.reason.clone(), letter.summary.clone()]
+                };
+                if letters.is_empty() {
+                    return "No dead letters.".to_owned();
+                }
+                table(&["ID", "STREAM", "JOB", "REASON", "WHAT"], letters.iter().map(row))
+            });
+        }
+        args::Dead::Show { id } => {
+            let filed = deadletter::show(&redis, &id).await?;
+            context.out.answer(&filed, |filed| serde_json::to_string_pretty(filed).unwrap_or_default());
+        }
+        args::Dead::Redrive { id, yes } => {
+            confirmed(yes, "putting it back makes the fleet try it again")?;
+            let entry = deadletter::redrive(&redis, &id).await?.to_string();
+            context.out.answer(&serde_json::json!({ "id": id, "entry": entry }), |_| format!("{id} is back on its stream as {entry}."));
+        }
+        args::Dead::Drop { id, yes } => {
+            confirmed(yes, "its work is lost for good")?;
+            deadletter::drop(&redis, &id).await?;
+            context.out.answer(&serde_json::json!({ "id": id }), |_| format!("{id} is gone."));
+        }
+    }
+    Ok(())
+}
+
+/// Refuses what cannot be taken back unless it was asked for twice.
+pub(super) fn confirmed(yes: bool, what: &str) -> Result<(), Error> {
+    if yes { Ok(()) } else { Err(Error::Usage(format!("not done: {what}. Add --yes to do it"))) }
+}
+
+#[derive(Serialize)]
+struct AuditAnswer {
+    topics: u64,
+    messages: u64,
+    marks: u64,
+    findings_total: u64,
+    findings: Vec<String>,
+}
+
+pub(super) async fn audit(context: &Context) -> Result<(), Error> {
+    let store = context.store()?;
+    let mut answer = AuditAnswer { topics: 0, messages: 0, marks: 0, findings_total: 0, findings: Vec::new() };
+    let bar = context.out.progress(0, "auditing topics");
+    let mut after = None;
+    loop {
+        let page = store.audit(after, AUDIT_TOPICS).await?;
+        answer.topics += page.topics;
+        answer.messages += page.messages;
+        answer.marks += page.marks;
+        answer.findings_total += page.findings_total;
+        answer.findings.extend(page.findings.iter().map(Finding::to_string));
+        bar.inc(page.topics);
+        after = page.next;
+        if after.is_none() {
+            break;
+        }
+    }
+    bar.finish_and_clear();
+    let lag: Vec<ShardLook> = match context.redis()?.look_at_shards(context.shards()).await {
+        Ok(looks) => looks.into_iter().filter(|look| look.archive_lag != Some(0)).collect(),
+        Err(error) => {
+            note(&format!("roger: Redis does not answer ({error}), so what is not in SQL yet was not counted"));
+            Vec::new()
+        }
+    };
+    if !lag.is_empty() {
+        note(&format!("roger: {} shards have commits that SQL does not hold yet; audit again when `roger queues` shows none", lag.len()));
+    }
+    let sound = answer.findings_total == 0;
+    context.out.answer(&answer, |answer| {
+        let verdict =
+            if sound { "nothing is lost, doubled or disordered".to_owned() } else { format!("{} findings", answer.findings_total) };
+        let mut text = answer.findings.join("\n");
+        if !text.is_empty() {
+            text.push('\n');
+        }
+        text.push_str(&format!("{} topics, {} messages, {} marks: {verdict}.", answer.topics, answer.messages, answer.marks));
+        text
+    });
+    if sound { Ok(()) } else { Err(Error::Findings) }
+}
+
+pub(super) fn keys(context: &Context, command: &args::Keys) -> Result<(), Error> {
+    let args::Keys::Create { dir } = command;
+    KeyPair::create(dir)?;
+    context.out.answer(&serde_json::json!({ "dir": dir }), |_| {
+        format!("{0}/token.secret is for the directory alone, {0}/token.pub for the directory and all edges.", dir.display())
+    });
+    Ok(())
+}

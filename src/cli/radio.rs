@@ -1,0 +1,313 @@
+//! The commands of a client: login, logout, send, listen, groups.
+
+use std::io::BufRead as _;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::args;
+use super::context::Context;
+use super::error::Error;
+use super::output::{ask, note, table};
+use super::state::{Kept, State};
+use crate::client::{Acknowledge, Body, Directory, Entry, Event, Options, ResumeTokens, Session, Tokens as _};
+use crate::model::{GroupId, TopicId, TopicKind, UserId};
+use crate::proto::v1;
+use tokio::sync::mpsc::Receiver;
+
+/// How often what was acknowledged is saved while entries come.
+const SAVE_INTERVAL: Duration = Duration::from_millis(500);
+/// How long the event of a receipt may take once the session has it.
+const TELLING_TIMEOUT: Duration = Duration::from_millis(500);
+
+pub(super) async fn login(context: &Context, args: args::Login) -> Result<(), Error> {
+    let state = State::of(&args.name)?;
+    let prompt = format!("Password of {} (shown as typed): ", args.name);
+    let stdin = |source| Error::File { path: "stdin".into(), source };
+    let password = match args.password {
+        Some(password) => password,
+        None => ask(if args.password_stdin { "" } else { &prompt }).map_err(stdin)?,
+    };
+    let installation = state.installation()?;
+    let address = context.directory(&args.doors);
+    let login = Directory::new(&address)?.login(&args.name, &password, installation).await?;
+    let user = login.user;
+    state.save(&Kept { name: args.name.clone(), directory: address, installation, login })?;
+    // The installation is kept from now on, whatever becomes of the tokens.
+    state.save_memory(&state.memory(installation)?)?;
+    let answer = serde_json::json!({ "name": args.name, "user_id": user, "installation_id": installation });
+    context.out.answer(&answer, |_| format!("{} is logged in as user {user}.", args.name));
+    Ok(())
+}
+
+pub(super) async fn logout(context: &Context, args: args::As) -> Result<(), Error> {
+    let state = State::chosen(args.account.as_deref())?;
+    let kept = state.load()?;
+    Directory::new(&kept.directory)?.logout(&kept.login.token, &kept.login.resume_token).await?;
+    state.forget()?;
+    context.out.answer(&serde_json::json!({ "name": kept.name }), |_| format!("{} is logged out.", kept.name));
+    Ok(())
+}
+
+/// The tokens of a login, which are saved whenever they are renewed.
+fn tokens(state: &State, kept: &Kept) -> Result<std::sync::Arc<ResumeTokens>, Error> {
+    let directory = Directory::new(&kept.directory)?;
+    let (state, known) = (state.clone(), kept.clone());
+    Ok(ResumeTokens::new(directory, &kept.name, kept.installation, kept.login.clone(), move |login| {
+        let kept = Kept { login: login.clone(), ..known.clone() };
+        if let Err(error) = state.save(&kept) {
+            note(&format!("roger: the new tokens are not kept, so the next command has to log in: {error}"));
+        }
+    }))
+}
+
+async fn list_groups(state: &State, kept: &Kept) -> Result<Vec<v1::Group>, Error> {
+    let (directory, tokens) = (Directory::new(&kept.directory)?, tokens(state, kept)?);
+    let token = tokens.token(None).await?;
+    match directory.groups(&token).await {
+        Err(error) if error.reason() == Some(crate::model::Reason::TokenExpired) => {
+            let renewed = tokens.token(Some(&token)).await?;
+            Ok(directory.groups(&renewed).await?)
+        }
+        answer => Ok(answer?),
+    }
+}
+
+#[derive(Serialize)]
+struct GroupLine {
+    group_id: u64,
+    name: String,
+    version: u64,
+    members: Vec<MemberLine>,
+}
+
+#[derive(Serialize)]
+struct MemberLine {
+    user_id: u64,
+    name: String,
+    nickname: String,
+}
+
+pub(super) async fn groups(context: &Context, args: args::As) -> Result<(), Error> {
+    let state = State::chosen(args.account.as_deref())?;
+    let kept = state.load()?;
+    let member = |member: v1::Member| MemberLine { user_id: member.user_id, name: member.name, nickname: member.nickname };
+    let groups: Vec<GroupLine> = list_groups(&state, &kept)
+        .await?
+        .into_iter()
+        .map(|group| GroupLine {
+            group_id: group.group_id,
+            name: group.name,
+            version: group.version,
+            members: group.members.into_iter().map(member).collect(),
+        })
+        .collect();
+    context.out.answer(&groups, |groups| {
+        let members = |group: &GroupLine| {
+            let name = |member: &MemberLine| format!("{} ({})", member.name, member.user_id);
+            group.members.iter().map(name).collect::<Vec<_>>().join(", ")
+        };
+        table(&["ID", "GROUP", "MEMBERS"], groups.iter().map(|group| [group.group_id.to_string(), group.name.clone(), members(group)]))
+    });
+    Ok(())
+}
+
+async fn open(context: &Context, state: &State, who: &args::As, acknowledge: Acknowledge) -> Result<(Session, Receiver<Event>), Error> {
+    let kept = state.load()?;
+    let edges = context.edges(&who.doors);
+    let options = Options::new(edges, tokens(state, &kept)?, state.memory(kept.installation)?);
+    Ok(Session::open(Options { acknowledge, ..options })?)
+}
+
+async fn recipient(state: &State, args: &args::Send) -> Result<TopicId, Error> {
+    if let Some(user) = args.user {
+        return TopicId::checked(TopicKind::Inbox, user).ok_or_else(|| Error::Usage(format!("{user} cannot be the id of a user")));
+    }
+    let wanted = args.group.as_deref().unwrap_or_default();
+    let kept = state.load()?;
+    let groups = list_groups(state, &kept).await?;
+    let found =
+        groups.iter().find(|group| group.name == wanted).or_else(|| groups.iter().find(|group| group.group_id.to_string() == wanted));
+    let found = found.ok_or_else(|| Error::NoSuchGroup { name: wanted.to_owned(), account: kept.name.clone() })?;
+    Ok(TopicId::group(GroupId(found.group_id)))
+}
+
+pub(super) async fn send(context: &Context, args: args::Send) -> Result<(), Error> {
+    let state = State::chosen(args.who.account.as_deref())?;
+    let _alone = state.lock()?;
+    let topic = recipient(&state, &args).await?;
+    // Entries are left to `listen`: nothing is acknowledged here.
+    let (session, mut events) = open(context, &state, &args.who, Acknowledge::Explicit).await?;
+    let sending = async {
+        let send = async {
+            match &args.text {
+                Some(text) => {
+                    session.send(topic, text.clone()).await?;
+                }
+                None => {
+                    for line in std::io::stdin().lock().lines() {
+                        let line = line.map_err(|source| Error::File { path: "stdin".into(), source })?;
+                        if !line.is_empty() {
+                            session.send(topic, line).await?;
+                            state.save_memory(&session.memory())?;
+                        }
+                    }
+                }
+            }
+            state.save_memory(&session.memory())?;
+            Ok::<_, Error>(session.flush().await?)
+        };
+        let mut durability = None;
+        let told = async {
+            while let Some(event) = events.recv().await {
+                match event {
+                    Event::Receipt(receipt) => durability = Some(receipt.durability),
+                    Event::Refusal(refusal) => return Some((refusal.reason, refusal.text)),
+                    Event::Closed { reason, text } => return Some((reason, text)),
+                    _ => {}
+                }
+            }
+            None
+        };
+        let refused = tokio::select! {
+            biased;
+            refused = told => refused,
+            done = send => { done?; None }
+        };
+        match refused {
+            Some((Some(reason), _)) => Err(Error::Client(crate::client::Error::Unsendable { reason })),
+            Some((None, text)) => Err(Error::Usage(format!("refused: {text}"))),
+            None => {
+                // The last receipt ends the waiting a moment before it is told.
+                while durability.is_none()
+                    && let Ok(Some(event)) = tokio::time::timeout(TELLING_TIMEOUT, events.recv()).await
+                {
+                    if let Event::Receipt(receipt) = event {
+                        durability = Some(receipt.durability);
+                    }
+                }
+                Ok(durability)
+            }
+        }
+    };
+    let done = tokio::time::timeout(args.within, sending).await;
+    let counts = session.counts();
+    let unreceipted = session.unreceipted();
+    state.save_memory(&session.close().await)?;
+    match done {
+        Err(_) => {
+            note(&format!("roger: {unreceipted} messages have no receipt yet; they are kept and go out with the next `roger send`."));
+            Err(Error::Late { what: "a receipt".to_owned(), seconds: args.within.as_secs() })
+        }
+        Ok(Err(error)) => Err(error),
+        Ok(Ok(durability)) => {
+            let answer = serde_json::json!({ "topic": topic, "receipted": counts.receipted, "durability": durability });
+            let safety = durability.map(|durability| format!(" ({durability:?})").to_lowercase()).unwrap_or_default();
+            context.out.answer(&answer, |_| match counts.receipted {
+                1 => format!("Roger: stored{safety}."),
+                many => format!("Roger: {many} messages stored{safety}."),
+            });
+            Ok(())
+        }
+    }
+}
+
+/// An entry as `listen` prints it.
+#[derive(Serialize)]
+struct EntryLine {
+    topic: TopicId,
+    epoch: u64,
+    seq: u64,
+    time_ms: u64,
+    sender_id: UserId,
+    #[serde(flatten)]
+    body: BodyLine,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "snake_case", tag = "kind")]
+enum BodyLine {
+    Text { text: String },
+    Joined { group_id: GroupId, name: String },
+    Left { group_id: GroupId, name: String },
+    Rejected { of: TopicId, client_seq: u64, reason: Option<crate::model::Reason> },
+    Unknown,
+}
+
+fn entry_line(entry: Entry) -> EntryLine {
+    let body = match entry.body {
+        Body::Text(text) => BodyLine::Text { text: String::from_utf8_lossy(&text).into_owned() },
+        Body::Joined { group, name } => BodyLine::Joined { group_id: group, name },
+        Body::Left { group, name } => BodyLine::Left { group_id: group, name },
+        Body::Rejected { topic, client_seq, reason, .. } => BodyLine::Rejected { of: topic, client_seq, reason },
+        Body::Unknown => BodyLine::Unknown,
+    };
+    let (topic, sender_id, time_ms) = (entry.topic, entry.sender, entry.time_ms);
+    EntryLine { topic, epoch: entry.place.epoch, seq: entry.place.seq, time_ms, sender_id, body }
+}
+
+fn entry_text(line: &EntryLine) -> String {
+    let at = format!("{} {}/{} user {}:", line.topic, line.epoch, line.seq, line.sender_id);
+    match &line.body {
+        BodyLine::Text { text } => format!("{at} {text}"),
+        BodyLine::Joined { group_id, name } => format!("{at} you joined {name} (g:{group_id})"),
+        BodyLine::Left { group_id, name } => format!("{at} you left {name} (g:{group_id})"),
+        BodyLine::Rejected { of, client_seq, reason } => {
+            let reason = reason.map(|reason| reason.to_string()).unwrap_or_default();
+            format!("{at} your message {client_seq} to {of} was refused: {reason}")
+        }
+        BodyLine::Unknown => format!("{at} (a kind this version does not know)"),
+    }
+}
+
+pub(super) async fn listen(context: &Context, args: args::Listen) -> Result<(), Error> {
+    let state = State::chosen(args.who.account.as_deref())?;
+    let _alone = state.lock()?;
+    let (session, mut events) = open(context, &state, &args.who, Acknowledge::Explicit).await?;
+    let end = tokio::time::sleep(args.duration.unwrap_or(Duration::from_secs(u64::from(u32::MAX))));
+    tokio::pin!(end);
+    let mut save = tokio::time::interval(SAVE_INTERVAL);
+    let mut interrupt = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::interrupt())
+        .map_err(|source| Error::File { path: "the handler of SIGINT".into(), source })?;
+    let (mut left, mut unsaved) = (args.count.unwrap_or(u64::MAX), false);
+    let mut ended = None;
+    while left > 0 {
+        tokio::select! {
+            event = events.recv() => match event {
+                None => break,
+                Some(Event::Entry(entry)) => {
+                    let (topic, place) = (entry.topic, entry.place);
+                    context.out.answer(&entry_line(entry), entry_text);
+                    session.acknowledge(topic, place);
+                    (left, unsaved) = (left - 1, true);
+                }
+                Some(Event::Gap(gap)) => {
+                    let why = if gap.not_member { "you were not a member there" } else { "they are no longer stored" };
+                    note(&format!("roger: {} from behind {} to {} will not come: {why}", gap.topic, gap.from, gap.to));
+                    session.acknowledge(gap.topic, gap.to);
+                }
+                Some(Event::Connected { edge, .. }) => note(&format!("roger: connected to {edge}")),
+                Some(Event::Disconnected { edge, reason }) => note(&format!("roger: {edge} is gone ({reason:?}), trying again")),
+                Some(Event::Closed { reason, text }) => {
+                    ended = Some((reason, text));
+                    break;
+                }
+                Some(_) => {}
+            },
+            _ = save.tick(), if unsaved => {
+                state.save_memory(&session.memory())?;
+                unsaved = false;
+            }
+            () = &mut end => break,
+            _ = interrupt.recv() => break,
+        }
+    }
+    state.save_memory(&session.close().await)?;
+    match ended {
+        Some((reason, text)) => {
+            note(&format!("roger: the fleet ended the session: {text}"));
+            Err(Error::Client(crate::client::Error::Closed { reason }))
+        }
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,253 @@
+//! What a session tells the app.
+
+use bytes::Bytes;
+
+use crate::model::{Durability, GroupId, InstallationId, Place, Reason, SessionId, TopicId, TopicKind, UserId};
+use crate::proto::v1;
+
+/// What a session tells the app, in the order in which it happened.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Event {
+    /// The session is open at an edge.
+    Connected {
+        /// The address of the edge.
+        edge: String,
+        /// The session, as the fleet names it.
+        session: SessionId,
+        /// Who the token says the app is.
+        user: UserId,
+        /// What receipts will name as things stand.
+        durability: Durability,
+    },
+    /// The connection is gone; another one is being made.
+    Disconnected {
+        /// The address of the edge.
+        edge: String,
+        /// Why.
+        reason: Disconnect,
+    },
+    /// A place of a topic's log. Each comes once, in order.
+    Entry(Entry),
+    /// Messages are stored.
+    Receipt(Receipt),
+    /// A message, or another part of a frame, was refused for good.
+    Refusal(Refusal),
+    /// Places that will never come.
+    Gap(Gap),
+    /// The recipient has everything this installation wrote to the inbox, up to client_seq.
+    Disposition {
+        /// The recipient's inbox.
+        topic: TopicId,
+        /// In this installation's own numbers.
+        delivered_client_seq: u64,
+    },
+    /// The session follows a topic from here on, or no longer follows it.
+    Follow {
+        /// The topic.
+        topic: TopicId,
+        /// Its head at this time.
+        head: Place,
+        /// From where the session continues.
+        mark: Place,
+        /// False when the user left.
+        following: bool,
+    },
+    /// The session has ended for good; nothing comes after this.
+    Closed {
+        /// Why; `None` when the app closed it.
+        reason: Option<Reason>,
+        /// For people.
+        text: String,
+    },
+}
+
+/// Why a connection is gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Disconnect {
+    /// The edge closed it and said why.
+    Closed(Reason),
+    /// It broke.
+    Broken,
+    /// Nothing came for too long.
+    Silent,
+    /// The app asked for another one.
+    Asked,
+}
+
+/// One place of a topic's log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// The topic.
+    pub topic: TopicId,
+    /// Where in it.
+    pub place: Place,
+    /// When the fleet ordered it, UTC ms.
+    pub time_ms: u64,
+    /// Who said it; user 0 is the fleet itself.
+    pub sender: UserId,
+    /// With which installation.
+    pub installation: InstallationId,
+    /// Its number among the messages of that installation to that topic.
+    pub client_seq: u64,
+    /// What it is.
+    pub body: Body,
+}
+
+/// What an entry is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Body {
+    /// A text, UTF-8. Empty for the installation's own message whose text the session no longer has.
+    Text(Bytes),
+    /// The user is a member of the group from now on.
+    Joined {
+        /// The group.
+        group: GroupId,
+        /// Its name.
+        name: String,
+    },
+    /// The user is no longer a member of the group.
+    Left {
+        /// The group.
+        group: GroupId,
+        /// Its name.
+        name: String,
+    },
+    /// A message with a receipt was refused afterwards.
+    Rejected {
+        /// Where it was sent.
+        topic: TopicId,
+        /// By which of the user's installations.
+        installation: InstallationId,
+        /// Which one.
+        client_seq: u64,
+        /// The highest client_seq accepted from that installation in that topic.
+        client_seq_high: u64,
+        /// Why; `None` for one that this version does not know.
+        reason: Option<Reason>,
+    },
+    /// Of a kind that this version does not know.
+    Unknown,
+}
+
+/// "Roger": everything up to client_seq is stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Receipt {
+    /// The topic.
+    pub topic: TopicId,
+    /// Cumulative; in this installation's numbers.
+    pub client_seq: u64,
+    /// How safely.
+    pub durability: Durability,
+    /// How many messages got their receipt by it.
+    pub messages: usize,
+}
+
+/// Something was refused for good.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// Why; `None` for a reason this version does not know.
+    pub reason: Option<Reason>,
+    /// The field at fault.
+    pub field: String,
+    /// The message at fault, where it was one: its topic and client_seq.
+    pub message: Option<(TopicId, u64)>,
+    /// For people.
+    pub text: String,
+}
+
+/// Places that will never come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Gap {
+    /// The topic.
+    pub topic: TopicId,
+    /// Exclusive.
+    pub from: Place,
+    /// Inclusive.
+    pub to: Place,
+    /// True when the user was not a member there; false when they are no longer stored.
+    pub not_member: bool,
+}
+
+pub(super) fn topic_of(topic: v1::Topic) -> Option<TopicId> {
+    let kind = match v1::TopicKind::try_from(topic.kind).ok()? {
+        v1::TopicKind::Unspecified => return None,
+        v1::TopicKind::User => TopicKind::Inbox,
+        v1::TopicKind::Group => TopicKind::Group,
+        v1::TopicKind::Room => TopicKind::Room,
+        v1::TopicKind::AlertUser => TopicKind::AlertInbox,
+        v1::TopicKind::AlertRoom => TopicKind::AlertRoom,
+    };
+    TopicId::checked(kind, topic.id)
+}
+
+pub(super) fn topic_to(topic: TopicId) -> v1::Topic {
+    // The numbers of the model are those of the protocol; a test holds it.
+    v1::Topic { kind: topic.kind() as i32, id: topic.id() }
+}
+
+pub(super) fn place_of(place: Option<v1::Place>) -> Place {
+    place.map_or(Place::START, |place| Place::new(place.epoch, place.seq))
+}
+
+pub(super) fn place_to(place: Place) -> v1::Place {
+    v1::Place { epoch: place.epoch, seq: place.seq }
+}
+
+pub(super) fn reason_of(number: i32) -> Option<Reason> {
+    u32::try_from(number).ok().and_then(Reason::from_number)
+}
+
+/// A durability this version does not know is above those it knows; claiming the least is safe.
+pub(super) fn durability_of(number: i32) -> Durability {
+    use Durability::{Fsync, Memory, Replica, Sql, Written};
+    [Written, Fsync, Replica, Sql].into_iter().find(|durability| *durability as i32 == number).unwrap_or(Memory)
+}
+
+/// The entry without copies; `None` when it names no topic.
+pub(super) fn entry_of(entry: v1::Entry) -> Option<Entry> {
+    let topic = topic_of(entry.topic?)?;
+    let body = match entry.notice {
+        None if entry.kind == v1::MessageKind::Text as i32 => Body::Text(entry.text),
+        None => Body::Unknown,
+        Some(v1::entry::Notice::Joined(notice)) => Body::Joined { group: GroupId(notice.group_id), name: notice.group_name },
+        Some(v1::entry::Notice::Left(notice)) => Body::Left { group: GroupId(notice.group_id), name: notice.group_name },
+        Some(v1::entry::Notice::Rejected(rejected)) => match rejected.topic.and_then(topic_of) {
+            None => Body::Unknown,
+            Some(topic) => Body::Rejected {
+                topic,
+                installation: InstallationId(rejected.installation_id),
+                client_seq: rejected.client_seq,
+                client_seq_high: rejected.client_seq_high,
+                reason: reason_of(rejected.reason),
+            },
+        },
+    };
+    Some(Entry {
+        topic,
+        place: Place::new(entry.epoch, entry.seq),
+        time_ms: entry.time_ms,
+        sender: UserId(entry.sender_id),
+        installation: InstallationId(entry.installation_id),
+        client_seq: entry.client_seq,
+        body,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn topics_and_durabilities_have_the_numbers_of_the_protocol() {
+        for text in ["u:7", "g:7", "r:7", "su:7", "sr:7"] {
+            let topic: TopicId = text.parse().unwrap();
+            assert_eq!(topic_of(topic_to(topic)), Some(topic));
+        }
+        assert_eq!(topic_of(v1::Topic { kind: 9, id: 1 }), None);
+        assert_eq!(topic_of(v1::Topic { kind: 1, id: 0 }), None);
+        for (number, durability) in [(1, Durability::Memory), (3, Durability::Fsync), (5, Durability::Sql), (77, Durability::Memory)] {
+            assert_eq!(durability_of(number), durability);
+        }
+        assert_eq!(Reason::ALL.len(), v1::Reason::TopicClosed as usize, "a reason is missing in the model or the protocol");
+    }
+}

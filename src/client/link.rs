@@ -1,0 +1,63 @@
+//! One connection to one edge.
+
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::Streaming;
+use tonic::transport::{Channel, Endpoint};
+
+use super::error::Error;
+use crate::proto::v1;
+use crate::proto::v1::talk_cloud_client::TalkCloudClient;
+
+/// For the TCP connection.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+/// For the edge to take the session, from the hello on.
+const OPEN_TIMEOUT: Duration = Duration::from_secs(10);
+/// For a unary call.
+pub(super) const CALL_TIMEOUT: Duration = Duration::from_secs(10);
+/// What a radio reads ahead of its app.
+const WINDOW_BYTES: u32 = 512 << 10;
+
+/// An open `DataPublish`.
+pub(super) struct Link {
+    pub(super) frames: mpsc::Sender<v1::ClientFrame>,
+    pub(super) inbound: Streaming<v1::ServerFrame>,
+}
+
+/// The address as a connection that is yet to be made.
+pub(super) fn endpoint(address: &str) -> Result<Endpoint, Error> {
+    let endpoint = Endpoint::from_shared(address.to_owned()).map_err(|source| Error::Address { address: address.to_owned(), source })?;
+    // Networks between radios and edges forget idle connections without a word.
+    Ok(endpoint
+        .connect_timeout(CONNECT_TIMEOUT)
+        .tcp_nodelay(true)
+        .http2_keep_alive_interval(Duration::from_secs(20))
+        .keep_alive_timeout(Duration::from_secs(10))
+        .keep_alive_while_idle(true)
+        .initial_stream_window_size(WINDOW_BYTES)
+        .initial_connection_window_size(WINDOW_BYTES)
+        .buffer_size(4))
+}
+
+pub(super) async fn connect(endpoint: &Endpoint) -> Result<Channel, Error> {
+    let address = endpoint.uri().to_string();
+    endpoint.connect().await.map_err(|source| Error::Unreachable { address, source })
+}
+
+/// Connects and says hello.
+pub(super) async fn open(endpoint: &Endpoint, hello: v1::ClientFrame) -> Result<Link, Error> {
+    let channel = connect(endpoint).await?;
+    // One frame waits while one is on its way: what comes meanwhile shares the next.
+    let (frames, outbound) = mpsc::channel(1);
+    // The channel is empty and its receiver is here.
+    let _sent = frames.try_send(hello);
+    let mut client = TalkCloudClient::new(channel);
+    let call = client.data_publish(ReceiverStream::new(outbound));
+    match tokio::time::timeout(OPEN_TIMEOUT, call).await {
+        Ok(Ok(answer)) => Ok(Link { frames, inbound: answer.into_inner() }),
+        Ok(Err(status)) => Err(Error::refused("open a session", status)),
+        Err(_) => Err(Error::TimedOut { address: endpoint.uri().to_string(), after_ms: OPEN_TIMEOUT.as_millis() as u64 }),
+    }
+}

@@ -1,0 +1,242 @@
+//! What an installation has to say in one topic: messages without a receipt, in order.
+
+use std::collections::VecDeque;
+use std::time::Instant;
+
+use bytes::Bytes;
+
+use super::memory::Unreceipted;
+
+/// How many messages with a receipt are kept in case the owner of the topic refuses one before them: then those behind it are refused
+/// too, and are sent again behind what was accepted. More can only be on their way between receipt and order when a shard stands still.
+const RECEIPTED_MAX: usize = 512;
+/// As above, in bytes.
+const RECEIPTED_BYTES_MAX: usize = 1 << 20;
+
+/// The messages of this installation to one topic.
+#[derive(Debug, Default)]
+pub(super) struct Outbox {
+    /// The highest client_seq given.
+    pub(super) client_seq: u64,
+    /// The predecessor of the next new message.
+    pub(super) predecessor: u64,
+    /// Without a receipt, by rising client_seq.
+    pending: VecDeque<Unreceipted>,
+    /// How many of `pending` were sent on this connection.
+    sent: usize,
+    /// With a receipt, not yet seen in the topic; by rising client_seq.
+    receipted: VecDeque<Unreceipted>,
+    receipted_bytes: usize,
+    /// Nothing is sent before: the fleet asked to wait.
+    pub(super) not_before: Option<Instant>,
+}
+
+impl Outbox {
+    pub(super) fn restore(client_seq: u64, predecessor: u64, unreceipted: Vec<Unreceipted>) -> Self {
+        Self { client_seq, predecessor, pending: unreceipted.into(), ..Self::default() }
+    }
+
+    /// Numbers a new message and puts it last.
+    pub(super) fn push(&mut self, text: Bytes) -> u64 {
+        self.client_seq += 1;
+        self.pending.push_back(Unreceipted { client_seq: self.client_seq, predecessor: self.predecessor, text });
+        self.predecessor = self.client_seq;
+        self.client_seq
+    }
+
+    /// The next message to send, which counts as sent from now on.
+    pub(super) fn next(&mut self) -> Option<&Unreceipted> {
+        let message = self.pending.get(self.sent)?;
+        self.sent += 1;
+        Some(message)
+    }
+
+    /// How long the text of the next message is; `None` when everything was sent.
+    pub(super) fn next_bytes(&self) -> Option<usize> {
+        self.pending.get(self.sent).map(|message| message.text.len())
+    }
+
+    pub(super) fn pending(&self) -> &VecDeque<Unreceipted> {
+        &self.pending
+    }
+
+    pub(super) fn sent(&self) -> usize {
+        self.sent
+    }
+
+    /// A new connection: everything without a receipt is sent again.
+    pub(super) fn rewind(&mut self) {
+        self.sent = 0;
+        self.not_before = None;
+    }
+
+    /// Everything up to `high` was accepted. Returns how many messages got their receipt by it.
+    pub(super) fn receipt(&mut self, high: u64) -> usize {
+        let mut messages = 0;
+        while self.pending.front().is_some_and(|message| message.client_seq <= high) {
+            let Some(message) = self.pending.pop_front() else { break };
+            self.sent = self.sent.saturating_sub(1);
+            self.receipted_bytes += message.text.len();
+            self.receipted.push_back(message);
+            messages += 1;
+        }
+        while self.receipted.len() > RECEIPTED_MAX || self.receipted_bytes > RECEIPTED_BYTES_MAX {
+            self.drop_receipted();
+        }
+        self.outrun(high);
+        messages
+    }
+
+    /// Numbers up to `high` are taken. When the fleet knows more messages of this installation than the memory does, an older memory was
+    /// given back, and new messages go on behind what is known.
+    pub(super) fn outrun(&mut self, high: u64) {
+        if high > self.client_seq {
+            self.client_seq = high;
+            self.predecessor = high;
+        }
+    }
+
+    fn drop_receipted(&mut self) -> Option<Unreceipted> {
+        let message = self.receipted.pop_front()?;
+        self.receipted_bytes -= message.text.len();
+        Some(message)
+    }
+
+    /// A message was seen in the topic: it and those before it cannot be refused any more. Returns its text, if it is still here.
+    pub(super) fn seen(&mut self, client_seq: u64) -> Option<Bytes> {
+        while self.receipted.front().is_some_and(|message| message.client_seq < client_seq) {
+            self.drop_receipted();
+        }
+        if self.receipted.front().is_some_and(|message| message.client_seq == client_seq) {
+            return self.drop_receipted().map(|message| message.text);
+        }
+        None
+    }
+
+    /// A message is refused for now: it and those behind it are sent again after `not_before`.
+    pub(super) fn defer(&mut self, client_seq: u64, not_before: Instant) {
+        if let Some(at) = self.position(client_seq) {
+            self.sent = self.sent.min(at);
+            self.not_before = Some(self.not_before.map_or(not_before, |known| known.max(not_before)));
+        }
+    }
+
+    /// A message is refused for good. Those behind it continue from the one before it. False when it is not here.
+    pub(super) fn refuse(&mut self, client_seq: u64) -> bool {
+        let Some(at) = self.position(client_seq) else { return false };
+        let Some(refused) = self.pending.remove(at) else { return false };
+        if at < self.sent {
+            self.sent -= 1;
+        }
+        for later in self.pending.iter_mut().skip(at) {
+            if later.predecessor == client_seq {
+                later.predecessor = refused.predecessor;
+            }
+        }
+        if self.predecessor == client_seq {
+            self.predecessor = refused.predecessor;
+        }
+        true
+    }
+
+    /// A message was refused because its predecessor was not accepted, and `high` is the highest that was: it is sent again behind that
+    /// one, and everything behind it follows. False when it is not here any more.
+    pub(super) fn predecessor_missing(&mut self, client_seq: u64, high: u64) -> bool {
+        // It may have its receipt already: the edge took it, the owner of the topic did not.
+        if let Some(from) = self.receipted.iter().position(|message| message.client_seq == client_seq) {
+            for message in self.receipted.drain(from..).rev() {
+                self.receipted_bytes -= message.text.len();
+                self.pending.push_front(message);
+            }
+            self.sent = 0;
+        }
+        let Some(at) = self.position(client_seq) else { return false };
+        self.sent = self.sent.min(at);
+        match self.pending.get_mut(at) {
+            // It was mended since it was sent: what was before it is refused or accepted by now.
+            Some(message) if message.predecessor <= high => {}
+            Some(message) if at == 0 => message.predecessor = high,
+            // What waits before it is its predecessor, and comes first again.
+            _ => self.sent = 0,
+        }
+        true
+    }
+
+    fn position(&self, client_seq: u64) -> Option<usize> {
+        self.pending.iter().position(|message| message.client_seq == client_seq)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn outbox(messages: u64) -> Outbox {
+        let mut outbox = Outbox::default();
+        for number in 1..=messages {
+            assert_eq!(outbox.push(Bytes::from(format!("m{number}"))), number);
+        }
+        outbox
+    }
+
+    fn send(outbox: &mut Outbox) -> Vec<(u64, u64)> {
+        std::iter::from_fn(|| outbox.next().map(|message| (message.client_seq, message.predecessor))).collect()
+    }
+
+    #[test]
+    fn everything_without_a_receipt_is_sent_again_in_order() {
+        let mut outbox = outbox(3);
+        assert_eq!(send(&mut outbox), [(1, 0), (2, 1), (3, 2)]);
+        assert_eq!(outbox.receipt(1), 1);
+        assert_eq!(send(&mut outbox), []);
+        outbox.rewind();
+        assert_eq!(send(&mut outbox), [(2, 1), (3, 2)]);
+        assert_eq!((outbox.receipt(3), outbox.receipt(3)), (2, 0));
+        assert_eq!(outbox.push(Bytes::from_static(b"m4")), 4);
+        assert_eq!(send(&mut outbox), [(4, 3)]);
+    }
+
+    #[test]
+    fn a_refused_message_is_stepped_over() {
+        let mut outbox = outbox(3);
+        send(&mut outbox);
+        assert!(outbox.refuse(2) && !outbox.refuse(2));
+        assert!(outbox.predecessor_missing(3, 1));
+        assert_eq!(send(&mut outbox), [(3, 1)]);
+        assert!(outbox.refuse(3));
+        assert_eq!((outbox.push(Bytes::from_static(b"m4")), send(&mut outbox)), (4, vec![(4, 1)]));
+    }
+
+    #[test]
+    fn a_deferred_message_holds_back_those_behind_it() {
+        let mut outbox = outbox(3);
+        send(&mut outbox);
+        outbox.receipt(1);
+        outbox.defer(2, Instant::now());
+        // Sent behind the deferred one before that was known: refused, and no reason to step over it.
+        assert!(outbox.predecessor_missing(3, 1));
+        assert_eq!(send(&mut outbox), [(2, 1), (3, 2)]);
+    }
+
+    #[test]
+    fn a_message_refused_after_its_receipt_takes_those_behind_it_back() {
+        let mut outbox = outbox(4);
+        send(&mut outbox);
+        outbox.receipt(4);
+        assert_eq!(outbox.seen(1), Some(Bytes::from_static(b"m1")));
+        // The owner refused 2 for good, and therefore 3 and 4 for their predecessor.
+        assert!(outbox.predecessor_missing(3, 1));
+        assert!(outbox.predecessor_missing(4, 1));
+        assert_eq!(send(&mut outbox), [(3, 1), (4, 3)]);
+        outbox.receipt(4);
+        assert_eq!((outbox.seen(4), outbox.seen(4)), (Some(Bytes::from_static(b"m4")), None));
+        assert_eq!(outbox.receipted_bytes, 0);
+    }
+
+    #[test]
+    fn numbers_the_fleet_has_seen_are_not_given_again() {
+        let mut outbox = Outbox::default();
+        outbox.receipt(9);
+        assert_eq!((outbox.push(Bytes::from_static(b"m")), send(&mut outbox)), (10, vec![(10, 9)]));
+    }
+}
