@@ -303,6 +303,13 @@ pub struct Entry {
     pub body: Bytes,
 }
 
+impl Notice {
+    /// What a `rejected` notice says; `None` for other kinds, or a body that does not decode.
+    pub fn rejected(&self) -> Option<NoticeBody> {
+        (self.kind == MessageKind::Rejected as u32).then(|| NoticeBody::decode(self.body.clone()).ok()).flatten()
+    }
+}
+
 impl Entry {
     /// Where it stands.
     pub fn place(&self) -> Place {
@@ -401,6 +408,10 @@ pub struct Attached {
     /// False for a former member who may only fetch what lies in `gaps`: nothing comes live.
     #[prost(bool, tag = "8")]
     pub live: bool,
+    /// For an inbox: the groups the user left last, the latest first. A client that was away while the user was a member still has to
+    /// fetch what was said then; the group's owner refuses where nothing is left.
+    #[prost(uint64, repeated, tag = "9")]
+    pub former: Vec<u64>,
 }
 
 /// The session may not follow, or write to, the topic.
@@ -667,7 +678,7 @@ pub struct MemberRow {
     pub spans: Vec<WireSpan>,
 }
 
-/// The highest client_seq accepted from an installation in a topic.
+/// How far the messages of an installation to a topic are decided.
 #[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
 pub struct ProducerRow {
     #[prost(uint64, tag = "1")]
@@ -676,11 +687,15 @@ pub struct ProducerRow {
     pub user: u64,
     #[prost(fixed64, tag = "3")]
     pub installation: u64,
+    /// The highest client_seq accepted; 0 for none.
     #[prost(uint64, tag = "4")]
     pub client_seq: u64,
     /// Where that message stands; absent when only SQL knew the row.
     #[prost(message, optional, tag = "5")]
     pub place: Option<WirePlace>,
+    /// The highest client_seq refused: a refusal is final for its number.
+    #[prost(uint64, tag = "6")]
+    pub refused: u64,
 }
 
 impl RowKind {
