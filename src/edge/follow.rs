@@ -38,7 +38,10 @@ impl Session {
     /// The owner's answer to an attach.
     pub(super) fn attached(self: &Arc<Self>, edge: &Edge, state: &mut State, topic: TopicId, attached: &Attached) {
         let Some(follow) = state.follows.get_mut(&topic) else { return };
-        follow.cursor.attach(attached);
+        if !follow.cursor.attach(attached) {
+            // The late answer to a question without a mark.
+            return self.attach(edge, topic, follow.cursor.mark());
+        }
         if !std::mem::replace(&mut follow.confirmed, true) {
             state.queue.follow(v1::Follow {
                 topic: Some(topic.into()),
@@ -51,7 +54,7 @@ impl Session {
         state.behind.insert((!topic.kind().urgent(), topic));
         if topic == self.inbox() {
             state.groups_known = true;
-            for group in &attached.groups {
+            for group in attached.groups.iter().chain(&attached.former) {
                 self.follow(edge, state, TopicId::group(crate::model::GroupId(*group)));
             }
         }
@@ -208,8 +211,7 @@ impl Session {
         let shards = edge.shards;
         for (topic, follow) in state.follows.iter_mut().filter(|(topic, _)| topic.shard(shards) == shard) {
             follow.cursor.detach();
-            let mark = (follow.confirmed || follow.cursor.at() > Place::START).then(|| follow.cursor.at());
-            self.attach(edge, *topic, mark);
+            self.attach(edge, *topic, follow.cursor.mark());
         }
         for (topic, sending) in state.sends.iter_mut().filter(|(topic, _)| topic.shard(shards) == shard) {
             sending.doubt();

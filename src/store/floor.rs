@@ -234,6 +234,7 @@ async fn read_rows(conn: &mut Conn, shard: u32, cursor: &FloorCursor, limit: u32
                     installation: installation.cast_unsigned(),
                     client_seq: client_seq.cast_unsigned(),
                     place: None,
+                    refused: 0,
                 };
                 rows.push((at(&text, user, installation), RowKind::Producer(row).into()));
             }

@@ -17,6 +17,8 @@ const KEPT_MAX: usize = 256;
 pub struct Cursor {
     /// Everything up to here was passed on.
     at: Place,
+    /// False until somebody said from where the session continues: the client or the owner.
+    known: bool,
     /// What must be fetched before anything live, in order.
     missing: VecDeque<Span>,
     /// Live entries behind the last span of `missing`, without a hole.
@@ -48,12 +50,17 @@ impl Cursor {
     /// A cursor that waits for the owner's answer. `mark` is what the client says it holds.
     pub fn new(mark: Option<Place>) -> Self {
         let at = mark.unwrap_or(Place::START);
-        Self { at, missing: VecDeque::new(), kept: VecDeque::new(), head: at, end: None, asked: None, epoch: None }
+        Self { at, known: mark.is_some(), missing: VecDeque::new(), kept: VecDeque::new(), head: at, end: None, asked: None, epoch: None }
     }
 
     /// Everything up to here was passed on.
     pub fn at(&self) -> Place {
         self.at
+    }
+
+    /// What to attach with: the place up to which everything was passed on, `None` while only the owner knows from where to continue.
+    pub fn mark(&self) -> Option<Place> {
+        self.known.then_some(self.at)
     }
 
     /// The last place known to exist.
@@ -83,11 +90,17 @@ impl Cursor {
         self.kept.clear();
     }
 
-    /// The owner's answer: what to fetch, and from where on entries come live.
-    pub fn attach(&mut self, attached: &Attached) {
-        if self.at < Place::from(attached.mark) {
-            self.at = attached.mark.into();
+    /// The owner's answer: what to fetch, and from where on entries come live. False when it continues behind the cursor's own place, as
+    /// the late answer to a question without a mark does: attach again.
+    #[must_use]
+    pub fn attach(&mut self, attached: &Attached) -> bool {
+        let mark = Place::from(attached.mark);
+        if self.known && self.at < mark {
+            self.detach();
+            return false;
         }
+        self.known = true;
+        self.at = self.at.max(mark);
         self.head = Place::from(attached.head).max(self.at);
         let rest = Span::new(self.at, Place::END);
         self.missing = attached.gaps.iter().filter_map(|gap| Span::from(*gap).intersect(rest)).collect();
@@ -95,10 +108,15 @@ impl Cursor {
         self.asked = None;
         self.epoch = Some(attached.head.epoch);
         self.end = (!attached.live).then(|| self.missing.back().map_or(self.at, |last| last.upto));
+        true
     }
 
-    /// The user left behind `place`. What of the places up to there never came is missing.
+    /// The user left behind `place`. What of the places up to there never came is missing. Of a further time between joining and leaving
+    /// only the owner's next answer tells.
     pub fn depart(&mut self, place: Place) {
+        if self.end.is_some() {
+            return;
+        }
         self.end = Some(place);
         if self.attached() && place > self.head {
             self.extend(place);

@@ -24,23 +24,27 @@ impl Shard {
         }
     }
 
-    /// After a loss: merges what SQL knows into what is left, begins `epoch`, and applies the directory's current truth. The batch that
-    /// comes back is the first commit of the epoch; everything else has to be written as a checkpoint before it.
+    /// After a loss: merges what SQL knows into what is left, begins `epoch`, and applies the directory's current truth, which must name
+    /// former members too: whoever it does not name stays what they were.
+    ///
+    /// Comes back with the rows to be written before the epoch begins, and the batch that is its first commit. What the batch decides is
+    /// not in the rows: were it, a crash between the two would leave it in the state but in no log, and the archive would never hear of it.
     pub fn restart(
         &mut self,
         epoch: u64,
         rows: impl IntoIterator<Item = RowKind>,
         current: impl IntoIterator<Item = Input>,
         now_ms: u64,
-    ) -> Batch {
+    ) -> (Vec<RowKind>, Batch) {
         for row in rows {
             self.merge(row);
         }
         self.begin_epoch(epoch);
+        let rows = self.take_dirty();
         let mut batch = Batch::default();
         for input in current {
             self.adopt(&mut batch, input, now_ms);
         }
-        batch
+        (rows, batch)
     }
 }

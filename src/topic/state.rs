@@ -5,7 +5,9 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 
-use super::frame::{Entry, Feed, HeadRow, Lane, LogFrame, Mark, MemberRow, Outcome, ProducerRow, Profile, Register, RowKind};
+use super::frame::{
+    Entry, Feed, Forward, HeadRow, Input, Lane, LogFrame, Mark, MemberRow, Outcome, ProducerRow, Profile, Register, RowKind,
+};
 use crate::model::{GroupId, InstallationId, Place, Span, TenantId, TopicId, UserId};
 
 /// How many of an installation's last messages in a topic are remembered with their content, to tell a repeat from a reused sequence.
@@ -67,7 +69,10 @@ pub(super) struct Producer {
     pub(super) high: u64,
     /// Where it stands.
     pub(super) place: Place,
-    /// The last client sequences with the fingerprints of their contents.
+    /// The highest client_seq refused. A refusal is final for its number: the sender was told, so a copy on a slower way must not be
+    /// accepted after all.
+    pub(super) refused: u64,
+    /// The last client sequences accepted with the fingerprints of their contents, without a hole; current if the last one is `high`.
     pub(super) recent: VecDeque<(u64, u64)>,
 }
 
@@ -195,7 +200,7 @@ impl Shard {
                 }
                 self.dirty.insert(RowKey::Head(id));
             }
-            Outcome::Forward(_) => {}
+            Outcome::Forward(forward) => self.apply_refusal(forward),
         }
     }
 
@@ -210,6 +215,10 @@ impl Shard {
         let (sender, installation) = (UserId(entry.sender), InstallationId(entry.installation));
         let producer = topic.producers.entry((sender, installation)).or_default();
         if entry.client_seq > producer.high {
+            if producer.recent.back().is_some_and(|(last, _)| *last != producer.high) {
+                // A row told of messages whose contents are not known: what is remembered must have no holes.
+                producer.recent.clear();
+            }
             (producer.high, producer.place) = (entry.client_seq, entry.place());
         }
         if producer.recent.len() == RECENT_MAX {
@@ -223,6 +232,17 @@ impl Shard {
             }
             topic.undelivered.push_back(Undelivered { place: entry.place(), sender, installation, client_seq: entry.client_seq });
         }
+    }
+
+    fn apply_refusal(&mut self, forward: &Forward) {
+        let Some(Input::Notice(notice)) = &forward.item.input else { return };
+        let Some(sender) = TopicId::from_packed(notice.topic).and_then(TopicId::inbox_of) else { return };
+        let Some(body) = notice.rejected() else { return };
+        let Some(id) = TopicId::from_packed(body.topic) else { return };
+        let installation = InstallationId(body.installation);
+        let producer = self.topics.entry(id).or_default().producers.entry((sender, installation)).or_default();
+        producer.refused = producer.refused.max(body.client_seq);
+        self.dirty.insert(RowKey::Producer(id, sender, installation));
     }
 
     fn apply_register(&mut self, topic: TopicId, register: Register) {
@@ -281,6 +301,7 @@ impl Shard {
                     producer.high = row.client_seq;
                     producer.place = row.place.unwrap_or_default().into();
                 }
+                producer.refused = producer.refused.max(row.refused);
                 self.dirty.insert(RowKey::Producer(id, key.0, key.1));
             }
             RowKind::Mark(row) => self.apply_mark(&row),
@@ -320,6 +341,7 @@ impl Shard {
                     installation: installation.0,
                     client_seq: producer.high,
                     place: Some(producer.place.into()),
+                    refused: producer.refused,
                 })
             }
             RowKey::Mark(id, user, installation) => {

@@ -15,6 +15,9 @@ use crate::model::{InstallationId, MessageKind, Place, Reason, SessionId, Span, 
 use bytes::Bytes;
 use prost::Message as _;
 
+/// How many of the groups a user left are named when their inbox is attached.
+const FORMER_MAX: usize = 64;
+
 /// What the frames of one commit decided.
 #[derive(Debug, Default)]
 pub struct Batch {
@@ -199,13 +202,18 @@ impl Step<'_> {
     fn post(&mut self, topic: TopicId, post: Post) {
         let sender = (UserId(post.sender), InstallationId(post.installation));
         let producer = self.topic(topic).and_then(|topic| topic.producers.get(&sender));
-        let high = producer.map_or(0, |producer| producer.high);
+        let (high, refused) = producer.map_or((0, 0), |producer| (producer.high, producer.refused));
+        if high < post.client_seq && post.client_seq <= refused {
+            // A sender that sends it again was not told yet: the notice may be lost with the inbox's Redis.
+            return self.reject(&post, Reason::SequenceReused, high);
+        }
         if post.client_seq == 0 || post.client_seq <= high {
             let print = fingerprint(post.kind, &post.body);
             let recent = producer.map(|producer| &producer.recent);
             let known = recent.and_then(|recent| recent.iter().find(|(seq, _)| *seq == post.client_seq));
             // Too old to compare is taken for a repeat: the sender may be told twice that it was stored, but never wrongly that it was not.
-            let comparable = recent.and_then(|recent| recent.front()).is_some_and(|(first, _)| *first < post.client_seq);
+            let ends = recent.and_then(|recent| Some((recent.front()?.0, recent.back()?.0)));
+            let comparable = ends.is_some_and(|(first, last)| first < post.client_seq && last == high);
             match known {
                 _ if post.client_seq == 0 => self.reject(&post, Reason::FieldMissing, high),
                 Some((_, known)) if *known != print => self.reject(&post, Reason::SequenceReused, high),
@@ -302,7 +310,9 @@ impl Step<'_> {
                 }
                 let known = self.topic(topic);
                 let producer = known.and_then(|topic| topic.producers.get(&(user, installation)));
-                let groups = known.into_iter().flat_map(|topic| topic.groups.values()).filter(|group| group.joined);
+                let registers = || known.into_iter().flat_map(|topic| topic.groups.values());
+                let mut left: Vec<_> = registers().filter(|group| !group.joined).collect();
+                left.sort_unstable_by_key(|group| std::cmp::Reverse(group.version));
                 self.answer(Output::Attached(Attached {
                     topic: topic.packed(),
                     session: attach.session,
@@ -310,8 +320,9 @@ impl Step<'_> {
                     mark: mark.into(),
                     gaps: gaps.into_iter().map(Into::into).collect(),
                     client_seq_high: producer.map_or(0, |producer| producer.high),
-                    groups: groups.map(|group| group.group).collect(),
+                    groups: registers().filter(|group| group.joined).map(|group| group.group).collect(),
                     live,
+                    former: left.into_iter().take(FORMER_MAX).map(|group| group.group).collect(),
                 }));
             }
             Err(reason) => self.answer(Output::Refused(Refused { topic: topic.packed(), session: attach.session, reason: reason as u32 })),

@@ -94,15 +94,12 @@ async fn new_epoch(
     let shard = tenure.shard;
     let failed = |source| Error::Broker { shard, source };
     let Some(floor) = ask_floor(job, tenure, state.epoch(), why).await? else { return Ok(None) };
-    let batch = state.restart(floor.epoch, floor.rows, floor.current, job.clock.now_ms());
-    // The first commit carries what the batch decided; the checkpoint is the state, which has it in already: folding it again is harmless.
-    let rows: Vec<RowKind> = state.facts().into_values().collect();
+    let (rows, batch) = state.restart(floor.epoch, floor.rows, floor.current, job.clock.now_ms());
     let at = StreamId(floor.epoch, 0);
     let written = job.redis.checkpoint(fence, at, &rows, &[]).await.map_err(failed)?;
     if written == CommitAnswer::Fenced || job.redis.begin_epoch(fence, floor.epoch, run_id).await.map_err(failed)? == CommitAnswer::Fenced {
         return Err(Error::Fenced { shard });
     }
-    state.take_dirty();
     tracing::info!(shard, epoch = floor.epoch, rows = rows.len(), "began a new epoch");
     Ok(Some(batch))
 }

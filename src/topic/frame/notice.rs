@@ -3,8 +3,8 @@
 use bytes::Bytes;
 use prost::Message as _;
 
-use super::Post;
-use crate::model::Reason;
+use super::{Notice, Post};
+use crate::model::{MessageKind, Reason};
 
 /// The body of an entry whose kind is a notice: `joined` and `left` fill group, version and name, `rejected` the others.
 #[derive(Clone, PartialEq, Eq, prost::Message)]
@@ -25,6 +25,13 @@ pub struct NoticeBody {
     pub reason: u32,
     #[prost(uint64, tag = "8")]
     pub client_seq_high: u64,
+}
+
+impl Notice {
+    /// What a `rejected` notice says; `None` for other kinds, or a body that does not decode.
+    pub fn rejected(&self) -> Option<NoticeBody> {
+        (self.kind == MessageKind::Rejected as u32).then(|| NoticeBody::decode(self.body.clone()).ok()).flatten()
+    }
 }
 
 /// The body of a `rejected` notice.

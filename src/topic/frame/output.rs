@@ -87,6 +87,10 @@ pub struct Attached {
     /// False for a former member who may only fetch what lies in `gaps`: nothing comes live.
     #[prost(bool, tag = "8")]
     pub live: bool,
+    /// For an inbox: the groups the user left last, the latest first. A client that was away while the user was a member still has to
+    /// fetch what was said then; the group's owner refuses where nothing is left.
+    #[prost(uint64, repeated, tag = "9")]
+    pub former: Vec<u64>,
 }
 
 /// The session may not follow, or write to, the topic.

@@ -96,7 +96,7 @@ pub struct MemberRow {
     pub spans: Vec<WireSpan>,
 }
 
-/// The highest client_seq accepted from an installation in a topic.
+/// How far the messages of an installation to a topic are decided.
 #[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
 pub struct ProducerRow {
     #[prost(uint64, tag = "1")]
@@ -105,11 +105,15 @@ pub struct ProducerRow {
     pub user: u64,
     #[prost(fixed64, tag = "3")]
     pub installation: u64,
+    /// The highest client_seq accepted; 0 for none.
     #[prost(uint64, tag = "4")]
     pub client_seq: u64,
     /// Where that message stands; absent when only SQL knew the row.
     #[prost(message, optional, tag = "5")]
     pub place: Option<WirePlace>,
+    /// The highest client_seq refused: a refusal is final for its number.
+    #[prost(uint64, tag = "6")]
+    pub refused: u64,
 }
 
 impl RowKind {

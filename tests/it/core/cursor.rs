@@ -112,7 +112,7 @@ impl Run {
         self.following = self.present();
         if self.following || !gaps.is_empty() {
             let (head, mark) = (self.head().into(), self.cursor.at().into());
-            let attached = Attached { topic: 9, session: 1, head, mark, gaps, client_seq_high: 0, groups: vec![], live: self.following };
+            let attached = Attached { topic: 9, session: 1, head, mark, gaps, live: self.following, ..Attached::default() };
             self.stream.push_back(Sent::Attached(attached));
         }
     }
@@ -144,7 +144,7 @@ impl Run {
     fn arrive(&mut self, room: bool) {
         match self.stream.pop_front() {
             None => {}
-            Some(Sent::Attached(attached)) => self.cursor.attach(&attached),
+            Some(Sent::Attached(attached)) => assert!(self.cursor.attach(&attached)),
             Some(Sent::Departed(place)) => self.cursor.depart(place),
             Some(Sent::Entry(entry)) => match self.cursor.offer(entry, room) {
                 Offer::Deliver(entry) => self.pass(vec![entry]),

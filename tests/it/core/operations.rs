@@ -136,12 +136,14 @@ impl Item {
         match *self {
             Self::Post { topic: index, user, second, step, behind, text, kind, foreign } => {
                 let (topic, installation) = (topic(index), installation(user, second));
-                let high = reference.topics.get(&topic).map_or(0, |topic| topic.high(user, installation));
+                let known = reference.topics.get(&topic);
+                let high = known.map_or(0, |topic| topic.high(user, installation));
+                let decided = known.map_or(0, |topic| topic.refused(user, installation)).max(high);
                 Input::Post(Post {
                     topic: topic.packed(),
                     sender: user,
                     installation,
-                    client_seq: high.saturating_add_signed(step),
+                    client_seq: decided.saturating_add_signed(step),
                     predecessor: high.saturating_add_signed(behind),
                     kind,
                     body: Bytes::copy_from_slice(&[b'a' + text]),

@@ -2,8 +2,8 @@
 
 use proptest::prelude::*;
 use proptest::sample::Index;
-use roger::topic::Shard;
-use roger::topic::frame::{LogFrame, RowKind};
+use roger::topic::frame::{Lane, LogFrame, RowKind};
+use roger::topic::{Followers, Shard};
 
 use super::operations::{self, Operation};
 use super::steps::Run;
@@ -85,6 +85,25 @@ proptest! {
         }
         prop_assert_eq!(shard.facts(), folded(&run.log[..latest]).facts());
     }
+}
+
+/// SQL is ahead of a log that lost its tail: contents of what it knows are not known, and that must not make them look reused.
+#[test]
+fn a_repeat_of_what_only_sql_knows_is_a_repeat() {
+    let post = |step| operations::Item::Post { topic: 0, user: 2, second: false, step, behind: 0, text: 0, kind: 1, foreign: false };
+    let mut run = Run::new();
+    run.take(&Operation::Frame { edge: 0, items: vec![operations::Item::Profile { user: 1, version: 1, foreign: false }, post(1)] });
+    run.take(&Operation::Commit);
+    let (lost, accepted) = (run.log.len(), post(1).input(&run.reference));
+    run.take(&Operation::Frame { edge: 0, items: vec![post(1)] });
+    run.take(&Operation::Commit);
+    let mut shard = folded(&run.log[..lost]);
+    let (_, mut batch) = shard.restart(2, rows_at(&run.log), [], 0);
+    for number in 1..=2 {
+        let frame = operations::frame(7, number, std::slice::from_ref(&accepted));
+        shard.step(&mut batch, &mut Followers::default(), Lane::Normal, frame, 0).unwrap();
+    }
+    assert_eq!((batch.tally.repeated, batch.tally.rejected), (2, 0));
 }
 
 #[test]

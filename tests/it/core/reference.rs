@@ -26,6 +26,8 @@ pub(super) struct Topic {
     pub(super) members: BTreeMap<u64, Member>,
     /// By group: version and whether joined.
     pub(super) groups: BTreeMap<u64, (u64, bool)>,
+    /// By (user, installation): the highest number refused. What was refused stays refused.
+    pub(super) refused: BTreeMap<(u64, u64), u64>,
     /// By (user, installation).
     pub(super) marks: BTreeMap<(u64, u64), usize>,
 }
@@ -52,6 +54,10 @@ impl Topic {
 
     pub(super) fn high(&self, user: u64, installation: u64) -> u64 {
         self.by(user, installation).max().unwrap_or(0)
+    }
+
+    pub(super) fn refused(&self, user: u64, installation: u64) -> u64 {
+        self.refused.get(&(user, installation)).copied().unwrap_or(0)
     }
 
     fn say(&mut self, said: Said) {
@@ -128,6 +134,7 @@ impl Reference {
         let reason = match id.kind() {
             _ if post.client_seq == 0 => Reason::FieldMissing,
             _ if topic.log.contains(&said) => return,
+            _ if post.client_seq > high && post.client_seq <= topic.refused(post.sender, post.installation) => Reason::SequenceReused,
             // Older than everything remembered: nobody can tell, so it counts as a repeat.
             _ if post.client_seq < topic.first(post.sender, post.installation) => return,
             _ if post.client_seq <= high => Reason::SequenceReused,
@@ -138,6 +145,8 @@ impl Reference {
             _ if post.predecessor > high => Reason::PredecessorMissing,
             _ => return topic.say(said),
         };
+        let refused = topic.refused.entry((post.sender, post.installation)).or_default();
+        *refused = post.client_seq.max(*refused);
         self.rejected.push((post.sender, post.topic, post.client_seq, reason));
     }
 }

@@ -1,0 +1,103 @@
+//! A small deterministic simulator: a whole fleet over the real core, in one thread, with chance from a seed.
+//!
+//! Clients, edges, owners, archives, a replay worker and the directory's relay are short programs; Redis and SQL are models whose methods
+//! are atomic. Every step is one action of one program, so a kill, a sleep or a loss falls between any two. Then the faults stop, all
+//! comes to rest, and [`check`] judges without asking the core.
+//!
+//! What the programs here do, the real ones must do. The rules:
+//!
+//! **Edge.**
+//! - One frame in flight for a shard and lane. A failed push is tried again with the same number before any other; a receipt follows a
+//!   push that succeeded, and nothing else.
+//! - Frames of an owner below the highest (epoch, token) heard are dropped, and so are counters at or below the last. Another owner, or a
+//!   counter that is not the next: every session of the shard attaches again, the refused and the ended ones too. To a new owner an edge
+//!   pushes a frame at once, even an empty one.
+//! - A session attaches with [`roger::topic::Cursor::mark`]. An answer that the cursor does not take is answered by attaching again.
+//! - After everything that moves a cursor, and before it asks: `skip` until there is none, and tell it.
+//! - An inbox's answer names the groups of the register, and those left: all are attached. Notices at or below that answer's head are
+//!   history and change nothing; later ones do. A joined notice attaches even what is followed, and a departure attaches once more:
+//!   inbox and group belong to two shards, whose frames have no order.
+//! - What the register names and is refused or ended is attached again by a timer, until the register no longer names it.
+//! - A request for replay is given up only when nothing is left to read on the page stream; each has a number never used before.
+//! - What a page names as lost is told in its place: the entries that a cursor kept come with the last page and lie behind it.
+//! - A shard that is silent for three heartbeats is attached again.
+//!
+//! **Owner.**
+//! - Claim: with the lease, write a new nonce and a token above the last *claimed* one, whatever the lease's counter says. Nobody else can
+//!   write from then on; then read rows and log.
+//! - Every write checks nonce and turn, and adds one to the turn, checkpoints included: a checkpoint that Redis forgot is noticed although
+//!   the number of the last commit still fits. A write without an answer voids the memory.
+//! - A connection belongs to one run of Redis. When it breaks or the run changes, the memory is void: also pushes to other shards may be
+//!   gone, which no turn shows.
+//! - Forwards are pushed in order, each until it succeeded, before the next checkpoint; a new owner first pushes those in the log behind
+//!   the checkpoint, before it begins an epoch too.
+//! - A loss that only the owner knows of (an edge or the archive saw a later commit) is first marked in `meta`; only the beginning of an
+//!   epoch clears the mark. The epoch is allocated after the state was read.
+//! - An epoch begins with [`roger::topic::Shard::restart`]: its rows first, then in one script position, run, mark and first commit.
+//! - A checkpoint holds no commit whose forwards are not pushed; its position is written with the last of its rows.
+//! - Something is said to every living edge at every turn of the heartbeat, attached or not. The counter of an edge whose heartbeat lapsed
+//!   skips a number.
+//! - Only where Redis may lose writes under the same run id: nothing is decided before every living edge spoke since the claim.
+//!
+//! **Archive.**
+//! - The epoch SQL has is read before the log. A transaction names it and its position, and is refused if either moved; then both and the
+//!   log are read anew.
+//! - Rows are the core's own: SQL's rows as a checkpoint at the archive's position, the log folded over them. Not the feeds: a frame that
+//!   Redis has again after a loss must be judged again.
+//! - The log is trimmed behind the lower of archived and checkpointed. A log that ends before the archive is told to the owner with a
+//!   frame whose `seen` is the archive's position.
+//! - A replay reads the log first and SQL then. Seq has no holes over epochs either: if the last entry found has a lower
+//!   seq than the end of the span, what lies between was lost, and is told.
+//!
+//! **Directory.**
+//! - A change goes into the group, then into the inbox, each under a number of its own: both may live in one shard.
+//! - The truth for a new epoch names former members, with their versions.
+//!
+//! **Client.**
+//! - A message's predecessor is fixed with its number. After a reconnect all without a receipt are sent again in order, before new ones.
+//! - A refusal is final for its number: the text is sent again only under a new one. `predecessor_missing` says as well that everything
+//!   above its `client_seq_high` was lost, receipts or not.
+
+mod check;
+mod client;
+mod edge;
+mod fleet;
+mod nemeses;
+mod offline;
+mod owner;
+mod redis;
+mod sql;
+mod world;
+
+use fleet::Fleet;
+use world::Faults;
+
+/// The seeds of one nemesis; `ROGER_SIM_SEEDS` tries another number of them.
+const SEEDS: u64 = 200;
+/// How many of the last actions a failure shows; `ROGER_SIM_SHOWN` for another number.
+const SHOWN: u64 = 80;
+
+fn number(variable: &str) -> Option<u64> {
+    std::env::var(variable).ok().and_then(|text| text.parse().ok())
+}
+
+/// Runs a fleet once for each seed, or for `ROGER_SIM_SEED` alone.
+fn simulate(name: &str, faults: &Faults) {
+    let seeds = number("ROGER_SIM_SEED").map_or(1..=number("ROGER_SIM_SEEDS").unwrap_or(SEEDS), |seed| seed..=seed);
+    for seed in seeds {
+        let Err(why) = Fleet::new(seed, faults.clone(), false).run() else { continue };
+        let mut again = Fleet::new(seed, faults.clone(), true);
+        let _ = again.run();
+        let trace = again.world.trace.unwrap_or_default();
+        let shown = number("ROGER_SIM_SHOWN").unwrap_or(SHOWN) as usize;
+        for line in trace.iter().skip(trace.len().saturating_sub(shown)) {
+            println!("{line}");
+        }
+        panic!("{name}, seed {seed}: {why}\nreplay: ROGER_SIM_SEED={seed} cargo test --test it simulator::nemeses::{name}");
+    }
+}
+
+/// Runs until the checker finds something; what it found.
+fn find(faults: &Faults) -> Option<String> {
+    (1..=SEEDS).find_map(|seed| Fleet::new(seed, faults.clone(), false).run().err())
+}
