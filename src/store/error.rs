@@ -168,10 +168,9 @@ impl Error {
             Self::Unreachable { source, .. } | Self::Database { source, .. } => class_of_driver(source),
             Self::TimedOut { .. } | Self::Fenced { .. } => ErrorClass::Transient,
             Self::Crashed { source, .. } if source.is_cancelled() => ErrorClass::Transient,
-            Self::Migrate { source: MigrateError::Execute(source) | MigrateError::ExecuteMigration(source, _) } => class_of_driver(source),
+            Self::Migrate { source } => class_of_migration(source),
             Self::Scheme { .. }
             | Self::Url { .. }
-            | Self::Migrate { .. }
             | Self::ShardsDiffer { .. }
             | Self::NoAccount { .. }
             | Self::NoGroup { .. }
@@ -211,6 +210,13 @@ const SQLITE_COMES_AND_GOES: [u32; 5] = [5, 6, 10, 13, 14];
 
 fn server_number(source: &sqlx::Error) -> Option<u16> {
     Some(source.as_database_error()?.try_downcast_ref::<MySqlDatabaseError>()?.number())
+}
+
+pub(super) fn class_of_migration(source: &MigrateError) -> ErrorClass {
+    match source {
+        MigrateError::Execute(source) | MigrateError::ExecuteMigration(source, _) => class_of_driver(source),
+        _ => ErrorClass::Permanent,
+    }
 }
 
 fn class_of_driver(source: &sqlx::Error) -> ErrorClass {

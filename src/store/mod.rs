@@ -6,7 +6,7 @@
 //! Guarantees: every write is one transaction and harmless when repeated. Rows of the archive only move forward, so an old batch changes
 //! nothing. A caller that goes away does not stop a statement half-way, and every operation ends within its deadline.
 //!
-//! Does not retry: [`Error::class`] says who may.
+//! Does not retry, but for [`Store::migrate`]: [`Error::class`] says who may.
 //!
 //! Ids use all 64 bits and stand bit by bit in signed columns. Columns are BIGINT, VARCHAR and BLOB only, so that both databases read
 //! them alike.
@@ -24,10 +24,12 @@ mod setting;
 use std::fmt;
 use std::time::Duration;
 
-use sqlx::migrate::Migrator;
+use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::mysql::{MySqlConnectOptions, MySqlPool, MySqlPoolOptions};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{ConnectOptions, Connection};
+
+use crate::retry::{Delays, ErrorClass};
 
 pub use archive::{ArchiveBatch, ArchiveState, Archived, Position};
 pub use audit::{AuditPage, FINDINGS_MAX, Finding};
@@ -127,9 +129,14 @@ impl Store {
             match pools {
                 // The migrator of SQLite does not lock; inside a transaction that writes from the start it need not.
                 Pools::Sqlite { write, .. } => {
-                    let mut transaction = write.begin_with("BEGIN IMMEDIATE").await?;
-                    SQLITE_MIGRATIONS.run_direct(None, &mut *transaction, false).await?;
-                    transaction.commit().await?;
+                    // Programs that meet in a new file find it locked while one of them turns it to WAL: no busy timeout covers that.
+                    let mut delays = Delays::reconnecting();
+                    while let Err(source) = migrate_sqlite(&write).await {
+                        if error::class_of_migration(&source) != ErrorClass::Transient {
+                            return Err(source);
+                        }
+                        tokio::time::sleep(delays.next_delay()).await;
+                    }
                 }
                 // The migrator locks with a negative timeout, which MariaDB refuses with a warning, so a lock of our own does it. It is
                 // held by a connection outside the pool and ends with it.
@@ -169,6 +176,13 @@ impl Store {
             Pools::MySql(pool) => pool.close().await,
         }
     }
+}
+
+async fn migrate_sqlite(write: &SqlitePool) -> Result<(), MigrateError> {
+    let mut transaction = write.begin_with("BEGIN IMMEDIATE").await?;
+    SQLITE_MIGRATIONS.run_direct(None, &mut *transaction, false).await?;
+    transaction.commit().await?;
+    Ok(())
 }
 
 fn sqlite_pools(options: &Options) -> Result<Pools, Error> {

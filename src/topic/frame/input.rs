@@ -97,7 +97,7 @@ pub struct Mark {
     pub place: WirePlace,
 }
 
-/// A session wants to follow a topic. The owner answers [`Attached`] or [`Refused`].
+/// A session wants to follow a topic. The owner answers `Attached` or `Refused`.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct Attach {
     #[prost(uint64, tag = "1")]
@@ -122,7 +122,7 @@ pub struct Detach {
     pub session: u64,
 }
 
-/// A session is about to write to an inbox it does not follow. The owner answers [`Watched`] and from then on sends [`Delivered`].
+/// A session is about to write to an inbox it does not follow. The owner answers `Watched` and from then on sends `Delivered`.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct Watch {
     #[prost(uint64, tag = "1")]
@@ -183,7 +183,7 @@ pub struct Notice {
     pub topic: u64,
     #[prost(uint32, tag = "2")]
     pub kind: u32,
-    /// A [`NoticeBody`].
+    /// A `NoticeBody`.
     #[prost(bytes = "bytes", tag = "3")]
     pub body: Bytes,
 }

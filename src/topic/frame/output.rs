@@ -104,7 +104,7 @@ pub struct Refused {
     pub reason: u32,
 }
 
-/// Answers a [`Watch`].
+/// Answers a `Watch`.
 #[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
 pub struct Watched {
     #[prost(uint64, tag = "1")]

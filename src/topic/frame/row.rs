@@ -91,7 +91,7 @@ pub struct MemberRow {
     pub user: u64,
     #[prost(uint64, tag = "3")]
     pub version: u64,
-    /// In order; the last one ends at [`Place::END`] for a present member.
+    /// In order; the last one ends at `Place::END` for a present member.
     #[prost(message, repeated, tag = "4")]
     pub spans: Vec<WireSpan>,
 }
