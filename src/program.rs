@@ -8,14 +8,14 @@ use std::path::PathBuf;
 use std::pin::Pin;
 use std::process::ExitCode;
 
-use clap::Parser as _;
-
 use crate::clock::Clock;
 use crate::config::{self, Config, Program, Sources};
 use crate::retry::ErrorClass;
 use crate::shutdown::Shutdown;
 use crate::{directory, edge, jobs, telemetry};
 
+/// Exit code: wrong usage; supervisord takes it as final.
+pub const EXIT_USAGE: u8 = 64;
 /// Exit code: a server or an address is missing; supervisord tries again.
 pub const EXIT_MISSING: u8 = 69;
 /// Exit code: a defect.
@@ -49,7 +49,10 @@ struct EdgeFlags {
 
 /// The program `edge`.
 pub fn edge() -> ExitCode {
-    let EdgeFlags { flags, name, listen } = EdgeFlags::parse();
+    let EdgeFlags { flags, name, listen } = match flags::<EdgeFlags>() {
+        Ok(flags) => flags,
+        Err(code) => return code,
+    };
     let sources = Sources::of_process(flags.config).flag("edge.name", "--name", name).flag("edge.listen", "--listen", listen);
     main("edge", Program::Edge, &sources, |config, clock, shutdown| {
         Box::pin(async { edge::run(config, clock, shutdown).await.map_err(|error| (error.class(), error.into())) })
@@ -58,7 +61,11 @@ pub fn edge() -> ExitCode {
 
 /// The program `directory`.
 pub fn directory() -> ExitCode {
-    let sources = Sources::of_process(Flags::parse().config);
+    let flags = match flags::<Flags>() {
+        Ok(flags) => flags,
+        Err(code) => return code,
+    };
+    let sources = Sources::of_process(flags.config);
     main("directory", Program::Directory, &sources, |config, clock, shutdown| {
         Box::pin(async { directory::run(config, clock, shutdown).await.map_err(|error| (error.class(), error.into())) })
     })
@@ -66,7 +73,11 @@ pub fn directory() -> ExitCode {
 
 /// The program `delivery`.
 pub fn delivery() -> ExitCode {
-    let sources = Sources::of_process(Flags::parse().config);
+    let flags = match flags::<Flags>() {
+        Ok(flags) => flags,
+        Err(code) => return code,
+    };
+    let sources = Sources::of_process(flags.config);
     main("delivery", Program::Delivery, &sources, |config, clock, shutdown| {
         Box::pin(async { jobs::deliver::run(config, clock, shutdown).await.map_err(|error| (error.class(), error.into())) })
     })
@@ -74,9 +85,22 @@ pub fn delivery() -> ExitCode {
 
 /// The program `offline`.
 pub fn offline() -> ExitCode {
-    let sources = Sources::of_process(Flags::parse().config);
+    let flags = match flags::<Flags>() {
+        Ok(flags) => flags,
+        Err(code) => return code,
+    };
+    let sources = Sources::of_process(flags.config);
     main("offline", Program::Offline, &sources, |config, clock, shutdown| {
         Box::pin(async { jobs::offline::run(config, clock, shutdown).await.map_err(|error| (error.class(), error.into())) })
+    })
+}
+
+/// The flags; or, when there is nothing to run, the exit code: wrong usage is final for supervisord.
+fn flags<F: clap::Parser>() -> Result<F, ExitCode> {
+    F::try_parse().map_err(|error| {
+        // Nothing more can be done about a terminal that is gone.
+        drop(error.print());
+        if error.use_stderr() { ExitCode::from(EXIT_USAGE) } else { ExitCode::SUCCESS }
     })
 }
 

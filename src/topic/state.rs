@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 
 use super::frame::{
     Entry, Feed, Forward, HeadRow, Input, Lane, LogFrame, Mark, MemberRow, Outcome, ProducerRow, Profile, Register, RowKind,
+    is_lasting_producer,
 };
 use crate::model::{GroupId, InstallationId, Place, Span, TenantId, TopicId, UserId};
 
@@ -155,9 +156,10 @@ impl Shard {
         self.dirty.insert(RowKey::Feed(feed.producer, feed.lane));
     }
 
-    /// Forgets producers that were not heard since `before_ms`; returns the fields of `{s}:state` to delete.
+    /// Forgets edges that were not heard since `before_ms`; returns the fields of `{s}:state` to delete.
     pub fn forget_feeds(&mut self, before_ms: u64) -> Vec<String> {
-        let gone: Vec<_> = self.feeds.values().filter(|feed| feed.time_ms < before_ms).copied().collect();
+        let gone: Vec<_> =
+            self.feeds.values().filter(|feed| feed.time_ms < before_ms && !is_lasting_producer(feed.producer)).copied().collect();
         for feed in &gone {
             self.feeds.remove(&(feed.producer, feed.lane));
             self.dirty.remove(&RowKey::Feed(feed.producer, feed.lane));

@@ -45,12 +45,15 @@ impl Lane {
     }
 }
 
-/// The producer that the directory's outbox relay pushes as.
-pub const DIRECTORY_PRODUCER: u64 = 0x4449_5200_0000_0000;
-
 /// The producer that a shard forwards as; the number of its frames is [`forward_number`].
 pub fn shard_producer(shard: u32) -> u64 {
     0x5348_4400_0000_0000 | u64::from(shard)
+}
+
+/// Whether a producer is there for the life of the deployment, as shards and the directory (`dir:…`) are: it may push the same frame again
+/// after any time, so its last number is never forgotten. An edge's random number that looks so is kept too, which does no harm.
+pub fn is_lasting_producer(producer: u64) -> bool {
+    [0x5348_4400, u64::from(u32::from_be_bytes(*b"dir:"))].contains(&(producer >> 32))
 }
 
 /// The frame number of what a commit forwards: rises with epoch and commit, up to 2^24 epochs of 2^40 commits.
