@@ -9,6 +9,7 @@ mod core;
 mod directory;
 mod harness;
 mod jobs;
+mod messages;
 mod simulator;
 mod store;
 mod supervision;

@@ -2,7 +2,7 @@
 //!
 //! A stream entry has one field. Its name is the version of the format, `1`; its value is one of the frames below in the protobuf
 //! encoding, so that a program skips fields that a newer one added. An entry of another version, or that does not decode, is a dead
-//! letter. Field numbers are never reused; `tests/it/golden` holds the bytes.
+//! letter. Field numbers are never reused.
 //!
 //! Topics are packed ([`TopicId::packed`]), times UTC milliseconds, absent ids 0.
 

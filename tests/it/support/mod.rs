@@ -38,7 +38,7 @@ pub fn wait_for<T>(what: &str, patience: Duration, mut look: impl FnMut() -> Opt
 }
 
 #[expect(clippy::disallowed_methods, reason = "the thread is the test's own")]
-fn pause() {
+pub fn pause() {
     std::thread::sleep(LOOK_EVERY);
 }
 
