@@ -47,6 +47,8 @@ struct Inner {
     client: Client,
     settings: Settings,
     current: Mutex<Current>,
+    /// Whether it stays with its connection, and fails when that breaks.
+    held: bool,
 }
 
 /// The connection in use, numbered so that a call that failed discards only the one it used.
@@ -69,7 +71,16 @@ impl Redis {
         let tcp = TcpSettings::default().set_nodelay(true).set_keepalive(keepalive).set_user_timeout(Duration::from_secs(10));
         let info = settings.url.as_str().into_connection_info().map_err(Error::Url)?.set_tcp_settings(tcp);
         let client = Client::open(info).map_err(Error::Url)?;
-        Ok(Self(Arc::new(Inner { client, settings, current: Mutex::new((0, None)) })))
+        Ok(Self(Arc::new(Inner { client, settings, current: Mutex::new((0, None)), held: false })))
+    }
+
+    /// A handle that stays with the present connection: once that breaks, every call fails. A connection is one run of one server, so what
+    /// was read and written through the handle is of one history; a new connection may be to a Redis that lost the end of it.
+    pub async fn hold(&self) -> Result<(Self, Arc<Facts>), Error> {
+        let (_, connection, facts) = self.current().await?;
+        let (client, settings) = (self.0.client.clone(), self.0.settings.clone());
+        let current = Mutex::new((0, Some((connection, facts.clone()))));
+        Ok((Self(Arc::new(Inner { client, settings, current, held: true })), facts))
     }
 
     /// A connection of one's own; `response_timeout` counts from the sending of a command.
@@ -89,6 +100,9 @@ impl Redis {
         let mut current = self.0.current.lock().await;
         if let Some((connection, facts)) = &current.1 {
             return Ok((current.0, connection.clone(), facts.clone()));
+        }
+        if self.0.held {
+            return Err(Error::Broken);
         }
         let (connection, facts) = self.connect(self.0.settings.response_timeout).await?;
         let facts = Arc::new(facts);

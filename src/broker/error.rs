@@ -17,6 +17,9 @@ pub enum Error {
         #[source]
         source: redis::RedisError,
     },
+    /// The connection that a handle was held to is broken: what is known from before it broke counts no more.
+    #[error("the connection to Redis broke; starting over on a new one")]
+    Broken,
     /// Redis is there but cannot do it now: loading, read-only, out of memory, not persisting.
     #[error("{operation}: Redis refuses for now")]
     Refused {
@@ -66,7 +69,7 @@ impl Error {
     /// What trying again would change.
     pub fn class(&self) -> ErrorClass {
         match self {
-            Self::Unanswered { .. } | Self::Refused { .. } => ErrorClass::Transient,
+            Self::Unanswered { .. } | Self::Broken | Self::Refused { .. } => ErrorClass::Transient,
             Self::Url(_) | Self::Unfit { .. } | Self::Frame { .. } => ErrorClass::Permanent,
             Self::Rejected { .. } | Self::Answer { .. } => ErrorClass::Defect,
         }

@@ -33,6 +33,7 @@ macro_rules! scripts {
 }
 
 scripts! {
+    ATTEMPT = "attempt.lua";
     BEGIN = "begin.lua";
     CHECKPOINT = "checkpoint.lua";
     CLAIM = "claim.lua";
@@ -41,6 +42,7 @@ scripts! {
     FINISH = "finish.lua";
     GIVE_BACK = "give_back.lua";
     KEEP = "keep.lua";
+    LOSE = "lose.lua";
     REAP = "reap.lua";
     RECLAIM = "reclaim.lua";
     RELEASE = "release.lua";

@@ -8,20 +8,48 @@ use redis::Value;
 use super::connection::Redis;
 use super::error::Error;
 use super::keys;
-use super::scripts::{BEGIN, CHECKPOINT, CLAIM, COMMIT, QUARANTINE, RELEASE, RENEW};
+use super::scripts::{ATTEMPT, BEGIN, CHECKPOINT, CLAIM, COMMIT, LOSE, QUARANTINE, RELEASE, RENEW, Script};
 use super::streams::StreamId;
 use crate::topic::frame::{FORMAT, Lane, LogFrame, Row, RowKind};
 
 /// How many rows one call writes or reads.
 const ROWS_A_CALL: usize = 1_000;
 
-/// What makes an owner the owner: the shard and the random nonce of its claim.
+/// What makes an owner the owner: the random nonce of its claim, and how often owners wrote so far. Every write names both and adds one to
+/// the turn, so an owner notices that somebody else claimed the shard, and that Redis lost any of its writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fence {
     /// The shard.
     pub shard: u32,
+    nonce: u64,
+    turn: u64,
+}
+
+impl Fence {
+    /// The fence of a claim that is still to be made.
+    pub fn new(shard: u32) -> Self {
+        Self { shard, nonce: rand::random(), turn: 0 }
+    }
+
     /// Random per claim.
-    pub nonce: u64,
+    pub fn nonce(&self) -> u64 {
+        self.nonce
+    }
+
+    fn answered(&mut self, done: i64) -> CommitAnswer {
+        if done != 1 {
+            return CommitAnswer::Fenced;
+        }
+        self.turn += 1;
+        CommitAnswer::Done
+    }
+
+    /// The script called with the fence as its first arguments.
+    fn call(&self, script: &Script, keys: &[&str]) -> redis::Cmd {
+        let mut call = script.call(keys);
+        call.arg(self.nonce.to_string()).arg(self.turn).arg(self.turn + 1);
+        call
+    }
 }
 
 /// What a new owner found.
@@ -29,7 +57,7 @@ pub struct Fence {
 pub struct Claim {
     /// Orders owners within an epoch.
     pub token: u64,
-    /// Claims since the last commit that followed no clean stop: how often the work in front killed its owner.
+    /// How often, since the last commit, an owner ended without a word that may have died over the work in front.
     pub deaths: u64,
     /// The epoch; `None` when the shard has no state.
     pub epoch: Option<u64>,
@@ -39,8 +67,8 @@ pub struct Claim {
     pub taken: [StreamId; 2],
     /// The commit that the checkpoint holds.
     pub checkpoint: StreamId,
-    /// The commit up to which forwards were pushed.
-    pub forwarded: StreamId,
+    /// What somebody found lost since the epoch began, if so.
+    pub lost: Option<String>,
     /// The run id of the Redis in which the epoch began.
     pub run_id: String,
 }
@@ -52,8 +80,6 @@ pub struct LogMarks {
     pub last: StreamId,
     /// The commit that the checkpoint holds: a new owner reads on from there.
     pub checkpoint: StreamId,
-    /// The commit up to which forwards were pushed.
-    pub forwarded: StreamId,
 }
 
 /// One step forward of a shard.
@@ -61,14 +87,12 @@ pub struct LogMarks {
 pub struct Commit {
     /// The epoch.
     pub epoch: u64,
-    /// The last commit before this one.
+    /// The last commit before this one: the number of a commit that decides nothing.
     pub previous: u64,
     /// What to append to the log; `None` when the input decided nothing.
     pub frame: Option<LogFrame>,
     /// Up to where the input is taken in with this commit, by lane; `None` where nothing was.
     pub taken: [Option<StreamId>; 2],
-    /// The commit up to which forwards were pushed, when that changed.
-    pub forwarded: Option<StreamId>,
 }
 
 /// Whether the shard moved.
@@ -76,12 +100,8 @@ pub struct Commit {
 pub enum CommitAnswer {
     /// It did.
     Done,
-    /// Another one owns it, or Redis lost a tail: nothing was changed, and the caller's memory is void.
+    /// Another one owns it, or Redis lost a write: nothing was changed, and the caller's memory is void.
     Fenced,
-}
-
-fn answered(done: i64) -> CommitAnswer {
-    if done == 1 { CommitAnswer::Done } else { CommitAnswer::Fenced }
 }
 
 impl Redis {
@@ -109,7 +129,7 @@ impl Redis {
     }
 
     /// Makes the holder of the lease the owner of the shard; `None` when it does not hold the lease.
-    pub async fn claim(&self, fence: Fence, job: &str, holder: &str) -> Result<Option<Claim>, Error> {
+    pub async fn claim(&self, fence: &mut Fence, job: &str, holder: &str) -> Result<Option<Claim>, Error> {
         const OPERATION: &str = "claim a shard";
         let mut call = CLAIM.call(&[&keys::meta(fence.shard), &keys::lease(fence.shard, job)]);
         call.arg(holder).arg(fence.nonce.to_string());
@@ -118,9 +138,9 @@ impl Redis {
             return Ok(None);
         }
         let unexpected = Error::answer(OPERATION, &answer);
-        let Ok((token, deaths, meta)) = redis::from_redis_value::<(u64, u64, HashMap<String, String>)>(answer) else {
-            return Err(unexpected);
-        };
+        type Answer = (u64, u64, u64, HashMap<String, String>);
+        let Ok((token, turn, deaths, meta)) = redis::from_redis_value::<Answer>(answer) else { return Err(unexpected) };
+        fence.turn = turn;
         let number = |name: &str| meta.get(name).and_then(|text| text.parse::<u64>().ok());
         let id = |name: &str| meta.get(name).and_then(|text| text.parse::<StreamId>().ok()).unwrap_or_default();
         Ok(Some(Claim {
@@ -130,7 +150,7 @@ impl Redis {
             commit: number("commit").unwrap_or(0),
             taken: [id("urgent"), id("in")],
             checkpoint: id("checkpoint"),
-            forwarded: id("forwarded"),
+            lost: meta.get("lost").cloned(),
             run_id: meta.get("run_id").cloned().unwrap_or_default(),
         }))
     }
@@ -157,36 +177,41 @@ impl Redis {
     }
 
     /// Moves a shard forward. When the call fails, it may or may not have moved: the caller's memory is void.
-    pub async fn commit(&self, fence: Fence, commit: &Commit) -> Result<CommitAnswer, Error> {
+    pub async fn commit(&self, fence: &mut Fence, commit: &Commit) -> Result<CommitAnswer, Error> {
         let shard = fence.shard;
         let call_keys = [keys::meta(shard), keys::log(shard), keys::input(shard), keys::urgent(shard)];
-        let mut call = COMMIT.call(&call_keys.each_ref().map(String::as_str));
-        let next = commit.frame.as_ref().map_or(commit.previous, |frame| frame.commit);
-        call.arg(fence.nonce.to_string()).arg(commit.epoch).arg(commit.previous).arg(next);
-        call.arg(commit.frame.as_ref().map(prost::Message::encode_to_vec).unwrap_or_default());
+        let mut call = fence.call(&COMMIT, &call_keys.each_ref().map(String::as_str));
+        let number = commit.frame.as_ref().map_or(commit.previous, |frame| frame.commit);
+        call.arg(commit.epoch).arg(number).arg(bytes_of(commit.frame.as_ref())).arg(FORMAT);
         let [urgent, normal] = commit.taken;
         let text = |id: Option<StreamId>| id.map(|id| id.to_string()).unwrap_or_default();
         call.arg(text(normal)).arg(text(urgent)).arg(text(normal.map(StreamId::next))).arg(text(urgent.map(StreamId::next)));
-        call.arg(text(commit.forwarded)).arg(FORMAT);
-        self.command("commit", call).await.map(answered)
+        self.command("commit", call).await.map(|done| fence.answered(done))
     }
 
-    /// Writes rows and deletes fields of a checkpoint that holds everything up to `at`.
-    pub async fn checkpoint(&self, fence: Fence, at: StreamId, rows: &[RowKind], gone: &[String]) -> Result<CommitAnswer, Error> {
+    /// Writes rows and deletes fields of a checkpoint, which then holds everything up to `at`; without `at` the rows are for an epoch that
+    /// is still to begin, and harmless if it does not: rows only rise.
+    pub async fn checkpoint(
+        &self,
+        fence: &mut Fence,
+        at: Option<StreamId>,
+        rows: &[RowKind],
+        gone: &[String],
+    ) -> Result<CommitAnswer, Error> {
         let call_keys = [keys::meta(fence.shard), keys::state(fence.shard)];
         let mut chunks = rows.chunks(ROWS_A_CALL).peekable();
         let mut first = true;
         loop {
             let chunk = chunks.next().unwrap_or_default();
             let last = chunks.peek().is_none();
-            let mut call = CHECKPOINT.call(&call_keys.each_ref().map(String::as_str));
-            call.arg(fence.nonce.to_string()).arg(if last { at.to_string() } else { String::new() });
+            let mut call = fence.call(&CHECKPOINT, &call_keys.each_ref().map(String::as_str));
+            call.arg(at.filter(|_| last).map(|at| at.to_string()).unwrap_or_default());
             let gone = if first { gone } else { &[] };
             call.arg(gone.len()).arg(gone);
             for row in chunk {
                 call.arg(row.key()).arg(Row::from(row.clone()).encode_to_vec());
             }
-            let answer = self.command("write a checkpoint", call).await.map(answered)?;
+            let answer = self.command("write a checkpoint", call).await.map(|done| fence.answered(done))?;
             if last || answer == CommitAnswer::Fenced {
                 return Ok(answer);
             }
@@ -194,29 +219,45 @@ impl Redis {
         }
     }
 
-    /// Begins a new epoch of a shard whose whole state was just written as a checkpoint.
-    pub async fn begin_epoch(&self, fence: Fence, epoch: u64, run_id: &str) -> Result<CommitAnswer, Error> {
-        let mut call = BEGIN.call(&[&keys::meta(fence.shard)]);
-        call.arg(fence.nonce.to_string()).arg(epoch).arg(run_id);
-        self.command("begin an epoch", call).await.map(answered)
+    /// Begins a new epoch of a shard whose rows were just written, with its first commit if it has one.
+    pub async fn begin_epoch(&self, fence: &mut Fence, epoch: u64, run_id: &str, first: Option<&LogFrame>) -> Result<CommitAnswer, Error> {
+        let mut call = fence.call(&BEGIN, &[&keys::meta(fence.shard), &keys::log(fence.shard)]);
+        call.arg(epoch).arg(run_id).arg(first.map_or(0, |frame| frame.commit)).arg(bytes_of(first)).arg(FORMAT);
+        self.command("begin an epoch", call).await.map(|done| fence.answered(done))
     }
 
     /// Moves the input position of a lane behind an entry that was put aside.
-    pub async fn step_over(&self, fence: Fence, lane: Lane, id: StreamId) -> Result<CommitAnswer, Error> {
-        let mut call = QUARANTINE.call(&[&keys::meta(fence.shard)]);
+    pub async fn step_over(&self, fence: &mut Fence, lane: Lane, id: StreamId) -> Result<CommitAnswer, Error> {
+        let mut call = fence.call(&QUARANTINE, &[&keys::meta(fence.shard)]);
         let field = match lane {
             Lane::Urgent => "urgent",
             Lane::Normal => "in",
         };
-        call.arg(fence.nonce.to_string()).arg(field).arg(id.to_string());
-        self.command("step over an entry", call).await.map(answered)
+        call.arg(field).arg(id.to_string());
+        self.command("step over an entry", call).await.map(|done| fence.answered(done))
     }
 
-    /// Fences whoever owns the shard now: it has to claim it again, and finds what is wrong with it.
-    pub async fn unseat(&self, shard: u32) -> Result<(), Error> {
-        let mut command = redis::cmd("HSET");
-        command.arg(keys::meta(shard)).arg("nonce").arg("").arg("run_id").arg("");
-        self.command("unseat an owner", command).await
+    /// Says, before stepping what earlier owners may have died over, that it is in hand.
+    pub async fn attempt(&self, fence: &mut Fence) -> Result<CommitAnswer, Error> {
+        let call = fence.call(&ATTEMPT, &[&keys::meta(fence.shard)]);
+        self.command("say what is in hand", call).await.map(|done| fence.answered(done))
+    }
+
+    /// Whether the fence still holds, for an owner that has nothing to write.
+    pub async fn still_owns(&self, fence: &Fence) -> Result<CommitAnswer, Error> {
+        let mut command = redis::cmd("HMGET");
+        command.arg(keys::meta(fence.shard)).arg("nonce").arg("turn");
+        let (nonce, turn): (Option<String>, Option<u64>) = self.command("look at the fence", command).await?;
+        let holds = nonce == Some(fence.nonce.to_string()) && turn == Some(fence.turn);
+        Ok(if holds { CommitAnswer::Done } else { CommitAnswer::Fenced })
+    }
+
+    /// Notes that Redis lost a part of a shard and unseats its owner: whoever claims it next begins a new epoch. Without `fence` it comes
+    /// from somebody who does not own the shard.
+    pub async fn note_loss(&self, shard: u32, fence: Option<&Fence>, how: &str) -> Result<(), Error> {
+        let mut call = LOSE.call(&[&keys::meta(shard)]);
+        call.arg(fence.map(|fence| fence.nonce.to_string()).unwrap_or_default()).arg(how);
+        self.command("note a loss", call).await
     }
 
     /// What the meta of a shard says of its log; `None` when there is no state.
@@ -226,7 +267,7 @@ impl Redis {
         let number = |name: &str| meta.get(name).and_then(|text| text.parse::<u64>().ok());
         let Some(epoch) = number("epoch") else { return Ok(None) };
         let last = StreamId(epoch, number("commit").unwrap_or(0));
-        Ok(Some(LogMarks { last, checkpoint: id("checkpoint"), forwarded: id("forwarded") }))
+        Ok(Some(LogMarks { last, checkpoint: id("checkpoint") }))
     }
 
     /// Notes up to where SQL holds the log, for people and for the owner.
@@ -257,4 +298,8 @@ impl Redis {
         pipeline.cmd("GET").arg(keys::shards());
         self.pipe::<(u32,)>("pin the number of shards", &pipeline).await.map(|(pinned,)| pinned)
     }
+}
+
+fn bytes_of(frame: Option<&LogFrame>) -> Vec<u8> {
+    frame.map(prost::Message::encode_to_vec).unwrap_or_default()
 }

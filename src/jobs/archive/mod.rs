@@ -20,7 +20,7 @@ use crate::clock::Clock;
 use crate::config;
 use crate::retry::ErrorClass;
 use crate::store::{self, ArchiveBatch, Position, Store};
-use crate::topic::frame::{LogFrame, Outcome};
+use crate::topic::frame::LogFrame;
 use crate::worker::deadletter::{self, DeadLetter};
 use crate::worker::{Classed, Ordered, Tenure, chain};
 use trim::Trimmer;
@@ -211,7 +211,6 @@ impl<'a> Shelf<'a> {
         let begun = Instant::now();
         let mut batch = ArchiveBatch::new(self.shard).fenced_by(self.allocated);
         let (mut at, mut frames, mut bytes) = (self.at, 0, 0);
-        let mut forwarding = Vec::new();
         loop {
             for entry in entries {
                 frames += 1;
@@ -221,9 +220,6 @@ impl<'a> Shelf<'a> {
                     Err(error) => return self.stand_still(entry.id, entry.payload.as_deref(), chain(&error)).await,
                 };
                 self.look_for_holes(at, entry.id);
-                if frame.outcomes.iter().any(|item| matches!(item.outcome, Some(Outcome::Forward(_)))) {
-                    forwarding.push(entry.id);
-                }
                 if let Err(error) = batch.take(frame) {
                     return self.stand_still(entry.id, entry.payload.as_deref(), chain(&error)).await;
                 }
@@ -258,7 +254,7 @@ impl<'a> Shelf<'a> {
         }
         self.at = at;
         self.allocated = self.allocated.max(at.0);
-        self.trimmer.archived(at, bytes, forwarding, self.job.clock.now_ms());
+        self.trimmer.archived(at, bytes, self.job.clock.now_ms());
         self.job.redis.set_archived(self.shard, at).await.map_err(|source| self.broker(source))
     }
 
@@ -306,7 +302,8 @@ impl<'a> Shelf<'a> {
         if marks.last < self.at {
             if !self.unseated {
                 tracing::warn!(shard = self.shard, archived = %self.at, log = %marks.last, "Redis lost a tail that SQL has: a new epoch is needed");
-                self.job.redis.unseat(self.shard).await.map_err(|source| self.broker(source))?;
+                let how = format!("SQL holds it up to {}, its log ends at {}", self.at, marks.last);
+                self.job.redis.note_loss(self.shard, None, &how).await.map_err(|source| self.broker(source))?;
             }
             self.unseated = true;
             return Ok(());
@@ -314,12 +311,11 @@ impl<'a> Shelf<'a> {
         self.unseated = false;
         if !self.begun {
             self.begun = true;
-            self.trimmer
-                .begin(&self.job.redis, &self.log, self.at, marks, self.job.clock.now_ms())
-                .await
-                .map_err(|source| self.broker(source))?;
+            // When it was archived is not known, so its time begins now.
+            let bytes = self.job.redis.memory_bytes(&self.log).await.map_err(|source| self.broker(source))?;
+            self.trimmer.archived(self.at, bytes, self.job.clock.now_ms());
         }
-        let Some(last) = self.trimmer.trimmable(marks, self.job.clock.now_ms()) else { return Ok(()) };
+        let Some(last) = self.trimmer.trimmable(marks.checkpoint, self.job.clock.now_ms()) else { return Ok(()) };
         let trimmed = self.job.redis.trim(&self.log, last.next()).await.map_err(|source| self.broker(source))?;
         if trimmed > 0 {
             metrics::counter!("roger_log_trimmed_frames_total").increment(trimmed);

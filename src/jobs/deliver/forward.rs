@@ -1,4 +1,5 @@
-//! Outcomes for other shards: pushed after the commit that decided them, and again by the next owner if that is not known to have happened.
+//! Outcomes for other shards: pushed after the commit that decided them and before the next checkpoint; the next owner pushes again what lies
+//! behind the checkpoint.
 
 use std::collections::BTreeMap;
 
@@ -15,13 +16,11 @@ pub(super) struct Forwards {
     shards: u32,
     /// Commits whose forwards were not pushed yet, in order.
     owed: Vec<(StreamId, Vec<InItem>)>,
-    /// Up to where everything was pushed, when the next commit should record it.
-    pushed: Option<StreamId>,
 }
 
 impl Forwards {
     pub(super) fn new(shard: u32, shards: u32) -> Self {
-        Self { shard, shards, owed: Vec::new(), pushed: None }
+        Self { shard, shards, owed: Vec::new() }
     }
 
     /// Notes what a commit forwards.
@@ -34,11 +33,6 @@ impl Forwards {
         if !items.is_empty() {
             self.owed.push((StreamId(frame.epoch, frame.commit), items));
         }
-    }
-
-    /// Up to where everything was pushed, once after it changed.
-    pub(super) fn take_pushed(&mut self) -> Option<StreamId> {
-        self.pushed.take()
     }
 
     /// Pushes what is owed. A call that fails is made again as it was: the other shard knows a frame by its number.
@@ -64,7 +58,7 @@ impl Forwards {
             }
         }
         redis.add_all(&frames).await?;
-        self.pushed = self.owed.drain(..).next_back().map(|(at, _)| at);
+        self.owed.clear();
         Ok(())
     }
 }

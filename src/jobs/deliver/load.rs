@@ -9,9 +9,9 @@ use super::forward::Forwards;
 use super::outlet::Outlet;
 use super::turn::Owner;
 use super::{Deliver, Error};
-use crate::broker::{self, Claim, Commit, CommitAnswer, Fence, Reader, StreamId, keys};
+use crate::broker::{self, Claim, CommitAnswer, Fence, Reader, Redis, StreamId, keys};
+use crate::topic::Shard;
 use crate::topic::frame::{FloorFrame, FloorRequest, Input, LogFrame, RowKind};
-use crate::topic::{Batch, Shard};
 use crate::worker::Tenure;
 
 /// How many log frames are loaded at a time.
@@ -19,53 +19,49 @@ const LOG_FRAMES_A_CALL: usize = 500;
 /// How long an answer to a floor request may take before it is asked for again.
 const FLOOR_PATIENCE: Duration = Duration::from_secs(10);
 
-/// Claims the shard and loads it; `None` when it is time to stop before that. `lost` says why a new epoch is needed, if that is known.
-pub(super) async fn take(job: &Deliver, tenure: &Tenure, lost: Option<String>) -> Result<Option<Owner>, Error> {
+/// Claims the shard and loads it; `None` when it is time to stop before that. `lost` says what an edge saw that Redis does not have.
+pub(super) async fn take(job: &Deliver, tenure: &Tenure, lost: Option<&str>) -> Result<Option<Owner>, Error> {
     let shard = tenure.shard;
     let failed = |source| Error::Broker { shard, source };
-    let fence = Fence { shard, nonce: rand::random() };
-    // Asked for anew, so that a server behind the same address is not taken for the one before it.
-    let facts = job.redis.refresh_facts().await.map_err(failed)?;
-    let Some(claim) = job.redis.claim(fence, "deliver", &tenure.holder).await.map_err(failed)? else {
+    // All of it over one connection: what was pushed or written before it broke may be gone, and nothing else would show that.
+    let (redis, facts) = job.redis.hold().await.map_err(failed)?;
+    let mut fence = Fence::new(shard);
+    let Some(mut claim) = redis.claim(&mut fence, "deliver", &tenure.holder).await.map_err(failed)? else {
         return Err(Error::Fenced { shard });
     };
-    let (mut state, forwards) = load(job, shard, &claim).await.map_err(failed)?;
-    let mut first = Batch::default();
-    let why = lost.or_else(|| why_new_epoch(&claim, &facts.run_id, &state));
-    if let Some(why) = why {
+    if let Some(how) = lost {
+        claim.lost = Some(how.to_owned());
+    }
+    let (mut state, mut forwards) = load(&redis, shard, job.settings.shards, &claim).await.map_err(failed)?;
+    // Before anything new is decided, a new epoch included.
+    forwards.push(&redis).await.map_err(failed)?;
+    if let Some(why) = why_new_epoch(&claim, &facts.run_id, &state) {
         tracing::warn!(shard, why, epoch = state.epoch(), "a new epoch is needed");
-        match new_epoch(job, tenure, fence, &mut state, &facts.run_id, why).await? {
-            Some(batch) => first = batch,
-            None => return Ok(None),
-        }
+        let Some(floor) = ask_floor(job, &redis, tenure, state.epoch(), why).await? else { return Ok(None) };
+        begin(&redis, &mut fence, &mut state, floor, &facts.run_id, job.clock.now_ms()).await?;
     }
-    let outlet = Outlet::new(shard, state.epoch(), claim.token, fence.nonce);
+    let outlet = Outlet::new(shard, state.epoch(), claim.token, fence.nonce());
     tracing::info!(shard, epoch = state.epoch(), commit = state.commit(), token = claim.token, topics = state.topics(), "owns the shard");
-    let mut owner = Owner::new(job, tenure.clone(), fence, claim, state, outlet, forwards);
+    let mut owner = Owner::new(job, redis, tenure.clone(), fence, claim, state, outlet, forwards);
     owner.announce().await?;
-    if !first.is_empty() {
-        owner.commit_first(first).await?;
-    }
     Ok(Some(owner))
 }
 
-/// The state as Redis has it, and the forwards that may not have been pushed.
-async fn load(job: &Deliver, shard: u32, claim: &Claim) -> Result<(Shard, Forwards), broker::Error> {
-    let rows = job.redis.load_rows(shard).await?;
+/// The state as Redis has it, and the forwards that may not have been pushed. Nobody else can write since the claim.
+async fn load(redis: &Redis, shard: u32, shards: u32, claim: &Claim) -> Result<(Shard, Forwards), broker::Error> {
+    let rows = redis.load_rows(shard).await?;
     let mut state = Shard::from_checkpoint(claim.checkpoint.0, claim.checkpoint.1, rows);
-    let mut forwards = Forwards::new(shard, job.settings.shards);
+    let mut forwards = Forwards::new(shard, shards);
     let log = keys::log(shard);
-    let mut from = claim.checkpoint.min(claim.forwarded).next();
+    let mut from = claim.checkpoint.next();
     loop {
-        let entries = job.redis.range(&log, from, StreamId(u64::MAX, u64::MAX), LOG_FRAMES_A_CALL).await?;
+        let entries = redis.range(&log, from, StreamId(u64::MAX, u64::MAX), LOG_FRAMES_A_CALL).await?;
         let Some(last) = entries.last() else { break };
         from = last.id.next();
         for entry in &entries {
             let frame: LogFrame = entry.decode(&log)?;
             state.fold(&frame);
-            if entry.id > claim.forwarded {
-                forwards.collect(&frame);
-            }
+            forwards.collect(&frame);
         }
     }
     Ok((state, forwards))
@@ -74,6 +70,9 @@ async fn load(job: &Deliver, shard: u32, claim: &Claim) -> Result<(Shard, Forwar
 /// Whether what Redis has can be trusted to be everything it ever answered for.
 fn why_new_epoch(claim: &Claim, run_id: &str, state: &Shard) -> Option<String> {
     let Some(epoch) = claim.epoch else { return Some("Redis has no state of it".to_owned()) };
+    if let Some(lost) = &claim.lost {
+        return Some(lost.clone());
+    }
     if (epoch, claim.commit) != (state.epoch(), state.commit()) {
         let (log_epoch, log_commit) = (state.epoch(), state.commit());
         return Some(format!("its log ends at {log_epoch}/{log_commit}, its last commit was {epoch}/{}", claim.commit));
@@ -82,26 +81,20 @@ fn why_new_epoch(claim: &Claim, run_id: &str, state: &Shard) -> Option<String> {
     (claim.run_id != run_id).then(|| "Redis was restarted or replaced".to_owned())
 }
 
-/// Gets everything SQL knows, merges it, and begins the epoch that SQL allocated; `None` when it is time to stop before that.
-async fn new_epoch(
-    job: &Deliver,
-    tenure: &Tenure,
-    fence: Fence,
-    state: &mut Shard,
-    run_id: &str,
-    why: String,
-) -> Result<Option<Batch>, Error> {
-    let shard = tenure.shard;
+/// Merges everything SQL knows into what is left, and begins the epoch that SQL allocated: its rows first, then all else in one step.
+async fn begin(redis: &Redis, fence: &mut Fence, state: &mut Shard, floor: Floor, run_id: &str, now_ms: u64) -> Result<(), Error> {
+    let shard = fence.shard;
     let failed = |source| Error::Broker { shard, source };
-    let Some(floor) = ask_floor(job, tenure, state.epoch(), why).await? else { return Ok(None) };
-    let (rows, batch) = state.restart(floor.epoch, floor.rows, floor.current, job.clock.now_ms());
-    let at = StreamId(floor.epoch, 0);
-    let written = job.redis.checkpoint(fence, at, &rows, &[]).await.map_err(failed)?;
-    if written == CommitAnswer::Fenced || job.redis.begin_epoch(fence, floor.epoch, run_id).await.map_err(failed)? == CommitAnswer::Fenced {
+    let (rows, mut batch) = state.restart(floor.epoch, floor.rows, floor.current, now_ms);
+    let first = state.seal(&mut batch, now_ms);
+    let written = redis.checkpoint(fence, None, &rows, &[]).await.map_err(failed)?;
+    if written == CommitAnswer::Fenced
+        || redis.begin_epoch(fence, floor.epoch, run_id, first.as_ref()).await.map_err(failed)? == CommitAnswer::Fenced
+    {
         return Err(Error::Fenced { shard });
     }
     tracing::info!(shard, epoch = floor.epoch, rows = rows.len(), "began a new epoch");
-    Ok(Some(batch))
+    Ok(())
 }
 
 struct Floor {
@@ -110,14 +103,14 @@ struct Floor {
     current: Vec<Input>,
 }
 
-async fn ask_floor(job: &Deliver, tenure: &Tenure, epoch_above: u64, why: String) -> Result<Option<Floor>, Error> {
+async fn ask_floor(job: &Deliver, redis: &Redis, tenure: &Tenure, epoch_above: u64, why: String) -> Result<Option<Floor>, Error> {
     let shard = tenure.shard;
     let failed = |source| Error::Broker { shard, source };
     let mut reader = Reader::new(&job.redis, Duration::from_millis(500));
     loop {
         let reply = keys::floor_reply(shard, rand::random());
         let request = FloorRequest { shard, shards: job.settings.shards, reply: reply.clone(), epoch_above, why: why.clone() };
-        job.redis.add(&keys::floor(), &request.encode_to_vec()).await.map_err(failed)?;
+        redis.add(&keys::floor(), &request.encode_to_vec()).await.map_err(failed)?;
         let mut floor = Floor { epoch: 0, rows: Vec::new(), current: Vec::new() };
         let mut after = BTreeMap::from([(reply.clone(), StreamId::default())]);
         let patience = tokio::time::Instant::now() + FLOOR_PATIENCE;
@@ -139,14 +132,5 @@ async fn ask_floor(job: &Deliver, tenure: &Tenure, epoch_above: u64, why: String
             tenure.progress.waits_for("the offline program to allocate an epoch in SQL");
         }
         tracing::warn!(shard, "waits for the offline program to allocate an epoch in SQL: is it running, and SQL reachable?");
-    }
-}
-
-impl Owner {
-    /// Commits what a new epoch began with.
-    pub(super) async fn commit_first(&mut self, mut batch: Batch) -> Result<(), Error> {
-        let previous = self.state.commit();
-        let frame = self.state.seal(&mut batch, self.job.clock.now_ms());
-        self.commit(Commit { epoch: self.state.epoch(), previous, frame, ..Commit::default() }).await
     }
 }

@@ -5,7 +5,8 @@
 //! an entry that panics three times, or kills its owner again and again, becomes a dead letter and its sender is told.
 //!
 //! A turn: read, step, commit, then write to the edges while the next read is under way. Whatever fails, memory is dropped and the shard
-//! is claimed and loaded again; what the edges were not told they ask for, because a new owner makes them attach again.
+//! is claimed and loaded again; what the edges were not told they ask for, because a new owner makes them attach again. A claim lives no
+//! longer than the connection it was made over: a new connection may be to a Redis that lost its last writes.
 
 mod forward;
 mod load;
@@ -128,14 +129,19 @@ impl Ordered for Deliver {
 
     async fn serve(&self, tenure: Tenure) -> Result<(), Error> {
         let mut poison = poison::Poison::new(self.hook.clone());
-        let mut lost = None;
+        let mut lost: Option<String> = None;
         loop {
-            let Some(mut owner) = load::take(self, &tenure, lost.take()).await? else { return Ok(()) };
+            let Some(mut owner) = load::take(self, &tenure, lost.as_deref()).await? else { return Ok(()) };
+            lost = None;
             match owner.run(&mut poison).await {
                 Ok(()) => return owner.leave().await,
                 // These are cured by loading again at once; everything else waits for the engine's backoff.
                 Err(Error::Panicked { id, .. }) => tracing::error!(shard = tenure.shard, entry.id = %id, "loading again after a panic"),
-                Err(Error::LostTail { source, .. }) => lost = Some(source.to_string()),
+                Err(Error::LostTail { source, .. }) => {
+                    let how = source.to_string();
+                    owner.note_loss(&how).await;
+                    lost = Some(how);
+                }
                 Err(error) => return Err(error),
             }
         }

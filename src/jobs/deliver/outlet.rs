@@ -2,8 +2,10 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use prost::Message as _;
+use tokio::time::Instant;
 
 use crate::broker::{self, Redis, keys};
 use crate::model::TopicId;
@@ -13,6 +15,10 @@ use crate::topic::frame::{Lane, OutFrame, OutItem, Output};
 /// Near how many frames an edge's stream is capped: an edge that is this far behind attaches its sessions again.
 const OUT_FRAMES_MAX: usize = 10_000;
 
+/// How long the counters of an edge are kept whose heartbeat lapsed. One that comes back later finds its streams gone, and forgets what it
+/// knew of counters.
+const LAPSED_MEMORY: Duration = Duration::from_secs(600);
+
 /// The counters of one owner.
 #[derive(Debug)]
 pub(super) struct Outlet {
@@ -20,7 +26,15 @@ pub(super) struct Outlet {
     epoch: u64,
     token: u64,
     owner: u64,
-    counters: HashMap<(Arc<str>, Lane), u64>,
+    edges: HashMap<Arc<str>, Counters>,
+}
+
+/// What was said to one edge.
+#[derive(Debug, Default)]
+struct Counters {
+    /// The number of the last frame, by lane.
+    last: [u64; 2],
+    lapsed: Option<Instant>,
 }
 
 /// Frames ready to be written: by stream their bytes.
@@ -28,7 +42,7 @@ pub(super) type Frames = Vec<(String, Vec<u8>)>;
 
 impl Outlet {
     pub(super) fn new(shard: u32, epoch: u64, token: u64, owner: u64) -> Self {
-        Self { shard, epoch, token, owner, counters: HashMap::new() }
+        Self { shard, epoch, token, owner, edges: HashMap::new() }
     }
 
     /// Packs what a batch has to say, one frame for each edge and lane.
@@ -54,20 +68,34 @@ impl Outlet {
     }
 
     fn frame(&mut self, edge: &Arc<str>, lane: Lane, items: Vec<OutItem>, commit: u64) -> (String, Vec<u8>) {
-        let counter = self.counters.entry((edge.clone(), lane)).or_default();
-        *counter += 1;
+        if !self.edges.contains_key(edge) {
+            self.edges.insert(edge.clone(), Counters::default());
+        }
+        let mut counter = 0;
+        if let Some(counters) = self.edges.get_mut(edge) {
+            counters.last[lane as usize] += 1;
+            counter = counters.last[lane as usize];
+        }
         let Self { shard, epoch, token, owner, .. } = *self;
         let key = match lane {
             Lane::Urgent => keys::out_urgent(edge),
             Lane::Normal => keys::out(edge),
         };
-        let counter = self.counters[&(edge.clone(), lane)];
         (key, OutFrame { shard, epoch, token, owner, counter, commit, items }.encode_to_vec())
     }
 
-    /// Forgets edges that are gone.
-    pub(super) fn retain(&mut self, live: &HashSet<&str>) {
-        self.counters.retain(|(edge, _), _| live.contains(&**edge));
+    /// Of an edge whose heartbeat lapsed a number is skipped: should it come back, it sees that it missed something, for its sessions were
+    /// dropped meanwhile.
+    pub(super) fn lapse(&mut self, live: &HashSet<&str>) {
+        for (edge, counters) in &mut self.edges {
+            if live.contains(&**edge) {
+                counters.lapsed = None;
+            } else if counters.lapsed.is_none() {
+                counters.lapsed = Some(Instant::now());
+                counters.last = counters.last.map(|last| last + 1);
+            }
+        }
+        self.edges.retain(|_, counters| counters.lapsed.is_none_or(|lapsed| lapsed.elapsed() < LAPSED_MEMORY));
     }
 }
 

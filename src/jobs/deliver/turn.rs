@@ -11,7 +11,7 @@ use super::forward::Forwards;
 use super::outlet::{self, Frames, Outlet};
 use super::poison::{Aside, Poison, batch_limit};
 use super::{Deliver, Error};
-use crate::broker::{self, Claim, Commit, CommitAnswer, Fence, Reader, StreamEntry, StreamId, keys};
+use crate::broker::{self, Claim, Commit, CommitAnswer, Fence, Reader, Redis, StreamEntry, StreamId, keys};
 use crate::topic::frame::{InFrame, Lane};
 use crate::topic::{Batch, Followers, Shard};
 use crate::worker::deadletter::{self, DeadLetter};
@@ -26,8 +26,10 @@ const FEED_MEMORY_MS: u64 = 86_400_000;
 
 /// Who owns a shard, with its state in memory. Dropped whenever anything is in doubt.
 pub(super) struct Owner {
-    pub(super) job: Deliver,
-    pub(super) state: Shard,
+    job: Deliver,
+    /// Held to the connection of the claim.
+    redis: Redis,
+    state: Shard,
     tenure: Tenure,
     fence: Fence,
     followers: Followers,
@@ -41,15 +43,25 @@ pub(super) struct Owner {
 }
 
 impl Owner {
-    pub(super) fn new(job: &Deliver, tenure: Tenure, fence: Fence, claim: Claim, state: Shard, outlet: Outlet, forwards: Forwards) -> Self {
+    #[expect(clippy::too_many_arguments, reason = "one place makes it, of what it just loaded")]
+    pub(super) fn new(
+        job: &Deliver,
+        redis: Redis,
+        tenure: Tenure,
+        fence: Fence,
+        claim: Claim,
+        state: Shard,
+        outlet: Outlet,
+        forwards: Forwards,
+    ) -> Self {
         let now = Instant::now();
-        let (job, followers) = (job.clone(), Followers::default());
         Self {
-            job,
+            job: job.clone(),
+            redis,
             state,
             tenure,
             fence,
-            followers,
+            followers: Followers::default(),
             outlet,
             forwards,
             taken: claim.taken,
@@ -63,11 +75,19 @@ impl Owner {
         Error::Broker { shard: self.fence.shard, source }
     }
 
+    /// What a fenced write came to.
+    fn judge(&self, answer: Result<CommitAnswer, broker::Error>) -> Result<(), Error> {
+        match answer.map_err(|source| self.failed(source))? {
+            CommitAnswer::Done => Ok(()),
+            CommitAnswer::Fenced => Err(Error::Fenced { shard: self.fence.shard }),
+        }
+    }
+
     /// Tells every live edge that there is a new owner: they attach their sessions again.
     pub(super) async fn announce(&mut self) -> Result<(), Error> {
-        let edges = self.job.redis.live_edges(self.job.clock.now_ms()).await.map_err(|source| self.failed(source))?;
+        let edges = self.redis.live_edges(self.job.clock.now_ms()).await.map_err(|source| self.failed(source))?;
         let frames = self.outlet.beat(edges.into_iter().map(Arc::from), self.state.commit());
-        outlet::write(&self.job.redis, frames).await.map_err(|source| self.failed(source))
+        outlet::write(&self.redis, frames).await.map_err(|source| self.failed(source))
     }
 
     /// Serves until it is time to stop.
@@ -79,7 +99,7 @@ impl Owner {
         while !self.tenure.stop.is_cancelled() {
             let (limit, put_aside) = batch_limit(self.job.settings.batch_frames_max, self.deaths);
             let after = BTreeMap::from([(streams[0].clone(), self.taken[0]), (streams[1].clone(), self.taken[1])]);
-            let redis = self.job.redis.clone();
+            let redis = self.redis.clone();
             // The edges are told of the last batch while the next one is read.
             let both = async { tokio::join!(reader.read(limit, &after), outlet::write(&redis, std::mem::take(&mut unsent))) };
             let (read, written) = tokio::select! {
@@ -102,6 +122,10 @@ impl Owner {
                 lanes.truncate(1);
             }
             if !lanes.is_empty() {
+                if self.deaths > 0 {
+                    let answer = self.redis.attempt(&mut self.fence).await;
+                    self.judge(answer)?;
+                }
                 unsent = self.turn(lanes, poison).await?;
             }
             self.tenure.progress.turn();
@@ -109,7 +133,7 @@ impl Owner {
                 unsent.extend(self.tick().await?);
             }
         }
-        if let Err(error) = outlet::write(&self.job.redis, unsent).await {
+        if let Err(error) = outlet::write(&self.redis, unsent).await {
             tracing::warn!(shard, error = %error, "edges were not told of the last batch; they will attach again");
         }
         Ok(())
@@ -154,12 +178,9 @@ impl Owner {
     }
 
     /// Commits, and pushes what that forwards.
-    pub(super) async fn commit(&mut self, mut commit: Commit) -> Result<(), Error> {
-        commit.forwarded = self.forwards.take_pushed();
-        match self.job.redis.commit(self.fence, &commit).await.map_err(|source| self.failed(source))? {
-            CommitAnswer::Done => {}
-            CommitAnswer::Fenced => return Err(Error::Fenced { shard: self.fence.shard }),
-        }
+    async fn commit(&mut self, commit: Commit) -> Result<(), Error> {
+        let answer = self.redis.commit(&mut self.fence, &commit).await;
+        self.judge(answer)?;
         self.deaths = 0;
         for lane in Lane::ALL {
             self.taken[lane as usize] = commit.taken[lane as usize].unwrap_or(self.taken[lane as usize]);
@@ -167,29 +188,32 @@ impl Owner {
         if let Some(frame) = &commit.frame {
             self.forwards.collect(frame);
         }
-        self.forwards.push(&self.job.redis).await.map_err(|source| self.failed(source))
+        self.forwards.push(&self.redis).await.map_err(|source| self.failed(source))
     }
 
-    /// What is due once a second: a beat for the edges, edges that are gone, sessions that lapsed, the checkpoint.
+    /// What is due once a second: edges that are gone, sessions that lapsed, the checkpoint, a beat for every edge. And a look at the
+    /// fence: an owner that has nothing to write would not notice that Redis was emptied.
     async fn tick(&mut self) -> Result<Frames, Error> {
         self.ticked = Instant::now();
-        let (redis, now_ms) = (self.job.redis.clone(), self.job.clock.now_ms());
+        let (redis, now_ms) = (self.redis.clone(), self.job.clock.now_ms());
+        let answer = redis.still_owns(&self.fence).await;
+        self.judge(answer)?;
         let live = redis.live_edges(now_ms).await.map_err(|source| self.failed(source))?;
-        let live: HashSet<&str> = live.iter().map(String::as_str).collect();
-        let gone: Vec<_> = self.followers.edges().filter(|edge| !live.contains(&***edge)).cloned().collect();
+        let names: HashSet<&str> = live.iter().map(String::as_str).collect();
+        let gone: Vec<_> = self.followers.edges().filter(|edge| !names.contains(&***edge)).cloned().collect();
         for edge in gone {
             tracing::info!(shard = self.fence.shard, edge = &*edge, "the edge's heartbeat lapsed; its sessions no longer follow");
             self.followers.drop_edge(&edge);
         }
-        self.outlet.retain(&live);
+        self.outlet.lapse(&names);
         crate::session::sweep(&redis, self.fence.shard, now_ms).await.map_err(|source| self.failed(source))?;
         if self.checkpointed.elapsed() >= self.job.settings.checkpoint_interval {
             self.checkpoint().await?;
         }
-        let edges: Vec<_> = self.followers.edges().cloned().collect();
-        Ok(self.outlet.beat(edges.into_iter(), self.state.commit()))
+        Ok(self.outlet.beat(live.into_iter().map(Arc::from), self.state.commit()))
     }
 
+    /// All that is forwarded so far is pushed: a new owner need not look before the checkpoint.
     async fn checkpoint(&mut self) -> Result<(), Error> {
         self.checkpointed = Instant::now();
         let gone = self.state.forget_feeds(self.job.clock.now_ms().saturating_sub(FEED_MEMORY_MS));
@@ -197,9 +221,14 @@ impl Owner {
             return Ok(());
         }
         let (rows, at) = (self.state.take_dirty(), StreamId(self.state.epoch(), self.state.commit()));
-        match self.job.redis.checkpoint(self.fence, at, &rows, &gone).await.map_err(|source| self.failed(source))? {
-            CommitAnswer::Done => Ok(()),
-            CommitAnswer::Fenced => Err(Error::Fenced { shard: self.fence.shard }),
+        let answer = self.redis.checkpoint(&mut self.fence, Some(at), &rows, &gone).await;
+        self.judge(answer)
+    }
+
+    /// Remembers on Redis that an edge saw what the shard does not have: also the next owner, if it is another, has to begin a new epoch.
+    pub(super) async fn note_loss(&self, how: &str) {
+        if let Err(error) = self.redis.note_loss(self.fence.shard, Some(&self.fence), how).await {
+            tracing::warn!(shard = self.fence.shard, error = chain(&error), "a loss could not be noted");
         }
     }
 
@@ -207,7 +236,7 @@ impl Owner {
     pub(super) async fn leave(mut self) -> Result<(), Error> {
         self.checkpoint().await?;
         let shard = self.fence.shard;
-        let released = self.job.redis.release_lease(shard, "deliver", &self.tenure.holder, Some(self.fence)).await;
+        let released = self.redis.release_lease(shard, "deliver", &self.tenure.holder, Some(self.fence)).await;
         tracing::info!(shard, epoch = self.state.epoch(), commit = self.state.commit(), "gave the shard up");
         released.map_err(|source| self.failed(source))
     }
@@ -240,10 +269,8 @@ impl Owner {
         };
         let reason = format!("{} owners in a row died over it without a word", self.deaths);
         self.bury(&stream, entry.id, entry.payload.as_deref(), reason, self.deaths).await?;
-        match self.job.redis.step_over(self.fence, lane, entry.id).await.map_err(|source| self.failed(source))? {
-            CommitAnswer::Done => {}
-            CommitAnswer::Fenced => return Err(Error::Fenced { shard }),
-        }
+        let answer = self.redis.step_over(&mut self.fence, lane, entry.id).await;
+        self.judge(answer)?;
         self.taken[lane as usize] = entry.id;
         self.deaths = 0;
         Ok(())

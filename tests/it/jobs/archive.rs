@@ -98,7 +98,7 @@ async fn a_message_at_a_taken_place_stops_the_shard_and_files_one_letter(databas
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_archived_goes_behind_the_checkpoint_and_before_owed_forwards() {
+async fn what_is_archived_goes_up_to_the_checkpoint() {
     let server = redis::Redis::start();
     let (redis, database) = (handle(&server), Database::sqlite().await);
     let mut owner = Owner::begin(&redis, 1).await;
@@ -118,8 +118,6 @@ async fn what_is_archived_goes_behind_the_checkpoint_and_before_owed_forwards() 
     }
     eventually("trimmed up to the checkpoint", async || (first().await? == 5).then_some(())).await;
     owner.checkpoint(owner.at.1).await;
-    eventually("trimmed up to the forward", async || (first().await? == 7).then_some(())).await;
-    server.cli(&["HSET", &keys::meta(0), "forwarded", "1-7"]);
     eventually("all trimmed", async || (redis.lengths(&[keys::log(0)]).await.ok()? == [0]).then_some(())).await;
 }
 

@@ -1,6 +1,7 @@
 //! The jobs of the program offline, over a real Redis and real databases; the shard's owner is played by the test.
 
 mod archive;
+mod fence;
 mod floor;
 mod replay;
 
@@ -30,10 +31,10 @@ pub struct Owner {
 impl Owner {
     /// Claims the shard and begins an epoch.
     pub async fn begin(redis: &Redis, epoch: u64) -> Self {
-        let fence = Fence { shard: 0, nonce: epoch };
+        let mut fence = Fence::new(0);
         assert!(redis.renew_lease(0, "deliver", "test", 600_000).await.unwrap());
-        redis.claim(fence, "deliver", "test").await.unwrap().unwrap();
-        assert_eq!(redis.begin_epoch(fence, epoch, "run").await.unwrap(), CommitAnswer::Done);
+        redis.claim(&mut fence, "deliver", "test").await.unwrap().unwrap();
+        assert_eq!(redis.begin_epoch(&mut fence, epoch, "run", None).await.unwrap(), CommitAnswer::Done);
         Self { redis: redis.clone(), fence, at: StreamId(epoch, 0) }
     }
 
@@ -42,7 +43,7 @@ impl Owner {
         let outcomes = outcomes.into_iter().map(Into::into).collect();
         let frame = LogFrame { epoch, commit: previous + 1, time_ms: 1, outcomes, feeds: Vec::new() };
         let commit = Commit { epoch, previous, frame: Some(frame), ..Commit::default() };
-        assert_eq!(self.redis.commit(self.fence, &commit).await.unwrap(), CommitAnswer::Done);
+        assert_eq!(self.redis.commit(&mut self.fence, &commit).await.unwrap(), CommitAnswer::Done);
         self.at.1 += 1;
     }
 
@@ -54,9 +55,9 @@ impl Owner {
         }
     }
 
-    pub async fn checkpoint(&self, commit: u64) {
+    pub async fn checkpoint(&mut self, commit: u64) {
         let at = StreamId(self.at.0, commit);
-        assert_eq!(self.redis.checkpoint(self.fence, at, &[], &[]).await.unwrap(), CommitAnswer::Done);
+        assert_eq!(self.redis.checkpoint(&mut self.fence, Some(at), &[], &[]).await.unwrap(), CommitAnswer::Done);
     }
 }
 
