@@ -70,6 +70,7 @@ async fn look_after(edge: &Arc<Edge>) {
             state.queue.drained_ms = now_ms;
         }
         session.give_up_waiting(edge, &mut state, now_ms);
+        session.insist(edge, &mut state, now_ms);
         if !state.behind.is_empty() {
             session.pump(edge, &mut state);
         }

@@ -1,48 +1,118 @@
-//! What a session follows: live entries, what it missed, and what it acknowledged.
+//! Which topics a session follows: the inbox says which, each topic's owner says whether and from where.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use super::hub::Edge;
 use super::session::{Session, State};
-use crate::model::{MessageKind, Place, Reason, Span, TopicId};
-use crate::proto::{convert, v1};
-use crate::topic::frame::{Attached, Departed, Entry, Mark, Page, Refused, ReplayRequest};
-use crate::topic::{Cursor, Offer};
+use crate::model::{GroupId, MessageKind, Place, Reason, TopicId};
+use crate::proto::v1;
+use crate::topic::Cursor;
+use crate::topic::frame::{Attach, Attached, Departed, Entry, Input, Refused};
 
-/// How many entries and bytes a page of a replay has at most.
-const PAGE_ENTRIES_MAX: usize = 512;
-const PAGE_BYTES_MAX: usize = 256 * 1024;
-/// How many requests for pages a session has under way at most.
-const REQUESTS_MAX: usize = 4;
-/// After this long an answer is asked for again.
-const REQUEST_PATIENCE_MS: u64 = 5_000;
+/// How soon an owner is asked again that refused although the register says that the user is a member.
+const ASK_AGAIN_MS: u64 = 2_000;
 
-/// A topic a session follows.
+/// A topic a session follows, or followed.
 pub(super) struct Follow {
     pub(super) cursor: Cursor,
-    /// The owner has confirmed it at least once: the user is a member.
-    pub(super) confirmed: bool,
+    pub(super) standing: Standing,
+    /// The highest client_seq of this installation that the owner accepted, as of its last answer.
+    pub(super) client_seq_high: u64,
     /// Places passed on and not acknowledged.
     pub(super) in_flight: VecDeque<Place>,
-    asked_ms: u64,
+    /// When a page was asked for last.
+    pub(super) asked_ms: u64,
+    /// When it was attached last.
+    attached_ms: u64,
+}
+
+/// How a session stands with a topic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// The owner did not answer yet.
+    Asked,
+    /// The user is a member, or was one and has something left to fetch.
+    Follows,
+    /// Refused, or left and fetched to the end. Kept for the place where it ended: the user may come back.
+    Over,
 }
 
 impl Follow {
-    pub(super) fn new(mark: Option<Place>) -> Self {
-        Self { cursor: Cursor::new(mark), confirmed: false, in_flight: VecDeque::new(), asked_ms: 0 }
+    fn new(mark: Option<Place>) -> Self {
+        let (cursor, standing, in_flight) = (Cursor::new(mark), Standing::Asked, VecDeque::new());
+        Self { cursor, standing, client_seq_high: 0, in_flight, asked_ms: 0, attached_ms: 0 }
+    }
+
+    /// Whether the owner confirmed that the user is a member and did not leave since.
+    pub(super) fn is_member(&self) -> bool {
+        self.standing == Standing::Follows && !self.cursor.is_leaving()
+    }
+}
+
+/// The groups of the user, as the inbox says: all of them in its owner's answer, changes in the notices behind that.
+#[derive(Default)]
+pub(super) struct Register {
+    /// The inbox has answered.
+    pub(super) known: bool,
+    groups: BTreeSet<GroupId>,
+    /// The head of the inbox as of the answer. Notices up to there are history.
+    at: Place,
+}
+
+impl Register {
+    pub(super) fn has(&self, topic: TopicId) -> bool {
+        topic.group_of().is_some_and(|group| self.groups.contains(&group))
     }
 }
 
 impl Session {
+    /// Starts following a topic, or attaches it again. `self` is shared, for the index.
+    pub(super) fn follow(self: &Arc<Self>, edge: &Edge, state: &mut State, topic: TopicId) {
+        if state.closed {
+            return;
+        }
+        let given = &mut state.marks_given;
+        let follow = state.follows.entry(topic).or_insert_with(|| {
+            edge.index.add(topic, self);
+            Follow::new(given.remove(&topic))
+        });
+        if follow.standing == Standing::Over {
+            follow.standing = Standing::Asked;
+            edge.index.add(topic, self);
+        }
+        self.attach(edge, topic, follow);
+    }
+
+    /// Asks the owner of a topic to send it from where the session is.
+    pub(super) fn attach(&self, edge: &Edge, topic: TopicId, follow: &mut Follow) {
+        follow.attached_ms = edge.clock.now_ms();
+        let Self { claims, id, .. } = self;
+        let attach = Attach {
+            topic: topic.packed(),
+            user: claims.user.0,
+            installation: claims.installation.0,
+            session: id.0,
+            mark: follow.cursor.mark().map(Into::into),
+        };
+        edge.pusher.push(topic, Input::Attach(attach), None);
+    }
+
     /// The owner's answer to an attach.
     pub(super) fn attached(self: &Arc<Self>, edge: &Edge, state: &mut State, topic: TopicId, attached: &Attached) {
         let Some(follow) = state.follows.get_mut(&topic) else { return };
+        if follow.standing == Standing::Over {
+            // The answer to a later question than the one that was refused.
+            follow.standing = Standing::Asked;
+            edge.index.add(topic, self);
+        }
         if !follow.cursor.attach(attached) {
             // The late answer to a question without a mark.
-            return self.attach(edge, topic, follow.cursor.mark());
+            return self.attach(edge, topic, follow);
         }
-        if !std::mem::replace(&mut follow.confirmed, true) {
+        follow.client_seq_high = attached.client_seq_high;
+        if follow.standing == Standing::Asked {
+            follow.standing = Standing::Follows;
             state.queue.follow(v1::Follow {
                 topic: Some(topic.into()),
                 head: Some(Place::from(attached.head).into()),
@@ -53,12 +123,21 @@ impl Session {
         }
         state.behind.insert((!topic.kind().urgent(), topic));
         if topic == self.inbox() {
-            state.groups_known = true;
+            let groups = attached.groups.iter().copied().map(GroupId).collect();
+            state.register = Register { known: true, groups, at: attached.head.into() };
+            // Those left too: something said before may still have to be fetched.
             for group in attached.groups.iter().chain(&attached.former) {
-                self.follow(edge, state, TopicId::group(crate::model::GroupId(*group)));
+                let group = TopicId::group(GroupId(*group));
+                if state.follows.get(&group).is_none_or(|follow| follow.standing == Standing::Over) {
+                    self.follow(edge, state, group);
+                }
             }
         }
-        self.opened(edge, state, topic, Some(attached.client_seq_high));
+        if attached.live {
+            self.opened(edge, state, topic, Some(attached.client_seq_high));
+        } else {
+            self.send_refused(edge, state, topic, Reason::NotMember);
+        }
         if topic == self.inbox() {
             self.judge_strangers(edge, state);
         }
@@ -68,51 +147,32 @@ impl Session {
     /// The owner refused to let the session follow, or write to, a topic.
     pub(super) fn refused(self: &Arc<Self>, edge: &Edge, state: &mut State, topic: TopicId, refused: Refused) {
         let reason = Reason::from_number(refused.reason).unwrap_or(Reason::NotMember);
-        if reason == Reason::WrongEpoch && state.follows.contains_key(&topic) {
+        if reason == Reason::WrongEpoch
+            && let Some(follow) = state.follows.get_mut(&topic)
+        {
             // The client's mark is none of this topic's. It is told, and continues from what the owner knows of it.
-            state.refuse(v1::Refusal { topic: Some(topic.into()), ..edge.refusal(reason, "hello.marks") });
-            state.follows.insert(topic, Follow::new(None));
-            return self.attach(edge, topic, None);
+            state.unacked -= follow.in_flight.len();
+            *follow = Follow::new(None);
+            self.attach(edge, topic, follow);
+            return state.refuse(v1::Refusal { topic: Some(topic.into()), ..edge.refusal(reason, "hello.marks") });
         }
-        self.unfollow(edge, state, topic);
+        self.end(edge, state, topic);
         self.send_refused(edge, state, topic, reason);
     }
 
-    /// A live entry. Returns whether there is something new to write.
-    pub(super) fn offer(self: &Arc<Self>, edge: &Edge, state: &mut State, topic: TopicId, entry: Entry) -> bool {
-        let room = state.has_room(edge);
-        let Some(follow) = state.follows.get_mut(&topic) else { return false };
-        match follow.cursor.offer(entry, room) {
-            Offer::Deliver(entry) => {
-                self.pass_on(edge, state, topic, entry);
-                true
-            }
-            Offer::Repeat => false,
-            Offer::Later => {
-                state.behind.insert((!topic.kind().urgent(), topic));
-                false
-            }
-            Offer::Hole => {
-                let mark = follow.cursor.at();
-                metrics::counter!("roger_holes_total").increment(1);
-                self.attach(edge, topic, Some(mark));
-                false
-            }
-        }
-    }
-
-    /// A page of a replay.
-    pub(super) fn page(self: &Arc<Self>, edge: &Edge, state: &mut State, topic: TopicId, page: Page) {
+    /// Nothing more comes of a topic for now.
+    pub(super) fn end(&self, edge: &Edge, state: &mut State, topic: TopicId) {
         let Some(follow) = state.follows.get_mut(&topic) else { return };
-        let lost: Vec<Span> = page.lost.iter().map(|span| (*span).into()).collect();
-        let entries = follow.cursor.page(page);
-        for span in lost {
-            state.queue.gap(convert::gap(topic, span, v1::GapReason::NotStored));
+        if follow.standing == Standing::Follows {
+            let head = Some(follow.cursor.at().into());
+            state.queue.follow(v1::Follow { topic: Some(topic.into()), head, following: false, ..v1::Follow::default() });
         }
-        for entry in entries {
-            self.pass_on(edge, state, topic, entry);
-        }
-        self.pump(edge, state);
+        follow.standing = Standing::Over;
+        follow.cursor.detach();
+        state.unacked -= follow.in_flight.len();
+        follow.in_flight.clear();
+        state.behind.remove(&(!topic.kind().urgent(), topic));
+        edge.index.remove(topic, self.id);
     }
 
     /// A user left a group: their sessions get its entries up to then.
@@ -121,97 +181,51 @@ impl Session {
         follow.cursor.depart(departed.place.into());
         state.behind.insert((!topic.kind().urgent(), topic));
         self.pump(edge, state);
+        // The user may be back already: that stands in the inbox, which belongs to another shard and knows no order with this.
+        self.follow(edge, state, topic);
     }
 
-    fn pass_on(self: &Arc<Self>, edge: &Edge, state: &mut State, topic: TopicId, entry: Entry) {
-        let own = entry.installation == self.claims.installation.0 && entry.sender == self.claims.user.0;
-        if let Some(follow) = state.follows.get_mut(&topic) {
-            follow.in_flight.push_back(entry.place());
-            state.unacked += 1;
-        }
-        let joined = (entry.kind == MessageKind::Joined as u32).then(|| entry.notice()).flatten();
-        state.queue.entry(entry, own, topic.kind().urgent());
-        if let Some(notice) = joined.filter(|_| topic == self.inbox()) {
-            self.follow(edge, state, TopicId::group(crate::model::GroupId(notice.group)));
-        }
-    }
-
-    /// The client holds everything up to `place`.
-    pub(super) fn acknowledge(self: &Arc<Self>, edge: &Edge, state: &mut State, topic: TopicId, place: Place) -> Result<(), Reason> {
-        let Some(follow) = state.follows.get_mut(&topic) else { return Err(Reason::NotMember) };
-        if place > follow.cursor.at() {
-            return Err(Reason::WrongEpoch);
-        }
-        let before = follow.in_flight.len();
-        while follow.in_flight.front().is_some_and(|first| *first <= place) {
-            follow.in_flight.pop_front();
-        }
-        state.unacked -= before - follow.in_flight.len();
-        let (user, installation) = (self.claims.user.0, self.claims.installation.0);
-        edge.pusher.mark(topic, Mark { topic: topic.packed(), user, installation, place: place.into() });
-        Ok(())
-    }
-
-    /// Asks for what followed topics lack, as far as the session has room; ends what is ended.
-    pub(super) fn pump(self: &Arc<Self>, edge: &Edge, state: &mut State) {
-        let now_ms = edge.clock.now_ms();
-        let mut under_way =
-            state.behind.iter().filter(|(_, topic)| state.follows.get(topic).is_some_and(|follow| follow.cursor.asking())).count();
-        let behind: Vec<_> = state.behind.iter().copied().collect();
-        for (order, topic) in behind {
-            let room = state.has_room(edge);
-            let Some(follow) = state.follows.get_mut(&topic) else {
-                state.behind.remove(&(order, topic));
-                continue;
-            };
-            if let Some(skipped) = follow.cursor.skip() {
-                state.queue.gap(convert::gap(topic, skipped, v1::GapReason::NotMember));
-            }
-            if follow.cursor.asking() && now_ms.saturating_sub(follow.asked_ms) > REQUEST_PATIENCE_MS {
-                follow.cursor.forget_request();
-                under_way -= 1;
-            }
-            if follow.cursor.ended() {
-                let head = Some(follow.cursor.at().into());
-                state.queue.follow(v1::Follow { topic: Some(topic.into()), head, following: false, ..v1::Follow::default() });
-                self.unfollow(edge, state, topic);
-                self.send_refused(edge, state, topic, Reason::NotMember);
-                continue;
-            }
-            if follow.cursor.is_live() {
-                state.behind.remove(&(order, topic));
-                continue;
-            }
-            if !room || under_way >= REQUESTS_MAX {
-                continue;
-            }
-            state.requests += 1;
-            if let Some(span) = follow.cursor.ask(state.requests) {
-                under_way += 1;
-                follow.asked_ms = now_ms;
-                edge.pusher.replay(ReplayRequest {
-                    topic: topic.packed(),
-                    session: self.id.0,
-                    edge: edge.boot.clone(),
-                    span: span.into(),
-                    entries_max: PAGE_ENTRIES_MAX as u32,
-                    bytes_max: PAGE_BYTES_MAX as u32,
-                    request: state.requests,
-                });
-            }
-        }
-    }
-
-    /// The owner of a shard is another one, or something was lost on the way: everything of the shard is attached again.
-    pub(super) fn attach_again(self: &Arc<Self>, edge: &Edge, shard: u32) {
-        let mut state = self.lock();
-        if state.closed {
+    /// An entry of the inbox may tell of a group.
+    pub(super) fn read_notice(self: &Arc<Self>, edge: &Edge, state: &mut State, entry: &Entry) {
+        let Some(notice) = entry.notice().filter(|notice| notice.group != 0) else { return };
+        // Older ones are history: the register already has them.
+        if entry.place() <= state.register.at {
             return;
         }
+        let group = GroupId(notice.group);
+        if entry.kind == MessageKind::Joined as u32 {
+            state.register.groups.insert(group);
+            // Even if it is followed: a departure may be on its way.
+            self.follow(edge, state, TopicId::group(group));
+        } else {
+            state.register.groups.remove(&group);
+        }
+    }
+
+    /// Asks again for groups that the register names and that were refused: their owners hear of a change at another time than the inbox.
+    pub(super) fn insist(self: &Arc<Self>, edge: &Edge, state: &mut State, now_ms: u64) {
+        let missing = |topic: &TopicId| match state.follows.get(topic) {
+            Some(follow) => follow.standing == Standing::Over && now_ms.saturating_sub(follow.attached_ms) >= ASK_AGAIN_MS,
+            None => true,
+        };
+        let missing: Vec<_> = state.register.groups.iter().copied().map(TopicId::group).filter(missing).collect();
+        for topic in missing {
+            self.follow(edge, state, topic);
+        }
+    }
+
+    /// The owner of a shard is another one, or something was lost on the way: everything of the shard is attached again, what was refused
+    /// or has ended too.
+    pub(super) fn attach_again(self: &Arc<Self>, edge: &Edge, shard: u32) {
+        let mut state = self.lock();
+        let state = &mut *state;
         let shards = edge.shards;
-        for (topic, follow) in state.follows.iter_mut().filter(|(topic, _)| topic.shard(shards) == shard) {
-            follow.cursor.detach();
-            self.attach(edge, *topic, follow.cursor.mark());
+        let again: Vec<_> = state.follows.keys().copied().filter(|topic| topic.shard(shards) == shard).collect();
+        for topic in again {
+            if let Some(follow) = state.follows.get_mut(&topic) {
+                follow.cursor.detach();
+            }
+            self.follow(edge, state, topic);
         }
         for (topic, sending) in state.sends.iter_mut().filter(|(topic, _)| topic.shard(shards) == shard) {
             sending.doubt();
@@ -219,15 +233,5 @@ impl Session {
                 self.watch(edge, *topic);
             }
         }
-    }
-}
-
-impl State {
-    /// Whether one more entry may wait for the client.
-    pub(super) fn has_room(&self, edge: &Edge) -> bool {
-        let limits = &edge.config;
-        self.queue.entries() < limits.queue_entries_max
-            && self.queue.bytes() < limits.queue_bytes_max
-            && self.unacked < limits.unacked_entries_max
     }
 }

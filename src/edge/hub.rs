@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::num::NonZeroU32;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::push::Pusher;
@@ -26,6 +26,10 @@ pub(super) struct Edge {
     pub(super) index: Index,
     sessions: Mutex<HashMap<SessionId, Arc<Session>>>,
     durability: AtomicU8,
+    /// When the stream of pages was last seen read to its end, UTC ms.
+    pages_read_ms: AtomicU64,
+    /// What is known of owners counts no more: streams of this edge were gone.
+    pub(super) views_void: AtomicBool,
 }
 
 /// Which sessions follow a topic. Lists are replaced, never changed, so that a reader needs the lock only to get one.
@@ -79,6 +83,8 @@ impl Edge {
             index: Index::default(),
             sessions: Mutex::default(),
             durability: AtomicU8::new(Durability::Memory as u8),
+            pages_read_ms: AtomicU64::new(0),
+            views_void: AtomicBool::new(false),
         }
     }
 
@@ -102,6 +108,15 @@ impl Edge {
 
     pub(super) fn set_durability(&self, durability: Durability) {
         self.durability.store(durability as u8, Ordering::Relaxed);
+    }
+
+    /// A page asked for before this time, by more than it takes to answer, did not come.
+    pub(super) fn pages_read_ms(&self) -> u64 {
+        self.pages_read_ms.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn pages_were_read(&self, when_ms: u64) {
+        self.pages_read_ms.store(when_ms, Ordering::Relaxed);
     }
 
     /// Takes a session in, unless there are as many as there may be.

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use super::hub::Edge;
@@ -43,6 +44,10 @@ pub(super) async fn run(edge: &Arc<Edge>, shutdown: Shutdown) {
     let (mut delays, mut trimmed, mut trimmed_to) = (Delays::reconnecting(), Instant::now(), after.clone());
     let mut touched = Vec::new();
     while !shutdown.is_cancelled() {
+        if edge.views_void.swap(false, Ordering::Relaxed) {
+            views.fill(View { patience: SILENCE, ..View::default() });
+        }
+        let begun_ms = edge.clock.now_ms();
         let read = tokio::select! {
             read = reader.read(FRAMES_A_READ, &after) => read,
             () = shutdown.cancelled() => return,
@@ -50,6 +55,9 @@ pub(super) async fn run(edge: &Arc<Edge>, shutdown: Shutdown) {
         match read {
             Ok(mut read) => {
                 delays.reset();
+                if read.iter().all(|(key, pages)| *key != streams[2] || pages.len() < FRAMES_A_READ) {
+                    edge.pages_were_read(begun_ms);
+                }
                 // Alerts first, then live, then replays.
                 read.sort_by_key(|(key, _)| streams.iter().position(|known| known == key));
                 for (key, entries) in read {
@@ -86,7 +94,6 @@ pub(super) async fn run(edge: &Arc<Edge>, shutdown: Shutdown) {
 }
 
 fn take(edge: &Arc<Edge>, views: &mut [View], lane: usize, frame: OutFrame, touched: &mut Vec<Arc<Session>>) {
-    let mut again = false;
     if frame.counter > 0 {
         let Some(view) = views.get_mut(frame.shard as usize) else { return };
         let known = view.owner == frame.owner && view.heard.is_some();
@@ -96,22 +103,24 @@ fn take(edge: &Arc<Edge>, views: &mut [View], lane: usize, frame: OutFrame, touc
             return;
         }
         // Another owner knows nobody here; a jump means that something was lost on the way.
-        again = !known || frame.counter != view.counters[lane] + 1;
+        let again = !known || frame.counter != view.counters[lane] + 1;
         if !known {
             *view = View { epoch: frame.epoch, token: frame.token, owner: frame.owner, ..View::default() };
+            edge.pusher.greet(frame.shard);
         }
         view.counters[lane] = frame.counter;
         view.heard = Some(Instant::now());
         view.patience = SILENCE;
         edge.pusher.saw(frame.shard, frame.epoch, frame.commit);
+        // Before what the frame says is handed on: among what was lost may be that somebody left.
+        if again {
+            attach_again(edge, frame.shard);
+        }
     }
     for item in frame.items {
         if let Some(output) = item.output {
             hand(edge, output, touched);
         }
-    }
-    if again {
-        attach_again(edge, frame.shard);
     }
 }
 
@@ -121,8 +130,9 @@ fn attach_again(edge: &Arc<Edge>, shard: u32) {
     }
 }
 
-/// Everything of all shards: this edge's streams were lost.
+/// Everything of all shards: this edge's streams were lost, and owners may count anew.
 pub(super) fn attach_everything(edge: &Arc<Edge>) {
+    edge.views_void.store(true, Ordering::Relaxed);
     for shard in 0..edge.shards {
         attach_again(edge, shard);
     }

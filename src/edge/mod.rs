@@ -5,6 +5,7 @@
 //! receipt. It never opens SQL, and verifies tokens without asking anybody.
 
 mod beat;
+mod entries;
 mod follow;
 mod hub;
 mod listen;

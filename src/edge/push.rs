@@ -54,6 +54,8 @@ struct Buffer {
     marks_since: Option<Instant>,
     /// The number of the last frame.
     number: u64,
+    /// A frame is due even if it is empty.
+    greet: bool,
 }
 
 /// One frame of a round, with those who wait for it.
@@ -126,6 +128,14 @@ impl Pusher {
         }
     }
 
+    /// A shard has another owner: it hears at once what this edge has seen of the shard.
+    pub(super) fn greet(&self, shard: u32) {
+        if let Some(lanes) = self.buffers.get(shard as usize) {
+            lock(&lanes[Lane::Normal as usize]).greet = true;
+            self.notify.notify_one();
+        }
+    }
+
     /// Pushes until it is time to stop and nothing is left, or the grace is over.
     pub(super) async fn run(&self, redis: &Redis, shutdown: Shutdown) {
         loop {
@@ -181,7 +191,8 @@ impl Pusher {
                 let mut buffer = lock(&self.buffers[shard as usize][lane as usize]);
                 let due = |since: Instant| all_marks || since.elapsed() >= self.mark_linger;
                 let marks_due = buffer.marks_since.is_some_and(due);
-                if buffer.items.is_empty() && !marks_due {
+                let greet = std::mem::take(&mut buffer.greet);
+                if buffer.items.is_empty() && !marks_due && !greet {
                     continue;
                 }
                 let mut items = Vec::with_capacity(buffer.items.len().min(FRAME_ITEMS_MAX));

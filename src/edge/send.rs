@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use super::follow::{Follow, Standing};
 use super::hub::Edge;
 use super::session::{Session, State};
 use crate::model::{MessageKind, Reason, TopicId, TopicKind, check_text};
@@ -22,11 +23,17 @@ const SILENCE_MS: u64 = 1_000;
 pub(super) struct Sending {
     /// The owner has said that the session may write, or was silent for too long.
     open: bool,
+    /// The owner of somebody's inbox was asked.
+    asked: bool,
     asked_ms: u64,
     /// The highest client_seq the owner had accepted, if it said so.
     pub(super) known: Option<u64>,
-    /// The highest client_seq pushed in this session, and whether since the last doubt.
+    /// The highest client_seq pushed in this session.
     pushed: u64,
+    /// The same since the last doubt: repeats up to there are answered from memory.
+    sure: u64,
+    /// The lowest client_seq that was refused for now. Receipts are cumulative, so nothing behind it is pushed before it.
+    refused: Option<u64>,
     /// The highest client_seq with a receipt in this session.
     pub(super) stored: u64,
     recent: VecDeque<(u64, u64)>,
@@ -34,14 +41,28 @@ pub(super) struct Sending {
 }
 
 impl Sending {
-    fn new(now_ms: u64) -> Self {
-        Self { open: false, asked_ms: now_ms, known: None, pushed: 0, stored: 0, recent: VecDeque::new(), parked: VecDeque::new() }
+    fn new(now_ms: u64, known: Option<u64>) -> Self {
+        let (recent, parked) = (VecDeque::new(), VecDeque::new());
+        Self { open: false, asked: false, asked_ms: now_ms, known, pushed: 0, sure: 0, refused: None, stored: 0, recent, parked }
+    }
+
+    /// Refuses a message for now.
+    fn hold_back(&mut self, client_seq: u64) {
+        if client_seq > self.pushed {
+            self.refused = Some(self.refused.map_or(client_seq, |refused| refused.min(client_seq)));
+        }
+    }
+
+    /// Whether a message stands behind one that is missing here.
+    fn lacks_predecessor(&mut self, message: &v1::Message) -> bool {
+        self.refused = self.refused.filter(|refused| message.client_seq > *refused && message.predecessor >= *refused);
+        let known = self.known.is_some() || self.pushed > 0;
+        self.refused.is_some() || known && message.predecessor > self.high() || message.predecessor >= message.client_seq
     }
 
     /// Redis may have lost what was pushed: a repeat is not answered from memory but pushed again.
     pub(super) fn doubt(&mut self) {
-        self.known = Some(self.known.unwrap_or(0).max(self.pushed)).filter(|known| *known > 0);
-        self.pushed = 0;
+        self.sure = 0;
         self.recent.clear();
     }
 
@@ -73,29 +94,29 @@ impl Session {
         if let Err(reason) = check_text(&message.text) {
             return refuse(state, reason, ".text");
         }
-        if self.limiter.as_ref().is_some_and(|limiter| limiter.check().is_err()) {
-            return refuse(state, Reason::RateLimited, "");
-        }
-        if let Some(reason) = edge.pusher.crowded(topic) {
-            return refuse(state, reason, "");
-        }
-        let followed = state.follows.get(&topic).map(|follow| follow.confirmed);
+        let follow = state.follows.get(&topic);
+        let is_member = follow.is_some_and(Follow::is_member);
+        let is_asked = follow.is_some_and(|follow| follow.standing == Standing::Asked);
         let is_group = topic.group_of().is_some();
-        if is_group && followed.is_none() && state.groups_known {
+        if is_group && !is_member && !is_asked && state.register.known && !state.register.has(topic) {
             return refuse(state, Reason::NotMember, ".to");
         }
+        let known = follow.filter(|_| is_member).map(|follow| follow.client_seq_high);
+        let limited = self.limiter.as_ref().is_some_and(|limiter| limiter.check().is_err());
+        let for_now = limited.then_some(Reason::RateLimited).or_else(|| edge.pusher.crowded(topic));
         let now_ms = edge.clock.now_ms();
-        let fresh = !state.sends.contains_key(&topic);
-        let sending = state.sends.entry(topic).or_insert_with(|| Sending::new(now_ms));
-        sending.open |= followed == Some(true);
+        let sending = state.sends.entry(topic).or_insert_with(|| Sending::new(now_ms, known));
+        sending.open |= is_member;
+        let full = !sending.open && sending.parked.len() >= PARKED_MAX;
+        if let Some(reason) = for_now.or_else(|| full.then_some(Reason::StoreUnavailable)) {
+            sending.hold_back(message.client_seq);
+            return refuse(state, reason, "");
+        }
         if sending.open {
             return self.post(edge, state, topic, message, &field);
         }
-        if sending.parked.len() >= PARKED_MAX {
-            return refuse(state, Reason::StoreUnavailable, "");
-        }
         sending.parked.push_back((message, field));
-        if fresh && !is_group && followed.is_none() {
+        if !is_group && !is_asked && !std::mem::replace(&mut sending.asked, true) {
             self.watch(edge, topic);
         }
     }
@@ -144,7 +165,8 @@ impl Session {
 
     /// The inbox said which groups there are: what waits for others is refused.
     pub(super) fn judge_strangers(&self, edge: &Edge, state: &mut State) {
-        let stranger = |topic: &TopicId| topic.group_of().is_some() && !state.follows.contains_key(topic);
+        let asked = |topic: &TopicId| state.follows.get(topic).is_some_and(|follow| follow.standing != Standing::Over);
+        let stranger = |topic: &TopicId| topic.group_of().is_some() && !asked(topic) && !state.register.has(*topic);
         let strangers: Vec<_> = state.sends.keys().copied().filter(stranger).collect();
         for topic in strangers {
             self.send_refused(edge, state, topic, Reason::NotMember);
@@ -163,7 +185,7 @@ impl Session {
     fn post(self: &Arc<Self>, edge: &Edge, state: &mut State, topic: TopicId, message: v1::Message, field: &str) {
         let Some(sending) = state.sends.get_mut(&topic) else { return };
         let print = fingerprint(&message);
-        if message.client_seq <= sending.pushed {
+        if message.client_seq <= sending.sure {
             let known = sending.recent.iter().find(|(seq, _)| *seq == message.client_seq).map(|(_, known)| *known);
             match known {
                 // In flight: its receipt is on the way.
@@ -179,11 +201,12 @@ impl Session {
             }
             return;
         }
-        let high = sending.high();
-        if message.predecessor > high && sending.known.is_some() || message.predecessor >= message.client_seq {
+        if sending.lacks_predecessor(&message) {
+            let high = sending.high();
             return state.refuse(refusal_of(edge, &message, Reason::PredecessorMissing, format!("{field}.predecessor"), high));
         }
-        sending.pushed = message.client_seq;
+        sending.sure = message.client_seq;
+        sending.pushed = sending.pushed.max(message.client_seq);
         if sending.recent.len() == RECENT_MAX {
             sending.recent.pop_front();
         }

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures_util::task::AtomicWaker;
 
-use super::follow::Follow;
+use super::follow::{Follow, Register};
 use super::hub::Edge;
 use super::queue::Queue;
 use super::send::Sending;
@@ -17,7 +17,7 @@ use crate::model::{Durability, Place, Reason, SessionId, TopicId};
 use crate::proto::v1;
 use crate::session::Presence;
 use crate::token::Claims;
-use crate::topic::frame::{Attach, Detach, Input};
+use crate::topic::frame::{Detach, Input};
 
 /// A session on this edge.
 pub(super) struct Session {
@@ -40,8 +40,8 @@ pub(super) struct State {
     pub(super) behind: BTreeSet<(bool, TopicId)>,
     /// Marks of the hello for topics that are not followed yet.
     pub(super) marks_given: HashMap<TopicId, Place>,
-    /// The inbox has said which groups there are.
-    pub(super) groups_known: bool,
+    /// Which groups there are, as the inbox says.
+    pub(super) register: Register,
     pub(super) queue: Queue,
     /// Entries written and not acknowledged.
     pub(super) unacked: usize,
@@ -70,7 +70,7 @@ impl Session {
             sends: HashMap::new(),
             behind: BTreeSet::new(),
             marks_given: marks,
-            groups_known: false,
+            register: Register::default(),
             queue: Queue::new(now),
             unacked: 0,
             waiters: Vec::new(),
@@ -109,39 +109,6 @@ impl Session {
     /// Writes what waits, if the client's stream sleeps.
     pub(super) fn wake(&self) {
         self.waker.wake();
-    }
-
-    /// Starts following a topic; the owner is asked where it stands. `session` is this one, shared.
-    pub(super) fn follow(self: &Arc<Self>, edge: &Edge, state: &mut State, topic: TopicId) {
-        if state.closed || state.follows.contains_key(&topic) {
-            return;
-        }
-        let mark = state.marks_given.remove(&topic);
-        state.follows.insert(topic, Follow::new(mark));
-        edge.index.add(topic, self);
-        self.attach(edge, topic, mark);
-    }
-
-    /// Asks the owner of a topic to send it from `mark` on.
-    pub(super) fn attach(&self, edge: &Edge, topic: TopicId, mark: Option<Place>) {
-        let Self { claims, id, .. } = self;
-        let attach = Attach {
-            topic: topic.packed(),
-            user: claims.user.0,
-            installation: claims.installation.0,
-            session: id.0,
-            mark: mark.map(Into::into),
-        };
-        edge.pusher.push(topic, Input::Attach(attach), None);
-    }
-
-    /// Stops following a topic.
-    pub(super) fn unfollow(self: &Arc<Self>, edge: &Edge, state: &mut State, topic: TopicId) {
-        if let Some(follow) = state.follows.remove(&topic) {
-            state.unacked -= follow.in_flight.len();
-            state.behind.remove(&(!topic.kind().urgent(), topic));
-            edge.index.remove(topic, self.id);
-        }
     }
 
     /// Ends the session: its client is told why, and nothing more comes to it.

@@ -78,6 +78,11 @@ impl Cursor {
         self.attached() && self.missing.is_empty()
     }
 
+    /// Whether the user left: nothing behind some place will come.
+    pub fn is_leaving(&self) -> bool {
+        self.end.is_some()
+    }
+
     /// Whether the user left and everything up to then was passed on.
     pub fn ended(&self) -> bool {
         self.end.is_some_and(|end| self.at >= end) && self.missing.is_empty()
