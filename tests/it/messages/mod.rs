@@ -5,4 +5,6 @@ mod durability;
 mod logins;
 mod membership;
 mod radio;
+mod repeats;
 mod stage;
+mod wire;
