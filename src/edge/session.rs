@@ -118,7 +118,7 @@ impl Session {
             return;
         }
         state.closed = true;
-        let topics: Vec<_> = state.follows.keys().chain(state.sends.keys()).copied().collect();
+        let topics: BTreeSet<_> = state.follows.keys().chain(state.sends.keys()).copied().collect();
         for topic in topics {
             edge.pusher.push(topic, Input::Detach(Detach { topic: topic.packed(), session: self.id.0 }), None);
             edge.index.remove(topic, self.id);

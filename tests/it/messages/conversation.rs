@@ -1,4 +1,4 @@
-//! The fleet's main job over real programs: a conversation, while what carries it is killed.
+//! A conversation, while what carries it is killed.
 
 mod long {
     use std::process::Stdio;

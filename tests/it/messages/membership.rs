@@ -1,0 +1,94 @@
+//! Who hears what of a group: from joining on, up to leaving.
+
+use roger::proto::v1;
+
+use super::radio::Radio;
+use super::stage::{Stage, hello, hello_at};
+
+impl Stage {
+    /// Runs `roger member add` or `remove` for the group of apollo.
+    fn member(&self, change: &[&str], name: &str) {
+        self.fleet.roger(&[&["member"], change, &["loop", name, "--tenant", "apollo"]].concat()).succeeded();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_late_joiner_sees_nothing_earlier() {
+    let stage = Stage::start().await;
+    let group = stage.group;
+    let mut neil = stage.radio(0, "neil").await;
+    let login = stage.login("guest", 1).await;
+    let mut online = Radio::open(&stage.fleet.edge(1), hello(&login, 1)).await.unwrap();
+    neil.say(group, 1, "before").await;
+    neil.receipt(group, 1).await;
+    neil.hears(group, &[""]).await;
+    stage.member(&["add"], "guest");
+    // One who is there is told, and hears from then on without coming back.
+    let joined = online.follows(group).await;
+    assert_eq!(joined.mark, joined.head);
+    online
+        .until("the notice of the join", |heard| {
+            let is_join =
+                |entry: &&v1::Entry| matches!(&entry.notice, Some(v1::entry::Notice::Joined(notice)) if notice.group_id == group.id());
+            heard.entries.iter().find(is_join).map(drop)
+        })
+        .await;
+    neil.say(group, 2, "after").await;
+    online.hears(group, &["after"]).await;
+    // Neither by coming back without a mark …
+    let mut again = Radio::open(&stage.fleet.edge(0), hello(&login, 1)).await.unwrap();
+    again.hears(group, &["after"]).await;
+    assert!(again.heard.gaps.is_empty(), "{:?}", again.heard);
+    // … nor by asking for what was before: it is told why it does not get that.
+    let start = v1::Place { epoch: 0, seq: 0 };
+    let mut greedy = Radio::open(&stage.fleet.edge(0), hello_at(&login, 1, group, start)).await.unwrap();
+    greedy.hears(group, &["after"]).await;
+    let gap = v1::Gap { topic: Some(group.into()), from: Some(start), to: joined.head, reason: v1::GapReason::NotMember.into() };
+    assert_eq!(greedy.heard.gaps, [gap]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_removed_member_sees_nothing_later_and_can_fetch_what_was_before() {
+    let stage = Stage::start().await;
+    let group = stage.group;
+    let mut neil = stage.radio(0, "neil").await;
+    let mut online = stage.radio(0, "buzz").await;
+    let absent = stage.login("mike", 1).await;
+    let mut mike = stage.radio(1, "mike").await;
+    neil.say(group, 1, "m1").await;
+    mike.hears(group, &["m1"]).await;
+    let one = mike.heard.place_of("m1");
+    drop(mike);
+    neil.say(group, 2, "m2").await;
+    online.hears(group, &["m1", "m2"]).await;
+    let two = online.heard.place_of("m2");
+
+    for name in ["buzz", "mike"] {
+        stage.member(&["remove", "--yes"], name);
+    }
+    assert_eq!(online.leaves(group).await.head, Some(two), "the end is where it was when they left");
+    neil.say(group, 3, "later").await;
+    neil.hears(group, &["", "", ""]).await;
+    // On the same edge: had it been for them, it would be on its way by now.
+    online.beat().await;
+    online.hears(group, &["m1", "m2"]).await;
+    // They may not write any more, and are told so in the session.
+    online.say(group, 1, "me too").await;
+    let refusal = online.until("the refusal", |heard| heard.refusals.first().cloned()).await;
+    assert_eq!((refusal.reason(), refusal.field.as_str()), (v1::Reason::NotMember, "messages[0].to"));
+
+    // Who was away comes back behind their own mark and gets everything up to the end; and so again, without having acknowledged it.
+    for edge in [1, 0] {
+        let mut back = Radio::open(&stage.fleet.edge(edge), hello_at(&absent, 1, group, one)).await.unwrap();
+        assert_eq!(back.leaves(group).await.head, Some(two));
+        back.hears(group, &["m2"]).await;
+    }
+    // With everything up to the end acknowledged there is nothing to follow.
+    let mut done = Radio::open(&stage.fleet.edge(1), hello_at(&absent, 1, group, two)).await.unwrap();
+    done.say(group, 1, "me too").await;
+    let refusal = done.until("the refusal", |heard| heard.refusals.first().cloned()).await;
+    assert_eq!(refusal.reason(), v1::Reason::NotMember);
+    assert!(done.heard.texts(group).is_empty() && done.heard.follow(group).is_none(), "{:?}", done.heard);
+    neil.beat().await;
+    neil.hears(group, &["", "", ""]).await;
+}

@@ -1,0 +1,10 @@
+//! The fleet's main job over real programs: what is said arrives once and in order, whatever its clients and the machines do.
+
+mod conversation;
+mod durability;
+mod logins;
+mod membership;
+mod radio;
+mod repeats;
+mod stage;
+mod wire;
