@@ -338,7 +338,12 @@ impl Core {
         if let Body::Rejected { topic, installation, client_seq, client_seq_high, reason } = entry.body
             && installation == self.installation
         {
-            let again = reason == Some(Reason::PredecessorMissing) && self.predecessor_missing(topic, client_seq, client_seq_high);
+            let again = match reason {
+                Some(Reason::PredecessorMissing) => self.renumber(topic, client_seq, client_seq_high),
+                // It was refused before, and the notice of that was lost.
+                Some(Reason::SequenceReused) if client_seq > client_seq_high => self.renumber(topic, client_seq, client_seq_high),
+                _ => false,
+            };
             self.counts.refused += u64::from(!again);
         }
         events.push(Event::Entry(entry));
@@ -390,8 +395,16 @@ impl Core {
 
     fn predecessor_missing(&mut self, topic: TopicId, client_seq: u64, high: u64) -> bool {
         let Some(outbox) = self.outboxes.get_mut(&topic) else { return false };
-        let before = outbox.pending().len();
         let again = outbox.predecessor_missing(client_seq, high);
+        self.counts.resent += u64::from(again);
+        self.wake(topic);
+        again
+    }
+
+    fn renumber(&mut self, topic: TopicId, client_seq: u64, high: u64) -> bool {
+        let Some(outbox) = self.outboxes.get_mut(&topic) else { return false };
+        let before = outbox.pending().len();
+        let again = outbox.renumber(client_seq, high);
         self.unreceipted += outbox.pending().len() - before;
         self.counts.resent += u64::from(again);
         self.wake(topic);

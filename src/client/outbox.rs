@@ -27,6 +27,8 @@ pub(super) struct Outbox {
     /// With a receipt, not yet seen in the topic; by rising client_seq.
     receipted: VecDeque<Unreceipted>,
     receipted_bytes: usize,
+    /// Everything up to here that the owner of the topic had refused has another number by now.
+    renumbered: u64,
     /// Nothing is sent before: the fleet asked to wait.
     pub(super) not_before: Option<Instant>,
 }
@@ -139,17 +141,9 @@ impl Outbox {
         true
     }
 
-    /// A message was refused because its predecessor was not accepted, and `high` is the highest that was: it is sent again behind that
-    /// one, and everything behind it follows. False when it is not here any more.
+    /// The edge refused a message because its predecessor was not accepted, and `high` is the highest that was: it is sent again behind
+    /// that one, and everything behind it follows. False when it is not here any more.
     pub(super) fn predecessor_missing(&mut self, client_seq: u64, high: u64) -> bool {
-        // It may have its receipt already: the edge took it, the owner of the topic did not.
-        if let Some(from) = self.receipted.iter().position(|message| message.client_seq == client_seq) {
-            for message in self.receipted.drain(from..).rev() {
-                self.receipted_bytes -= message.text.len();
-                self.pending.push_front(message);
-            }
-            self.sent = 0;
-        }
         let Some(at) = self.position(client_seq) else { return false };
         self.sent = self.sent.min(at);
         match self.pending.get_mut(at) {
@@ -160,6 +154,28 @@ impl Outbox {
             _ => self.sent = 0,
         }
         true
+    }
+
+    /// The owner of the topic did not take a message whose receipt may be here already, for what was before it; `high` is the highest it
+    /// took. Its refusal is final for the number, and those behind it meet the same end: all are said again under new numbers. What was
+    /// between the two had a receipt and is lost, or was refused for a reason of its own. False when the message is not here any more.
+    pub(super) fn renumber(&mut self, client_seq: u64, high: u64) -> bool {
+        if client_seq <= self.renumbered {
+            return true;
+        }
+        let from = self.receipted.partition_point(|message| message.client_seq < client_seq);
+        let mut again: VecDeque<_> = self.receipted.drain(from..).collect();
+        self.receipted_bytes -= again.iter().map(|message| message.text.len()).sum::<usize>();
+        let from = self.pending.partition_point(|message| message.client_seq < client_seq);
+        again.extend(self.pending.drain(from..));
+        self.sent = self.sent.min(from);
+        let found = again.front().is_some_and(|message| message.client_seq == client_seq);
+        self.renumbered = self.client_seq;
+        self.predecessor = self.pending.back().map_or(high, |message| message.client_seq);
+        for Unreceipted { text, .. } in again {
+            self.push(text);
+        }
+        found
     }
 
     fn position(&self, client_seq: u64) -> Option<usize> {
@@ -224,13 +240,18 @@ mod tests {
         send(&mut outbox);
         outbox.receipt(4);
         assert_eq!(outbox.seen(1), Some(Bytes::from_static(b"m1")));
-        // The owner refused 2 for good, and therefore 3 and 4 for their predecessor.
-        assert!(outbox.predecessor_missing(3, 1));
-        assert!(outbox.predecessor_missing(4, 1));
-        assert_eq!(send(&mut outbox), [(3, 1), (4, 3)]);
-        outbox.receipt(4);
-        assert_eq!((outbox.seen(4), outbox.seen(4)), (Some(Bytes::from_static(b"m4")), None));
-        assert_eq!(outbox.receipted_bytes, 0);
+        assert_eq!(outbox.push(Bytes::from_static(b"m5")), 5);
+        // The owner refused 2 for good, and therefore 3 and 4 for their predecessor: those numbers are spent.
+        assert!(outbox.renumber(3, 1));
+        assert_eq!(send(&mut outbox), [(6, 1), (7, 6), (8, 7)]);
+        assert!(outbox.renumber(4, 1));
+        assert_eq!(send(&mut outbox), []);
+        outbox.receipt(5);
+        outbox.receipt(8);
+        assert_eq!((outbox.seen(7), outbox.seen(7)), (Some(Bytes::from_static(b"m4")), None));
+        assert_eq!((outbox.seen(8), outbox.receipted_bytes), (Some(Bytes::from_static(b"m5")), 0));
+        assert!(!outbox.renumber(9, 8), "9 was never here");
+        assert_eq!((outbox.push(Bytes::from_static(b"m6")), send(&mut outbox)), (9, vec![(9, 8)]));
     }
 
     #[test]

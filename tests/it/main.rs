@@ -7,6 +7,7 @@
 mod client;
 mod core;
 mod directory;
+mod faults;
 mod harness;
 mod jobs;
 mod messages;

@@ -179,7 +179,7 @@ fn what_is_refused_for_good_is_told_and_stepped_over() {
 }
 
 #[test]
-fn a_message_rejected_after_its_receipt_for_its_predecessor_is_sent_again() {
+fn a_message_rejected_after_its_receipt_for_its_predecessor_is_sent_again_under_a_new_number() {
     let mut case = Case::new();
     for _ in 0..2 {
         case.core.send(topic(PEER), Bytes::from_static(b"x"));
@@ -203,8 +203,12 @@ fn a_message_rejected_after_its_receipt_for_its_predecessor_is_sent_again() {
     };
     let entries = vec![rejected(1, 1, Reason::UnknownRecipient), rejected(2, 2, Reason::PredecessorMissing)];
     assert_eq!(case.take(v1::ServerFrame { entries, ..Default::default() }).len(), 2);
-    assert_eq!((case.sent(), case.core.unreceipted()), (vec![(2, 0)], 1));
+    assert_eq!((case.sent(), case.core.unreceipted()), (vec![(3, 0)], 1));
     assert_eq!((case.core.counts().refused, case.core.counts().resent), (1, 1));
+    // The notice of a refusal was lost, and the number sent again.
+    let entries = vec![rejected(3, 3, Reason::SequenceReused)];
+    case.take(v1::ServerFrame { entries, ..Default::default() });
+    assert_eq!((case.sent(), case.core.unreceipted()), (vec![(4, 0)], 1));
 }
 
 #[test]

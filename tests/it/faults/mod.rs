@@ -1,0 +1,33 @@
+//! What a fleet of real programs does when a part of it dies, sleeps, or loses what it had.
+
+mod cast;
+mod flushall;
+
+use serde_json::Value;
+
+use crate::support::eventually;
+use crate::support::fleet::{Fleet, FleetOptions};
+
+/// A fleet that takes as much as one sends.
+fn options() -> FleetOptions {
+    let overrides = vec![("edge.rate_messages_per_s", "0".to_owned()), ("edge.rate_burst", "0".to_owned())];
+    FleetOptions { overrides, ..FleetOptions::default() }
+}
+
+/// What `roger queues` says of the shards.
+fn shards(fleet: &Fleet) -> Vec<Value> {
+    fleet.roger(&["--json", "queues"]).succeeded().json()["shards"].as_array().unwrap().clone()
+}
+
+/// Waits until every shard has taken in its input, and SQL holds every commit.
+async fn quiet(fleet: &Fleet) {
+    let done = |shard: &Value| ["input", "urgent", "archive_lag"].iter().all(|name| shard[*name] == 0);
+    eventually("input and archive are through", async || shards(fleet).iter().all(done).then_some(())).await;
+}
+
+/// Panics unless SQL holds nothing twice, out of order, or with a hole.
+#[track_caller]
+fn audit(fleet: &Fleet) {
+    let audit = fleet.roger(&["--json", "audit"]);
+    assert_eq!(audit.code, 0, "{}{}", audit.stdout, audit.stderr);
+}
