@@ -145,12 +145,8 @@ impl Session {
         }
     }
 
-    /// The session may write to a topic: what waited for that is pushed. `known` is the highest client_seq the owner accepted; it is
-    /// kept for what the session will send later, whose receipts name it too.
+    /// The session may write to a topic: what waited for that is pushed. `known` is the highest client_seq the owner accepted.
     pub(super) fn opened(self: &Arc<Self>, edge: &Edge, state: &mut State, topic: TopicId, known: Option<u64>) {
-        if known.is_some() {
-            state.sends.entry(topic).or_insert_with(|| Sending::new(edge.clock.now_ms()));
-        }
         let Some(sending) = state.sends.get_mut(&topic) else { return };
         sending.open = true;
         sending.known = known.or(sending.known);
