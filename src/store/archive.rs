@@ -14,7 +14,7 @@ use super::conn::{Conn, Value, pieces, places, values};
 use super::dialect::{set_greater, set_later};
 use super::{Error, Store};
 use crate::model::{Place, Span, TopicId};
-use crate::topic::frame::{Entry, HeadRow, LogFrame, Mark, MemberRow, Membership, MembershipAt, Outcome, Register, WireSpan};
+use crate::topic::frame::{Entry, HeadRow, LogFrame, Mark, MemberRow, Membership, MembershipAt, Outcome, Refusal, Register, WireSpan};
 
 /// A commit of a shard's log, ordered by epoch, then commit. (0, 0) is before everything.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -49,7 +49,8 @@ pub struct ArchiveBatch {
     bytes: usize,
     entries: Vec<(TopicId, Entry)>,
     heads: BTreeMap<TopicId, HeadRow>,
-    producers: BTreeMap<(TopicId, u64, u64), u64>,
+    /// The highest client_seq accepted and refused.
+    producers: BTreeMap<(TopicId, u64, u64), (u64, u64)>,
     marks: BTreeMap<(TopicId, u64, u64), Place>,
     members: BTreeMap<TopicId, Vec<(Membership, Place)>>,
     registers: BTreeMap<(TopicId, u64), Register>,
@@ -118,8 +119,13 @@ impl ArchiveBatch {
                         (head.profile_version, head.tenant) = (profile.version, profile.tenant);
                     }
                 }
-                // The other shard archives what it makes of it.
-                Outcome::Forward(_) => {}
+                // The other shard archives what it makes of it; that a number was refused is this one's.
+                Outcome::Forward(forward) => {
+                    if let Some(Refusal { topic, sender, installation, client_seq }) = forward.refusal() {
+                        let (_, refused) = self.producers.entry((topic, sender.0, installation.0)).or_default();
+                        *refused = client_seq.max(*refused);
+                    }
+                }
             }
         }
         self.upto = self.upto.max(position);
@@ -133,7 +139,7 @@ impl ArchiveBatch {
         }
         // The fleet's own entries have no installation and are known by their frames.
         if entry.installation != 0 {
-            let highest = self.producers.entry((topic, entry.sender, entry.installation)).or_default();
+            let (highest, _) = self.producers.entry((topic, entry.sender, entry.installation)).or_default();
             *highest = entry.client_seq.max(*highest);
         }
         self.bytes += entry.body.len();
@@ -207,13 +213,13 @@ async fn write_batch(conn: &mut Conn, batch: &ArchiveBatch) -> Result<Archived, 
         + &set_greater("version");
     upsert(conn, "topic_register (shard, topic, grp, version, joined, name)", "shard, topic, grp", &set, &registers).await?;
 
-    let producers: Vec<[Value<'_>; 5]> = (batch.producers.iter())
-        .map(|((topic, user, installation), highest)| {
-            [batch.shard.into(), (*topic).into(), (*user).into(), (*installation).into(), (*highest).into()]
+    let producers: Vec<[Value<'_>; 6]> = (batch.producers.iter())
+        .map(|((topic, user, installation), (highest, refused))| {
+            [batch.shard.into(), (*topic).into(), (*user).into(), (*installation).into(), (*highest).into(), (*refused).into()]
         })
         .collect();
-    let key = "shard, topic, account, installation";
-    upsert(conn, "topic_producer (shard, topic, account, installation, client_seq)", key, &set_greater("client_seq"), &producers).await?;
+    let (table, key) = ("topic_producer (shard, topic, account, installation, client_seq, refused)", "shard, topic, account, installation");
+    upsert(conn, table, key, &(set_greater("client_seq") + ", " + &set_greater("refused")), &producers).await?;
 
     let marks: Vec<[Value<'_>; 6]> = (batch.marks.iter())
         .map(|((topic, user, installation), place)| {

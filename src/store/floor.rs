@@ -224,9 +224,9 @@ async fn read_rows(conn: &mut Conn, shard: u32, cursor: &FloorCursor, limit: u32
             }
         }
         Table::Producers => {
-            let sql = "topic, account, installation, client_seq FROM topic_producer";
-            for (text, user, installation, client_seq) in
-                page::<(String, i64, i64, i64)>(conn, sql, &["account", "installation"], shard, cursor, limit).await?
+            let sql = "topic, account, installation, client_seq, refused FROM topic_producer";
+            for (text, user, installation, client_seq, refused) in
+                page::<(String, i64, i64, i64, i64)>(conn, sql, &["account", "installation"], shard, cursor, limit).await?
             {
                 let row = ProducerRow {
                     topic: conn.topic("topic_producer.topic", &text)?.packed(),
@@ -234,7 +234,7 @@ async fn read_rows(conn: &mut Conn, shard: u32, cursor: &FloorCursor, limit: u32
                     installation: installation.cast_unsigned(),
                     client_seq: client_seq.cast_unsigned(),
                     place: None,
-                    refused: 0,
+                    refused: refused.cast_unsigned(),
                 };
                 rows.push((at(&text, user, installation), RowKind::Producer(row).into()));
             }

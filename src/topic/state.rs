@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 
 use super::frame::{
-    Entry, Feed, Forward, HeadRow, Input, Lane, LogFrame, Mark, MemberRow, Outcome, ProducerRow, Profile, Register, RowKind,
+    Entry, Feed, Forward, HeadRow, Lane, LogFrame, Mark, MemberRow, Outcome, ProducerRow, Profile, Refusal, Register, RowKind,
     is_lasting_producer,
 };
 use crate::model::{GroupId, InstallationId, Place, Span, TenantId, TopicId, UserId};
@@ -237,13 +237,9 @@ impl Shard {
     }
 
     fn apply_refusal(&mut self, forward: &Forward) {
-        let Some(Input::Notice(notice)) = &forward.item.input else { return };
-        let Some(sender) = TopicId::from_packed(notice.topic).and_then(TopicId::inbox_of) else { return };
-        let Some(body) = notice.rejected() else { return };
-        let Some(id) = TopicId::from_packed(body.topic) else { return };
-        let installation = InstallationId(body.installation);
+        let Some(Refusal { topic: id, sender, installation, client_seq }) = forward.refusal() else { return };
         let producer = self.topics.entry(id).or_default().producers.entry((sender, installation)).or_default();
-        producer.refused = producer.refused.max(body.client_seq);
+        producer.refused = producer.refused.max(client_seq);
         self.dirty.insert(RowKey::Producer(id, sender, installation));
     }
 

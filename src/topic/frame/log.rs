@@ -2,7 +2,8 @@
 
 use prost::Oneof;
 
-use super::{Entry, InItem, Mark, Membership, Profile, Register, WirePlace};
+use super::{Entry, InItem, Input, Mark, Membership, Profile, Register, WirePlace};
+use crate::model::{InstallationId, TopicId, UserId};
 
 /// On `{s}:log`: one commit, under the id `<epoch>-<commit>`.
 #[derive(Clone, PartialEq, prost::Message)]
@@ -65,6 +66,30 @@ pub struct Forward {
     /// For a topic of the other shard.
     #[prost(message, required, tag = "1")]
     pub item: InItem,
+}
+
+/// A message that was refused after its receipt: its number is spent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// Where it was to go.
+    pub topic: TopicId,
+    /// Who sent it.
+    pub sender: UserId,
+    /// With what.
+    pub installation: InstallationId,
+    /// Its number.
+    pub client_seq: u64,
+}
+
+impl Forward {
+    /// The refusal that this tells the sender of, if it does.
+    pub fn refusal(&self) -> Option<Refusal> {
+        let Some(Input::Notice(notice)) = &self.item.input else { return None };
+        let sender = TopicId::from_packed(notice.topic)?.inbox_of()?;
+        let body = notice.rejected()?;
+        let (topic, installation) = (TopicId::from_packed(body.topic)?, InstallationId(body.installation));
+        Some(Refusal { topic, sender, installation, client_seq: body.client_seq })
+    }
 }
 
 /// The last frame of a producer on a lane.

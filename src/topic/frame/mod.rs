@@ -13,7 +13,7 @@ mod output;
 mod row;
 
 pub use input::{Attach, Detach, InFrame, InItem, Input, Mark, Membership, Notice, Post, Profile, Register, Watch};
-pub use log::{Feed, Forward, LogFrame, LogItem, MembershipAt, Outcome};
+pub use log::{Feed, Forward, LogFrame, LogItem, MembershipAt, Outcome, Refusal};
 pub use notice::{NoticeBody, rejected_body};
 pub use output::{Attached, Delivered, Departed, Displace, OutFrame, OutItem, Output, Page, Refused, ReplayRequest, Watched};
 pub use row::{FloorFrame, FloorRequest, HeadRow, MemberRow, ProducerRow, Row, RowKind};

@@ -2,13 +2,23 @@
 
 use std::collections::BTreeSet;
 
-use roger::model::{Place, TenantId, TopicId, UserId, UserKind};
+use roger::model::{MessageKind, Place, Reason, TenantId, TopicId, UserId, UserKind};
 use roger::store::{NewAccount, Store};
-use roger::topic::frame::{InItem, Input, Mark, MemberRow, Membership, MembershipAt, Outcome, Profile, Register, Row, RowKind};
+
+use roger::topic::frame::{
+    Forward, InItem, Input, Mark, MemberRow, Membership, MembershipAt, Notice, Outcome, Post, Profile, Register, Row, RowKind,
+    rejected_body,
+};
 
 use super::{Database, batch, entry, frame, over_both, topic};
 
-over_both!(a_floor_is_complete_in_pages_of_any_size, intervals_go_on_over_batches, epochs_are_given_once, the_directory_is_current);
+over_both!(
+    a_floor_is_complete_in_pages_of_any_size,
+    a_refused_number_stays_refused,
+    intervals_go_on_over_batches,
+    epochs_are_given_once,
+    the_directory_is_current
+);
 
 async fn floor(store: &Store, shard: u32, limit: u32) -> Vec<Row> {
     let mut rows = Vec::new();
@@ -61,6 +71,27 @@ async fn a_floor_is_complete_in_pages_of_any_size(database: &Database) {
         assert_eq!(rows.len(), expected.len(), "pages of {limit} repeat rows");
     }
     assert!(floor(store, 4, 10).await.is_empty(), "rows of another shard");
+}
+
+async fn a_refused_number_stays_refused(database: &Database) {
+    let store = &database.store;
+    let refuse = |client_seq| {
+        let post = Post { topic: topic("g:1").packed(), sender: 9, installation: 5, client_seq, ..Post::default() };
+        let body = rejected_body(&post, Reason::NotMember, 0);
+        let notice = Notice { topic: topic("u:9").packed(), kind: MessageKind::Rejected as u32, body };
+        Outcome::Forward(Forward { item: Input::Notice(notice).into() })
+    };
+    let mut accepted = entry(topic("g:1"), 1, 1, 1);
+    (accepted.sender, accepted.installation, accepted.client_seq) = (9, 5, 3);
+    store.archive(batch([frame(1, 1, [Outcome::Entry(accepted), refuse(5)])])).await.unwrap();
+    store.archive(batch([frame(1, 2, [refuse(4)])])).await.unwrap();
+    let rows = floor(store, 3, 100).await;
+    let producer = rows.into_iter().find_map(|row| match row.row {
+        Some(RowKind::Producer(producer)) => Some(producer),
+        _ => None,
+    });
+    let producer = producer.unwrap();
+    assert_eq!((producer.user, producer.installation, producer.client_seq, producer.refused), (9, 5, 3, 5));
 }
 
 async fn intervals_go_on_over_batches(database: &Database) {
