@@ -1,0 +1,198 @@
+//! The shapes that others depend on: every frame on Redis byte by byte, and every field of the client protocol by number and type.
+//!
+//! A file of `tests/golden` is written anew with `ROGER_GOLDEN=write cargo test --test it golden`. A line may be added to it. One that changes
+//! means that programs and clients of before no longer understand what is written, or write what is no longer understood.
+
+use std::fmt::Write as _;
+use std::path::PathBuf;
+
+use prost::Message as _;
+use prost_types::field_descriptor_proto::{Label, Type};
+use prost_types::{DescriptorProto, FileDescriptorSet};
+use roger::topic::frame::*;
+
+fn place(epoch: u64, seq: u64) -> WirePlace {
+    WirePlace { epoch, seq }
+}
+
+fn span(after: u64, upto: u64) -> WireSpan {
+    WireSpan { after: place(1, after), upto: place(2, upto) }
+}
+
+fn post() -> Post {
+    let body = "über alles klar".into();
+    Post { topic: 0x39, sender: 7, installation: u64::MAX - 1, client_seq: 12, predecessor: 11, kind: 1, body, tenant: 3 }
+}
+
+fn mark() -> Mark {
+    Mark { topic: 0x39, user: 7, installation: 5, place: place(3, 4_711) }
+}
+
+fn membership() -> Membership {
+    Membership { topic: 0x39, user: 7, version: 9, joined: true }
+}
+
+fn register() -> Register {
+    Register { topic: 0x38, group: 7, version: 9, joined: true, name: "Côte 1".into() }
+}
+
+fn entry() -> Entry {
+    let (time_ms, body) = (1_700_000_000_123, "text".into());
+    Entry { topic: 0x39, epoch: 3, seq: 4_711, time_ms, sender: 7, installation: 5, client_seq: 12, kind: 1, body }
+}
+
+fn feed() -> Feed {
+    Feed { producer: 0xfeed, lane: 1, number: 99, time_ms: 1_700_000_000_123 }
+}
+
+fn inputs() -> Vec<InItem> {
+    vec![
+        Input::Post(post()).into(),
+        Input::Mark(mark()).into(),
+        Input::Attach(Attach { topic: 0x39, user: 7, installation: 5, session: 77, mark: Some(place(3, 4)) }).into(),
+        Input::Detach(Detach { topic: 0x39, session: 77 }).into(),
+        Input::Watch(Watch { topic: 0x38, user: 7, installation: 5, session: 77, tenant: 3 }).into(),
+        Input::Membership(membership()).into(),
+        Input::Register(register()).into(),
+        Input::Profile(Profile { topic: 0x38, tenant: 3, version: 2 }).into(),
+        Input::Notice(Notice { topic: 0x38, kind: 66, body: rejected_body(&post(), roger::model::Reason::NotMember, 10) }).into(),
+    ]
+}
+
+fn outcomes() -> Vec<LogItem> {
+    let profile = Profile { topic: 0x38, tenant: 3, version: 2 };
+    vec![
+        Outcome::Entry(entry()).into(),
+        Outcome::Mark(mark()).into(),
+        Outcome::Membership(MembershipAt { membership: membership(), place: place(3, 4_711) }).into(),
+        Outcome::Register(register()).into(),
+        Outcome::Profile(profile).into(),
+        Outcome::Forward(Forward { item: inputs().remove(8) }).into(),
+    ]
+}
+
+fn outputs() -> Vec<OutItem> {
+    let attached = Attached {
+        topic: 0x39,
+        session: 77,
+        head: place(3, 4_711),
+        mark: place(3, 4),
+        gaps: vec![span(4, 5)],
+        client_seq_high: 12,
+        groups: vec![7, 8],
+        live: true,
+        former: vec![9],
+    };
+    let page = Page { topic: 0x39, session: 77, span: span(4, 5), entries: vec![entry()], lost: vec![span(1, 2)], request: 6 };
+    vec![
+        Output::Entry(entry()).into(),
+        Output::Attached(attached).into(),
+        Output::Refused(Refused { topic: 0x39, session: 77, reason: 4 }).into(),
+        Output::Watched(Watched { topic: 0x38, session: 77, client_seq_high: 12, delivered: 11 }).into(),
+        Output::Departed(Departed { topic: 0x39, user: 7, place: place(3, 4) }).into(),
+        Output::Delivered(Delivered { topic: 0x38, session: 77, client_seq: 12 }).into(),
+        Output::Page(page).into(),
+        Output::Displace(Displace { session: 77, reason: 4 }).into(),
+    ]
+}
+
+fn rows() -> Vec<Row> {
+    let head = HeadRow { topic: 0x39, head: place(3, 4_711), time_ms: 1_700_000_000_123, tenant: 3, profile_version: 2 };
+    let producer = ProducerRow { topic: 0x39, user: 7, installation: 5, client_seq: 12, place: Some(place(3, 4_711)), refused: 10 };
+    vec![
+        RowKind::Head(head).into(),
+        RowKind::Member(MemberRow { topic: 0x39, user: 7, version: 9, spans: vec![span(4, 5)] }).into(),
+        RowKind::Register(register()).into(),
+        RowKind::Producer(producer).into(),
+        RowKind::Mark(mark()).into(),
+        RowKind::Feed(feed()).into(),
+    ]
+}
+
+/// One line a frame: its name, and its bytes in hex. What was read from the bytes must be what was written.
+fn line<T: prost::Message + Default + PartialEq + std::fmt::Debug>(lines: &mut String, golden: &str, name: &str, frame: &T) {
+    let hex: String = frame.encode_to_vec().iter().map(|byte| format!("{byte:02x}")).collect();
+    writeln!(lines, "{name} {hex}").unwrap();
+    if let Some(known) = golden.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')) {
+        let bytes: Vec<u8> = (0..known.len() / 2).map(|at| u8::from_str_radix(&known[at * 2..at * 2 + 2], 16).unwrap()).collect();
+        assert_eq!(&T::decode(bytes.as_slice()).unwrap(), frame, "{name} reads otherwise than it was written");
+    }
+}
+
+fn check(file: &str, make: impl FnOnce(&str) -> String) {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(file);
+    let golden = std::fs::read_to_string(&path).unwrap_or_default();
+    let lines = make(&golden);
+    if std::env::var("ROGER_GOLDEN").is_ok_and(|value| value == "write") {
+        return std::fs::write(&path, lines).unwrap();
+    }
+    let lost: Vec<&str> = golden.lines().filter(|line| !lines.lines().any(|known| known == *line)).collect();
+    let new: Vec<&str> = lines.lines().filter(|line| !golden.lines().any(|known| known == *line)).collect();
+    assert!(lost.is_empty(), "no longer as in {file}: {lost:#?}, now {new:#?}");
+    assert!(new.is_empty(), "not in {file}, add with ROGER_GOLDEN=write: {new:#?}");
+}
+
+#[test]
+fn frames_on_redis_stay_as_they_are() {
+    check("frames.txt", |golden| {
+        let mut lines = String::new();
+        let input = InFrame { producer: 0xfeed, number: 99, edge: "a-1".into(), seen: Some(place(3, 8)), items: inputs() };
+        line(&mut lines, golden, "InFrame", &input);
+        let log = LogFrame { epoch: 3, commit: 8, time_ms: 1_700_000_000_123, outcomes: outcomes(), feeds: vec![feed()] };
+        line(&mut lines, golden, "LogFrame", &log);
+        let out = OutFrame { shard: 5, epoch: 3, token: 2, owner: 0xabc, counter: 17, commit: 8, items: outputs() };
+        line(&mut lines, golden, "OutFrame", &out);
+        for (number, row) in rows().iter().enumerate() {
+            line(&mut lines, golden, &format!("Row.{}", number + 1), row);
+        }
+        let request = FloorRequest { shard: 5, shards: 16, reply: "{s5}:floor:1".into(), epoch_above: 3, why: "lost".into() };
+        line(&mut lines, golden, "FloorRequest", &request);
+        line(&mut lines, golden, "FloorFrame", &FloorFrame { rows: rows(), epoch: 4, current: inputs() });
+        let edge = "a-1".into();
+        let replay = ReplayRequest { topic: 0x39, session: 77, edge, span: span(4, 5), entries_max: 512, bytes_max: 1_024, request: 6 };
+        line(&mut lines, golden, "ReplayRequest", &replay);
+        lines
+    });
+}
+
+/// `message.field number label type`, and enums with their values.
+fn describe(lines: &mut String, prefix: &str, message: &DescriptorProto) {
+    let name = format!("{prefix}.{}", message.name());
+    for field in &message.field {
+        let kind = match field.type_name() {
+            "" => Type::try_from(field.r#type.unwrap()).unwrap().as_str_name().to_owned(),
+            named => named.to_owned(),
+        };
+        let label = if field.label() == Label::Repeated { "repeated " } else { "" };
+        writeln!(lines, "{name}.{} {} {label}{kind}", field.name(), field.number()).unwrap();
+    }
+    for nested in &message.nested_type {
+        describe(lines, &name, nested);
+    }
+}
+
+#[test]
+fn fields_of_the_protocol_keep_their_numbers() {
+    check("talk.txt", |_| {
+        let files = FileDescriptorSet::decode(roger::proto::DESCRIPTORS).unwrap();
+        let mut lines = String::new();
+        for file in files.file.iter().filter(|file| file.package() == "roger.v1") {
+            for message in &file.message_type {
+                describe(&mut lines, "", message);
+            }
+            for all in &file.enum_type {
+                for value in &all.value {
+                    writeln!(lines, ".{}.{} {}", all.name(), value.name(), value.number()).unwrap();
+                }
+            }
+            for service in &file.service {
+                for method in &service.method {
+                    let streams = (method.client_streaming(), method.server_streaming());
+                    let (name, input, output) = (method.name(), method.input_type(), method.output_type());
+                    writeln!(lines, ".{}.{name} {input} {output} {streams:?}", service.name()).unwrap();
+                }
+            }
+        }
+        lines
+    });
+}
