@@ -21,6 +21,8 @@ use crate::topic::frame::{Displace, OutFrame, Output};
 
 /// How long a client may take with its first frame.
 const HELLO_PATIENCE: Duration = Duration::from_secs(10);
+/// How many refusals wait for a client at most; one that goes on without reading them is closed as a slow consumer.
+const REFUSALS_MAX: usize = 4_096;
 /// How long a unary call waits for receipts.
 const PUBLISH_PATIENCE: Duration = Duration::from_secs(10);
 
@@ -238,7 +240,7 @@ async fn read(edge: Arc<Edge>, session: Arc<Session>, mut frames: Streaming<v1::
 
 async fn take(edge: &Arc<Edge>, session: &Arc<Session>, frame: v1::ClientFrame) {
     let marks_refused = take_marks(edge, session, if frame.marks.len() > FRAME_MARKS_MAX { Vec::new() } else { frame.marks.clone() });
-    {
+    let deaf = {
         let mut state = session.lock();
         if state.closed {
             return;
@@ -260,6 +262,10 @@ async fn take(edge: &Arc<Edge>, session: &Arc<Session>, frame: v1::ClientFrame) 
                 state.refuse(v1::Refusal { topic: message.to, client_seq: message.client_seq, ..refusal });
             }
         }
+        state.queue.refusals.len() > REFUSALS_MAX
+    };
+    if deaf {
+        return session.close(edge, Reason::SlowConsumer, 1_000);
     }
     if frame.goodbye {
         if let Err(error) = session.presence.close(&edge.redis, edge.shards).await {

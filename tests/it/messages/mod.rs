@@ -7,5 +7,6 @@ mod logins;
 mod membership;
 mod radio;
 mod repeats;
+mod slow;
 mod stage;
 mod wire;
