@@ -167,7 +167,7 @@ async fn frames_with_too_much_or_in_the_wrong_place_are_refused_and_the_session_
     radio.say(group, 1, "m1").await;
     listener.hears(group, &["m1"]).await;
     radio.hears(group, &[""]).await;
-    let place = Place::new(radio.heard.entries[0].epoch, radio.heard.entries[0].seq);
+    let place = Place::from(listener.heard.place_of("m1"));
 
     let frames = [
         ("more marks than 1,024", v1::ClientFrame { marks: many_marks(), ..v1::ClientFrame::default() }, Reason::TooMany, "marks"),
