@@ -1,5 +1,5 @@
-//! What waits to be written to one client. Bounded: entries stop being taken before it is full, and the rest is small and made by what
-//! the client itself sends.
+//! What waits to be written to one client. Bounded: entries stop being taken before it is full; the rest is small and made by what the
+//! client itself sends, and a client that reads no refusals is closed.
 
 use std::collections::VecDeque;
 

@@ -2,6 +2,9 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
+
+use tonic::Status;
 
 use super::follow::{Follow, Standing};
 use super::hub::Edge;
@@ -241,5 +244,12 @@ impl Edge {
         };
         let text = status::text_of(reason).to_owned();
         v1::Refusal { reason: v1::Reason::from(reason).into(), field: field.to_owned(), retry_after_ms, text, ..v1::Refusal::default() }
+    }
+
+    /// The status that refuses a call for `reason`, counted.
+    pub(super) fn refused(&self, reason: Reason, field: &'static str) -> Status {
+        let retry_after_ms = self.refusal(reason, field).retry_after_ms;
+        let refused = status::Refused::new(reason).field(field);
+        if retry_after_ms == 0 { refused.into() } else { refused.retry_after(Duration::from_millis(retry_after_ms.into())).into() }
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio_stream::{Stream, StreamExt as _};
-use tonic::{Request, Response, Status, Streaming};
+use tonic::{Code, Request, Response, Status, Streaming};
 
 use super::beat;
 use super::hub::Edge;
@@ -15,13 +15,14 @@ use super::session::{Session, Waiter};
 use super::stream::Downstream;
 use crate::broker::keys;
 use crate::model::{FRAME_MARKS_MAX, FRAME_MESSAGES_MAX, InstallationId, Reason, SessionId, TopicId};
-use crate::proto::status::Refused;
 use crate::proto::v1;
 use crate::session::Presence;
 use crate::topic::frame::{Displace, OutFrame, Output};
 
 /// How long a client may take with its first frame.
 const HELLO_PATIENCE: Duration = Duration::from_secs(10);
+/// How many refusals wait for a client at most; one that goes on without reading them is closed as a slow consumer.
+const REFUSALS_MAX: usize = 4_096;
 /// How long a unary call waits for receipts.
 const PUBLISH_PATIENCE: Duration = Duration::from_secs(10);
 
@@ -39,9 +40,9 @@ impl v1::talk_cloud_server::TalkCloud for Service {
     async fn data_publish(&self, request: Request<Streaming<v1::ClientFrame>>) -> Result<Response<Frames>, Status> {
         let mut frames = request.into_inner();
         let first = tokio::time::timeout(HELLO_PATIENCE, frames.next()).await;
-        let Ok(Some(first)) = first else { return Err(Refused::new(Reason::HelloExpected).field("hello").into()) };
-        let mut first = first?;
-        let Some(hello) = first.hello.take() else { return Err(Refused::new(Reason::HelloExpected).field("hello").into()) };
+        let Ok(Some(first)) = first else { return Err(self.0.refused(Reason::HelloExpected, "hello")) };
+        let mut first = first.inspect_err(count_unreadable)?;
+        let Some(hello) = first.hello.take() else { return Err(self.0.refused(Reason::HelloExpected, "hello")) };
         let session = self.open(hello).await?;
         tokio::spawn(read(self.0.clone(), session.clone(), frames, first));
         Ok(Response::new(Box::pin(Downstream::new(self.0.clone(), session))))
@@ -59,22 +60,26 @@ impl v1::talk_cloud_server::TalkCloud for Service {
         let request = request.into_inner();
         let session = self.session(request.session_id)?;
         if request.messages.len() > FRAME_MESSAGES_MAX {
-            return Err(Refused::new(Reason::TooMany).field("messages").into());
+            return Err(self.0.refused(Reason::TooMany, "messages"));
         }
         let (sender, receiver) = tokio::sync::oneshot::channel();
         {
             let mut state = session.lock();
+            if state.closed {
+                return Err(self.0.refused(Reason::UnknownSession, "session_id"));
+            }
             state.heard_ms = self.0.clock.now_ms();
             let named = |message: &v1::Message| (message.to.and_then(v1::Topic::to_model), message.client_seq);
             let mut answer = v1::ImMessagePublishResponse::default();
             let mut open = Vec::new();
-            for message in &request.messages {
+            for (index, message) in request.messages.iter().enumerate() {
                 match named(message) {
                     (Some(topic), client_seq) => open.push((topic, client_seq)),
                     // Without a topic nothing could be told apart later: it is refused here.
-                    (None, _) => answer
-                        .refusals
-                        .push(v1::Refusal { client_seq: message.client_seq, ..self.0.refusal(Reason::FieldMissing, "messages.to") }),
+                    (None, client_seq) => {
+                        let refusal = self.0.refusal(Reason::FieldMissing, &format!("messages[{index}].to"));
+                        answer.refusals.push(v1::Refusal { topic: message.to, client_seq, ..refusal });
+                    }
                 }
             }
             state.waiters.push(Waiter { open, answer, done: Some(sender) });
@@ -87,8 +92,8 @@ impl v1::talk_cloud_server::TalkCloud for Service {
         let answer = tokio::time::timeout(PUBLISH_PATIENCE, receiver).await;
         match answer {
             Ok(Ok(answer)) => Ok(Response::new(answer)),
-            Ok(Err(_)) => Err(Refused::new(Reason::UnknownSession).field("session_id").into()),
-            Err(_) => Err(Refused::new(Reason::StoreUnavailable).retry_after(Duration::from_secs(1)).into()),
+            Ok(Err(_)) => Err(self.0.refused(Reason::UnknownSession, "session_id")),
+            Err(_) => Err(self.0.refused(Reason::StoreUnavailable, "")),
         }
     }
 
@@ -96,7 +101,7 @@ impl v1::talk_cloud_server::TalkCloud for Service {
         let request = request.into_inner();
         let session = self.session(request.session_id)?;
         if request.marks.len() > FRAME_MARKS_MAX {
-            return Err(Refused::new(Reason::TooMany).field("marks").into());
+            return Err(self.0.refused(Reason::TooMany, "marks"));
         }
         session.heard(self.0.clock.now_ms());
         Ok(Response::new(v1::AcknowledgeResponse { refusals: take_marks(&self.0, &session, request.marks) }))
@@ -109,31 +114,28 @@ impl v1::talk_cloud_server::TalkCloud for Service {
     }
 
     async fn login(&self, _: Request<v1::LoginRequest>) -> Result<Response<v1::LoginResponse>, Status> {
-        Err(Refused::new(Reason::WrongDoor).into())
+        Err(self.0.refused(Reason::WrongDoor, ""))
     }
 
     async fn logout(&self, _: Request<v1::LogoutRequest>) -> Result<Response<v1::LogoutResponse>, Status> {
-        Err(Refused::new(Reason::WrongDoor).into())
+        Err(self.0.refused(Reason::WrongDoor, ""))
     }
 
     async fn get_group_list(&self, _: Request<v1::GetGroupListRequest>) -> Result<Response<v1::GetGroupListResponse>, Status> {
-        Err(Refused::new(Reason::WrongDoor).into())
+        Err(self.0.refused(Reason::WrongDoor, ""))
     }
 }
 
 impl Service {
     fn session(&self, id: u64) -> Result<Arc<Session>, Status> {
-        self.0.session(SessionId(id)).ok_or_else(|| Refused::new(Reason::UnknownSession).field("session_id").into())
+        self.0.session(SessionId(id)).ok_or_else(|| self.0.refused(Reason::UnknownSession, "session_id"))
     }
 
     /// Checks a hello, displaces what it displaces, and follows the user's inbox; the rest follows from what the inbox says.
     async fn open(&self, hello: v1::Hello) -> Result<Arc<Session>, Status> {
         let edge = &self.0;
         let now_ms = edge.clock.now_ms();
-        let refused = |reason: Reason, field: &'static str| {
-            metrics::counter!("roger_refusals_total", "reason" => reason.as_str()).increment(1);
-            Status::from(Refused::new(reason).field(field))
-        };
+        let refused = |reason, field| edge.refused(reason, field);
         let claims = edge.verifier.verify(&hello.token, now_ms).map_err(|error| refused(error.reason(), "hello.token"))?;
         if hello.installation_id == 0 || InstallationId(hello.installation_id) != claims.installation {
             return Err(refused(Reason::FieldMissing, "hello.installation_id"));
@@ -159,7 +161,7 @@ impl Service {
             Err(error) => {
                 edge.forget(id);
                 tracing::warn!(error = &error as &dyn std::error::Error, "a session was not opened");
-                return Err(Refused::new(Reason::StoreUnavailable).retry_after(Duration::from_secs(1)).into());
+                return Err(refused(Reason::StoreUnavailable, ""));
             }
         };
         self.displace(displaced).await;
@@ -199,6 +201,17 @@ impl Service {
     }
 }
 
+/// Whether a client broke its framing: what it sent is too long to be looked at, or is no frame.
+fn is_unreadable(status: &Status) -> bool {
+    matches!(status.code(), Code::OutOfRange | Code::Internal)
+}
+
+fn count_unreadable(status: &Status) {
+    if is_unreadable(status) {
+        metrics::counter!("roger_refusals_total", "reason" => "unreadable").increment(1);
+    }
+}
+
 /// Reads what a client sends until it goes.
 async fn read(edge: Arc<Edge>, session: Arc<Session>, mut frames: Streaming<v1::ClientFrame>, first: v1::ClientFrame) {
     take(&edge, &session, first).await;
@@ -215,7 +228,11 @@ async fn read(edge: Arc<Edge>, session: Arc<Session>, mut frames: Streaming<v1::
                     return;
                 }
             }
-            // The connection is gone, or the client broke its framing. The presence stays until it lapses: radios come back.
+            Some(Err(status)) if is_unreadable(&status) => {
+                count_unreadable(&status);
+                return session.break_off(&edge, status);
+            }
+            // The connection is gone. The presence stays until it lapses: radios come back.
             Some(Err(_)) | None => return session.close(&edge, Reason::SignedOut, 0),
         }
     }
@@ -223,7 +240,7 @@ async fn read(edge: Arc<Edge>, session: Arc<Session>, mut frames: Streaming<v1::
 
 async fn take(edge: &Arc<Edge>, session: &Arc<Session>, frame: v1::ClientFrame) {
     let marks_refused = take_marks(edge, session, if frame.marks.len() > FRAME_MARKS_MAX { Vec::new() } else { frame.marks.clone() });
-    {
+    let deaf = {
         let mut state = session.lock();
         if state.closed {
             return;
@@ -245,6 +262,10 @@ async fn take(edge: &Arc<Edge>, session: &Arc<Session>, frame: v1::ClientFrame) 
                 state.refuse(v1::Refusal { topic: message.to, client_seq: message.client_seq, ..refusal });
             }
         }
+        state.queue.refusals.len() > REFUSALS_MAX
+    };
+    if deaf {
+        return session.close(edge, Reason::SlowConsumer, 1_000);
     }
     if frame.goodbye {
         if let Err(error) = session.presence.close(&edge.redis, edge.shards).await {

@@ -8,6 +8,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures_util::task::AtomicWaker;
+use tonic::Status;
 
 use super::follow::{Follow, Register};
 use super::hub::Edge;
@@ -46,6 +47,8 @@ pub(super) struct State {
     /// Entries written and not acknowledged.
     pub(super) unacked: usize,
     pub(super) waiters: Vec<Waiter>,
+    /// What the client sent that could not be read; its stream ends with this.
+    pub(super) unreadable: Option<Status>,
     pub(super) requests: u64,
     /// When the client was last heard, and when its presence was last moved.
     pub(super) heard_ms: u64,
@@ -64,22 +67,7 @@ pub(super) struct Waiter {
 
 impl Session {
     pub(super) fn new(edge: &Edge, claims: Claims, presence: Presence, marks: HashMap<TopicId, Place>) -> Arc<Self> {
-        let now = edge.clock.now_ms();
-        let state = State {
-            follows: HashMap::new(),
-            sends: HashMap::new(),
-            behind: BTreeSet::new(),
-            marks_given: marks,
-            register: Register::default(),
-            queue: Queue::new(now),
-            unacked: 0,
-            waiters: Vec::new(),
-            requests: 0,
-            heard_ms: now,
-            beaten_ms: now,
-            touched: false,
-            closed: false,
-        };
+        let state = State::new(edge.clock.now_ms(), marks);
         Arc::new(Self {
             id: presence.session,
             claims,
@@ -137,6 +125,12 @@ impl Session {
         self.wake();
     }
 
+    /// Ends the session of a client that sent what cannot be read: there is no telling where its next frame begins.
+    pub(super) fn break_off(self: &Arc<Self>, edge: &Edge, status: Status) {
+        self.lock().unreadable = Some(status);
+        self.close(edge, Reason::SignedOut, 0);
+    }
+
     /// A frame with messages of this session is on Redis.
     pub(super) fn stored(&self, topic: TopicId, client_seq: u64, durability: Durability) {
         let mut state = self.lock();
@@ -151,11 +145,31 @@ impl Session {
 }
 
 impl State {
+    fn new(now_ms: u64, marks_given: HashMap<TopicId, Place>) -> Self {
+        Self {
+            follows: HashMap::new(),
+            sends: HashMap::new(),
+            behind: BTreeSet::new(),
+            marks_given,
+            register: Register::default(),
+            queue: Queue::new(now_ms),
+            unacked: 0,
+            waiters: Vec::new(),
+            unreadable: None,
+            requests: 0,
+            heard_ms: now_ms,
+            beaten_ms: now_ms,
+            touched: false,
+            closed: false,
+        }
+    }
+
     /// Tells the client that everything up to `client_seq` is stored.
     pub(super) fn receipt(&mut self, topic: TopicId, client_seq: u64, durability: Durability) {
         metrics::counter!("roger_receipts_total").increment(1);
         let receipt = v1::Receipt { topic: Some(topic.into()), client_seq, durability: v1::Durability::from(durability).into() };
         let mut waited = false;
+        self.forget_callers_gone();
         for waiter in &mut self.waiters {
             let before = waiter.open.len();
             waiter.open.retain(|(known, seq)| *known != topic || *seq > client_seq);
@@ -174,6 +188,7 @@ impl State {
     /// Tells the client that something was refused.
     pub(super) fn refuse(&mut self, refusal: v1::Refusal) {
         let topic = refusal.topic.and_then(v1::Topic::to_model);
+        self.forget_callers_gone();
         for waiter in &mut self.waiters {
             let at = waiter.open.iter().position(|(known, seq)| Some(*known) == topic && *seq == refusal.client_seq);
             if let Some(at) = at {
@@ -185,6 +200,12 @@ impl State {
         self.queue.refusals.push(refusal);
     }
 
+    /// Unary calls whose callers are gone take no answer from those who ask again.
+    fn forget_callers_gone(&mut self) {
+        self.waiters.retain(|waiter| waiter.done.as_ref().is_some_and(|done| !done.is_closed()));
+    }
+
+    /// Answers the unary calls whose messages all have a receipt or a refusal.
     pub(super) fn settle(&mut self) {
         for waiter in &mut self.waiters {
             if waiter.open.is_empty()
@@ -195,5 +216,32 @@ impl State {
             }
         }
         self.waiters.retain(|waiter| waiter.done.is_some());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_caller_that_is_gone_takes_no_answer_from_one_that_asks_again() {
+        let topic = TopicId::inbox(crate::model::UserId(7));
+        let mut state = State::new(0, HashMap::new());
+        let ask = |state: &mut State| {
+            let (done, answer) = tokio::sync::oneshot::channel();
+            state.waiters.push(Waiter { open: vec![(topic, 1), (topic, 2)], answer: Default::default(), done: Some(done) });
+            answer
+        };
+        drop(ask(&mut state));
+        let mut again = ask(&mut state);
+        state.receipt(topic, 1, Durability::Fsync);
+        state.refuse(v1::Refusal { topic: Some(topic.into()), client_seq: 2, ..v1::Refusal::default() });
+        let answer = again.try_recv().unwrap();
+        assert_eq!((answer.receipts.len(), answer.refusals.len()), (1, 1));
+        assert!(state.queue.is_empty(), "the answer is not also a part of the stream");
+        // Nobody waits: it is told in the stream.
+        drop(ask(&mut state));
+        state.receipt(topic, 2, Durability::Fsync);
+        assert!(!state.queue.is_empty());
     }
 }

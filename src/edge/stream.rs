@@ -17,11 +17,13 @@ pub(super) struct Downstream {
     edge: Arc<Edge>,
     session: Arc<Session>,
     ended: bool,
+    /// What is left to say after the last frame.
+    unreadable: Option<Status>,
 }
 
 impl Downstream {
     pub(super) fn new(edge: Arc<Edge>, session: Arc<Session>) -> Self {
-        Self { edge, session, ended: false }
+        Self { edge, session, ended: false, unreadable: None }
     }
 }
 
@@ -30,7 +32,7 @@ impl Stream for Downstream {
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         if self.ended {
-            return Poll::Ready(None);
+            return Poll::Ready(self.unreadable.take().map(Err));
         }
         self.session.waker.register(context.waker());
         let session = self.session.clone();
@@ -38,11 +40,17 @@ impl Stream for Downstream {
         let now_ms = self.edge.clock.now_ms();
         let next = state.queue.next_frame();
         state.queue.drained_ms = now_ms;
-        let Some((frame, last)) = next else { return Poll::Pending };
+        let Some((mut frame, last)) = next else { return Poll::Pending };
         if !state.behind.is_empty() {
             session.pump(&self.edge, &mut state);
         }
+        let unreadable = state.unreadable.take_if(|_| last);
         drop(state);
+        if unreadable.is_some() {
+            // The status says why, and the receipts that waited go before it.
+            frame.close = None;
+        }
+        self.unreadable = unreadable;
         self.ended = last;
         Poll::Ready(Some(Ok(frame)))
     }

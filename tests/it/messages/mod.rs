@@ -1,10 +1,12 @@
 //! The fleet's main job over real programs: what is said arrives once and in order, whatever its clients and the machines do.
 
+mod bad_input;
 mod conversation;
 mod durability;
 mod logins;
 mod membership;
 mod radio;
 mod repeats;
+mod slow;
 mod stage;
 mod wire;

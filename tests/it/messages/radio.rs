@@ -15,7 +15,8 @@ const WINDOW_BYTES: u32 = 65_535;
 
 /// A session at an edge.
 pub struct Radio {
-    up: mpsc::Sender<v1::ClientFrame>,
+    /// `None` in a session opened by Subscribe, which has nothing that goes up.
+    up: Option<mpsc::Sender<v1::ClientFrame>>,
     down: Streaming<v1::ServerFrame>,
     pub heard: Heard,
 }
@@ -96,12 +97,18 @@ impl Radio {
         let (up, frames) = mpsc::channel(64);
         up.send(first).await.unwrap();
         let down = connect(address).await.data_publish(ReceiverStream::new(frames)).await?.into_inner();
-        Ok(Self { up, down, heard: Heard::default() })
+        Ok(Self { up: Some(up), down, heard: Heard::default() })
+    }
+
+    /// Opens a session as a browser does.
+    pub async fn subscribe(address: &str, hello: v1::Hello) -> Result<Self, Status> {
+        let down = connect(address).await.subscribe(hello).await?.into_inner();
+        Ok(Self { up: None, down, heard: Heard::default() })
     }
 
     /// Sends a frame; one that the edge no longer takes is lost, as on the air.
     pub async fn send(&self, frame: v1::ClientFrame) {
-        let _lost = self.up.send(frame).await;
+        let _lost = self.up.as_ref().unwrap().send(frame).await;
     }
 
     pub async fn say_all(&self, messages: Vec<v1::Message>) {

@@ -73,6 +73,11 @@ impl Stage {
         Self { fleet, group }
     }
 
+    /// The only group of somebody.
+    pub async fn group_of(&self, name: &str) -> TopicId {
+        group_of(&self.fleet, name).await
+    }
+
     /// A login of one of somebody's installations.
     pub async fn login(&self, name: &str, installation: u64) -> Login {
         login(&self.fleet, name, installation).await
