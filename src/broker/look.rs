@@ -22,7 +22,7 @@ pub struct ShardLook {
     pub epoch: u64,
     /// The last commit of the epoch.
     pub commit: u64,
-    /// Commits that SQL does not hold yet; `None` when the archive stands in another epoch, or nowhere.
+    /// Commits that SQL does not hold yet; `None` when there are some and the archive stands in another epoch, or nowhere.
     pub archive_lag: Option<u64>,
     /// Claims since the last commit that followed no clean stop.
     pub deaths: u64,
@@ -84,7 +84,12 @@ impl Redis {
             let archive_lag = match archived {
                 Some(at) if at.0 == epoch => Some(commit.saturating_sub(at.1)),
                 _ if log == 0 => Some(0),
-                _ => None,
+                // An epoch that began and decided nothing since: what matters is whether there is anything behind.
+                Some(at) => {
+                    let behind = self.range(&keys::log(shard), at.next(), StreamId(u64::MAX, u64::MAX), 1).await?;
+                    behind.is_empty().then_some(0)
+                }
+                None => None,
             };
             looks.push(ShardLook { shard, input, urgent, log, epoch, commit, archive_lag, deaths, deliver, archive, sessions });
         }

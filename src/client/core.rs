@@ -367,7 +367,7 @@ impl Core {
         let message = refusal.topic.and_then(topic_of).zip(Some(refusal.client_seq).filter(|seq| *seq > 0));
         if let (Some((topic, client_seq)), Some(reason)) = (message, reason) {
             if reason == Reason::PredecessorMissing {
-                if self.predecessor_missing(topic, client_seq, refusal.client_seq_high) {
+                if self.predecessor_missing(topic, client_seq, refusal.client_seq_high, now) {
                     return;
                 }
             } else if class_of(reason) == ErrorClass::Transient {
@@ -393,9 +393,9 @@ impl Core {
         events.push(Event::Refusal(Refusal { reason, field: refusal.field, message, text: refusal.text }));
     }
 
-    fn predecessor_missing(&mut self, topic: TopicId, client_seq: u64, high: u64) -> bool {
+    fn predecessor_missing(&mut self, topic: TopicId, client_seq: u64, high: u64, now: Instant) -> bool {
         let Some(outbox) = self.outboxes.get_mut(&topic) else { return false };
-        let again = outbox.predecessor_missing(client_seq, high);
+        let again = outbox.predecessor_missing(client_seq, high, now);
         self.counts.resent += u64::from(again);
         self.wake(topic);
         again

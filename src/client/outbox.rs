@@ -1,7 +1,7 @@
 //! What an installation has to say in one topic: messages without a receipt, in order.
 
 use std::collections::VecDeque;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
@@ -12,6 +12,10 @@ use super::memory::Unreceipted;
 const RECEIPTED_MAX: usize = 512;
 /// As above, in bytes.
 const RECEIPTED_BYTES_MAX: usize = 1 << 20;
+
+/// How long a message whose predecessor is missing waits for what the owner of the topic says of those before it. After a loss it says
+/// nothing of what was lost.
+const VERDICT_PATIENCE: Duration = Duration::from_secs(3);
 
 /// The messages of this installation to one topic.
 #[derive(Debug, Default)]
@@ -29,6 +33,8 @@ pub(super) struct Outbox {
     receipted_bytes: usize,
     /// Everything up to here that the owner of the topic had refused has another number by now.
     renumbered: u64,
+    /// The message that waits for the verdict on those before it.
+    waiting: Option<u64>,
     /// Nothing is sent before: the fleet asked to wait.
     pub(super) not_before: Option<Instant>,
 }
@@ -143,13 +149,24 @@ impl Outbox {
 
     /// The edge refused a message because its predecessor was not accepted, and `high` is the highest that was: it is sent again behind
     /// that one, and everything behind it follows. False when it is not here any more.
-    pub(super) fn predecessor_missing(&mut self, client_seq: u64, high: u64) -> bool {
+    pub(super) fn predecessor_missing(&mut self, client_seq: u64, high: u64, now: Instant) -> bool {
         let Some(at) = self.position(client_seq) else { return false };
         self.sent = self.sent.min(at);
+        let unjudged = self.receipted.back().is_some_and(|last| last.client_seq > high);
         match self.pending.get_mut(at) {
             // It was mended since it was sent: what was before it is refused or accepted by now.
             Some(message) if message.predecessor <= high => {}
-            Some(message) if at == 0 => message.predecessor = high,
+            // What is before it had its receipt. If the owner refused it, its notices are on the way, and all is said again in order.
+            Some(_) if at == 0 && unjudged && self.waiting != Some(client_seq) => {
+                self.waiting = Some(client_seq);
+                self.not_before = Some(now + VERDICT_PATIENCE);
+            }
+            // Lost: from here on it is too late to say it again.
+            Some(message) if at == 0 => {
+                message.predecessor = high;
+                self.receipted.clear();
+                self.receipted_bytes = 0;
+            }
             // What waits before it is its predecessor, and comes first again.
             _ => self.sent = 0,
         }
@@ -163,19 +180,23 @@ impl Outbox {
         if client_seq <= self.renumbered {
             return true;
         }
-        let from = self.receipted.partition_point(|message| message.client_seq < client_seq);
-        let mut again: VecDeque<_> = self.receipted.drain(from..).collect();
+        let receipted = self.receipted.partition_point(|message| message.client_seq < client_seq);
+        let pending = self.pending.partition_point(|message| message.client_seq < client_seq);
+        let first = self.receipted.get(receipted).or(self.pending.get(pending));
+        if first.is_none_or(|first| first.client_seq != client_seq) {
+            return false;
+        }
+        let mut again: VecDeque<_> = self.receipted.drain(receipted..).collect();
         self.receipted_bytes -= again.iter().map(|message| message.text.len()).sum::<usize>();
-        let from = self.pending.partition_point(|message| message.client_seq < client_seq);
-        again.extend(self.pending.drain(from..));
-        self.sent = self.sent.min(from);
-        let found = again.front().is_some_and(|message| message.client_seq == client_seq);
+        again.extend(self.pending.drain(pending..));
+        self.sent = self.sent.min(pending);
+        self.not_before = None;
         self.renumbered = self.client_seq;
         self.predecessor = self.pending.back().map_or(high, |message| message.client_seq);
         for Unreceipted { text, .. } in again {
             self.push(text);
         }
-        found
+        true
     }
 
     fn position(&self, client_seq: u64) -> Option<usize> {
@@ -217,7 +238,7 @@ mod tests {
         let mut outbox = outbox(3);
         send(&mut outbox);
         assert!(outbox.refuse(2) && !outbox.refuse(2));
-        assert!(outbox.predecessor_missing(3, 1));
+        assert!(outbox.predecessor_missing(3, 1, Instant::now()));
         assert_eq!(send(&mut outbox), [(3, 1)]);
         assert!(outbox.refuse(3));
         assert_eq!((outbox.push(Bytes::from_static(b"m4")), send(&mut outbox)), (4, vec![(4, 1)]));
@@ -230,7 +251,7 @@ mod tests {
         outbox.receipt(1);
         outbox.defer(2, Instant::now());
         // Sent behind the deferred one before that was known: refused, and no reason to step over it.
-        assert!(outbox.predecessor_missing(3, 1));
+        assert!(outbox.predecessor_missing(3, 1, Instant::now()));
         assert_eq!(send(&mut outbox), [(2, 1), (3, 2)]);
     }
 
@@ -252,6 +273,34 @@ mod tests {
         assert_eq!((outbox.seen(8), outbox.receipted_bytes), (Some(Bytes::from_static(b"m5")), 0));
         assert!(!outbox.renumber(9, 8), "9 was never here");
         assert_eq!((outbox.push(Bytes::from_static(b"m6")), send(&mut outbox)), (9, vec![(9, 8)]));
+    }
+
+    #[test]
+    fn a_message_waits_for_the_verdict_on_those_before_it_and_gives_them_up() {
+        let mut outbox = outbox(4);
+        send(&mut outbox);
+        outbox.receipt(3);
+        let now = Instant::now();
+        assert!(outbox.predecessor_missing(4, 1, now));
+        assert_eq!(outbox.not_before, Some(now + VERDICT_PATIENCE));
+        let mut lost = outbox;
+        // No verdict came.
+        assert_eq!(send(&mut lost), [(4, 3)]);
+        assert!(lost.predecessor_missing(4, 1, now));
+        assert_eq!(send(&mut lost), [(4, 1)]);
+        assert!(!lost.renumber(3, 1), "too late: 4 may be accepted");
+        assert_eq!(lost.receipted_bytes, 0);
+    }
+
+    #[test]
+    fn a_verdict_ends_the_wait_for_it() {
+        let mut outbox = outbox(4);
+        send(&mut outbox);
+        outbox.receipt(3);
+        assert!(outbox.predecessor_missing(4, 1, Instant::now()));
+        // 2 is lost without a word.
+        assert!(outbox.renumber(3, 1));
+        assert_eq!((outbox.not_before, send(&mut outbox)), (None, vec![(5, 1), (6, 5)]));
     }
 
     #[test]

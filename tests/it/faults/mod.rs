@@ -1,7 +1,11 @@
 //! What a fleet of real programs does when a part of it dies, sleeps, or loses what it had.
 
 mod cast;
+mod everysec;
 mod flushall;
+mod lanes;
+mod loss;
+mod mariadb;
 
 use serde_json::Value;
 

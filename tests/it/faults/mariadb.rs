@@ -1,0 +1,102 @@
+//! The store goes away under load.
+
+mod long {
+    use std::time::{Duration, Instant};
+
+    use nix::sys::signal::Signal;
+    use roger::broker::{StreamId, keys};
+    use roger::model::TopicId;
+
+    use crate::faults::cast::Cast;
+    use crate::faults::{audit, options, quiet};
+    use crate::support::eventually;
+    use crate::support::fleet::{Fleet, FleetOptions, SqlServer};
+    use crate::worker::handle;
+
+    const SPEAKERS: [&str; 2] = ["alice", "bob"];
+
+    /// What goes as soon as it is archived, so that anything trimmed too early shows; and a database that is missed soon.
+    fn fleet() -> Fleet {
+        let mut options = FleetOptions { sql: SqlServer::MariaDb, ..options() };
+        options.overrides.extend([("offline.retention_s", "0".to_owned()), ("sql.statement_timeout_ms", "2000".to_owned())]);
+        Fleet::start(options)
+    }
+
+    /// Where SQL stands in the log of a topic's shard, as Redis was told.
+    fn archived(fleet: &Fleet, shard: u32) -> StreamId {
+        fleet.redis.cli(&["GET", &keys::archived(shard)]).parse().unwrap()
+    }
+
+    /// Panics unless the log has everything behind `archived`, without a hole.
+    async fn complete(fleet: &Fleet, shard: u32, archived: StreamId) {
+        let last = handle(&fleet.redis).log_marks(shard).await.unwrap().unwrap().last;
+        assert_eq!(archived.0, last.0, "another epoch");
+        let behind = handle(&fleet.redis).range(&keys::log(shard), archived.next(), last, usize::MAX >> 1).await.unwrap();
+        let ids: Vec<StreamId> = behind.iter().map(|entry| entry.id).collect();
+        let expected: Vec<StreamId> = (archived.1 + 1..=last.1).map(|commit| StreamId(last.0, commit)).collect();
+        assert_eq!(ids, expected, "the log behind {archived}");
+    }
+
+    /// The load goes on while SQL is away for at least `away`.
+    async fn sit_out(fleet: &mut Fleet, cast: &Cast, topic: TopicId, away: Duration) {
+        let (shard, begun) = (topic.shard(16), Instant::now());
+        // The log of this run only: the second time it has said so before.
+        let said = fleet.program("offline-0").log().matches("archive: SQL").count();
+        let mut at = None;
+        while begun.elapsed() < away || at.is_none() {
+            for name in SPEAKERS {
+                let last = cast.words(name, topic);
+                cast.more_receipts(name, topic, 50).await;
+                cast.hears("carol", topic, name, last).await;
+            }
+            // From when the archive has noticed, its position stands still.
+            if at.is_none() && fleet.program("offline-0").log().matches("archive: SQL").count() > said {
+                at = Some(archived(fleet, shard));
+            }
+            if let Some(at) = at {
+                complete(fleet, shard, at).await;
+                assert_eq!(archived(fleet, shard), at, "archived while SQL is away");
+            }
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn messages_flow_while_sql_is_frozen_or_dead_and_all_are_in_it_once_afterwards() {
+        let mut fleet = fleet();
+        let mut cast = Cast::of(&fleet).await;
+        cast.join(["alice", "bob", "carol"]).await;
+        let topic = cast.group("air", ["alice", "bob", "carol"]).await;
+        for (name, edge) in [("alice", 0), ("bob", 1), ("carol", 0)] {
+            cast.on(name, edge);
+            cast.follows(name, topic).await;
+        }
+        let talkers = SPEAKERS.map(|name| cast.talk(name, topic));
+        for name in SPEAKERS {
+            cast.more_receipts(name, topic, 100).await;
+        }
+        fleet.mariadb.as_ref().unwrap().signal(Signal::SIGSTOP);
+        sit_out(&mut fleet, &cast, topic, Duration::from_secs(30)).await;
+        let frozen = archived(&fleet, topic.shard(16));
+        fleet.mariadb.as_ref().unwrap().signal(Signal::SIGCONT);
+        eventually("the archive goes on", async || (archived(&fleet, topic.shard(16)) > frozen).then_some(())).await;
+        for name in SPEAKERS {
+            cast.more_receipts(name, topic, 50).await;
+        }
+        fleet.mariadb.as_ref().unwrap().stop();
+        sit_out(&mut fleet, &cast, topic, Duration::ZERO).await;
+        fleet.mariadb.as_ref().unwrap().resume();
+
+        let mut total = 0;
+        for (name, talker) in SPEAKERS.into_iter().zip(talkers) {
+            let last = talker.stop().await;
+            cast.hears("carol", topic, name, last).await;
+            total += last;
+        }
+        quiet(&fleet).await;
+        let all = cast.archived(topic).await;
+        let places: Vec<(u64, u64)> = all.iter().map(|entry| (entry.epoch, entry.seq)).collect();
+        assert_eq!(places, (1..=total).map(|seq| (1, seq)).collect::<Vec<_>>());
+        cast.check(topic);
+        audit(&fleet);
+    }
+}
