@@ -4,7 +4,7 @@ use super::args;
 use super::context::Context;
 use super::error::Error;
 use super::operate::confirmed;
-use super::output::ask;
+use super::output::ask_password;
 use crate::directory::{AccountSpec, seed};
 use crate::model::UserKind;
 
@@ -16,7 +16,7 @@ pub(super) async fn apply(context: &Context, args: args::Apply) -> Result<(), Er
 }
 
 fn password(prompt: &str) -> Result<String, Error> {
-    ask(prompt).map_err(|source| Error::File { path: "stdin".into(), source })
+    ask_password(prompt).map_err(|source| Error::File { path: "stdin".into(), source })
 }
 
 pub(super) async fn account(context: &Context, command: args::Account) -> Result<(), Error> {
@@ -33,7 +33,7 @@ pub(super) async fn account(context: &Context, command: args::Account) -> Result
             context.out.answer(&serde_json::json!({ "name": name, "user_id": user }), |_| format!("{name} is user {user}."));
         }
         args::Account::Password { name } => {
-            let password = password(&format!("New password of {name} (shown as typed): "))?;
+            let password = password(&format!("New password of {name}: "))?;
             context.registry().await?.set_password(&name, &password).await?;
             context.out.answer(&serde_json::json!({ "name": name }), |_| format!("{name} has a new password and has to log in."));
         }

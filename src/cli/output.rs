@@ -67,12 +67,10 @@ pub(super) fn table<R: IntoIterator<Item = String>>(head: &[&str], rows: impl In
     table.trim_fmt()
 }
 
-/// Asks for a word on the terminal or takes the first line of stdin.
-pub(super) fn ask(prompt: &str) -> io::Result<String> {
+/// Asks for a password on the terminal, unseen, or takes the first line of stdin.
+pub(super) fn ask_password(prompt: &str) -> io::Result<String> {
     if io::stdin().is_terminal() {
-        let mut stderr = io::stderr().lock();
-        write!(stderr, "{prompt}")?;
-        stderr.flush()?;
+        return rpassword::prompt_password(prompt);
     }
     let mut answer = String::new();
     io::stdin().read_line(&mut answer)?;

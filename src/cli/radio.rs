@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::args;
 use super::context::Context;
 use super::error::Error;
-use super::output::{ask, note, table};
+use super::output::{ask_password, note, table};
 use super::state::{Kept, State};
 use crate::client::{Acknowledge, Body, Directory, Entry, Event, Options, ResumeTokens, Session, Tokens as _};
 use crate::model::{GroupId, TopicId, TopicKind, UserId};
@@ -22,11 +22,11 @@ const TELLING_TIMEOUT: Duration = Duration::from_millis(500);
 
 pub(super) async fn login(context: &Context, args: args::Login) -> Result<(), Error> {
     let state = State::of(&args.name)?;
-    let prompt = format!("Password of {} (shown as typed): ", args.name);
+    let prompt = format!("Password of {}: ", args.name);
     let stdin = |source| Error::File { path: "stdin".into(), source };
     let password = match args.password {
         Some(password) => password,
-        None => ask(if args.password_stdin { "" } else { &prompt }).map_err(stdin)?,
+        None => ask_password(if args.password_stdin { "" } else { &prompt }).map_err(stdin)?,
     };
     let installation = state.installation()?;
     let address = context.directory(&args.doors);
