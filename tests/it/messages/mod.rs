@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod browser;
+mod configuration;
 mod conversation;
 mod durability;
 mod logins;
