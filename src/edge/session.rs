@@ -39,7 +39,7 @@ pub(super) struct State {
     pub(super) sends: HashMap<TopicId, Sending>,
     /// Followed topics that lack something, alerts first.
     pub(super) behind: BTreeSet<(bool, TopicId)>,
-    /// Marks of the hello for topics that are not followed yet.
+    /// Marks of the hello for topics that are not followed yet, and how far the session was in those it no longer follows.
     pub(super) marks_given: HashMap<TopicId, Place>,
     /// The inbox has said which groups there are.
     pub(super) groups_known: bool,
@@ -123,9 +123,10 @@ impl Session {
         edge.pusher.push(topic, Input::Attach(attach), None);
     }
 
-    /// Stops following a topic.
+    /// Stops following a topic. Should the user come back to it, the session goes on behind what it was passed already.
     pub(super) fn unfollow(self: &Arc<Self>, edge: &Edge, state: &mut State, topic: TopicId) {
         if let Some(follow) = state.follows.remove(&topic) {
+            state.marks_given.extend(follow.cursor.mark().map(|mark| (topic, mark)));
             state.unacked -= follow.in_flight.len();
             state.behind.remove(&(!topic.kind().urgent(), topic));
             edge.index.remove(topic, self.id);
