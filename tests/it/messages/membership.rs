@@ -63,7 +63,8 @@ async fn a_removed_member_sees_nothing_later_and_can_fetch_what_was_before() {
     online.hears(group, &["m1", "m2"]).await;
     let two = online.heard.place_of("m2");
 
-    for name in ["buzz", "mike"] {
+    // Changes of a group arrive in their order: with the second, both have.
+    for name in ["mike", "buzz"] {
         stage.member(&["remove", "--yes"], name);
     }
     assert_eq!(online.leaves(group).await.head, Some(two), "the end is where it was when they left");
@@ -91,4 +92,32 @@ async fn a_removed_member_sees_nothing_later_and_can_fetch_what_was_before() {
     assert!(done.heard.texts(group).is_empty() && done.heard.follow(group).is_none(), "{:?}", done.heard);
     neil.beat().await;
     neil.hears(group, &["", "", ""]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_a_member_again_hears_what_comes_and_nothing_of_the_time_between_nor_twice() {
+    let stage = Stage::start().await;
+    let group = stage.group;
+    let neil = stage.radio(0, "neil").await;
+    let mut online = stage.radio(1, "buzz").await;
+    neil.say(group, 1, "m1").await;
+    online.hears(group, &["m1"]).await;
+    // It stays in its session all the while and acknowledges nothing.
+    stage.member(&["remove", "--yes"], "buzz");
+    let end = online.leaves(group).await.head;
+    neil.say(group, 2, "between").await;
+    let mut mike = stage.radio(1, "mike").await;
+    mike.hears(group, &["m1", "between"]).await;
+    stage.member(&["add"], "buzz");
+    let again = online.follows(group).await;
+    neil.say(group, 3, "m3").await;
+    online.until("m3", |heard| heard.texts(group).contains(&"m3".to_owned()).then_some(())).await;
+    assert_eq!(online.heard.texts(group), ["m1", "m3"]);
+    assert_eq!(again.mark, end);
+    let gap = v1::Gap { topic: Some(group.into()), from: end, to: again.head, reason: v1::GapReason::NotMember.into() };
+    assert_eq!(online.heard.gaps, [gap]);
+    // So does one that comes back with nothing acknowledged, but for what it had and did not acknowledge.
+    let login = stage.login("buzz", 1).await;
+    let mut back = Radio::open(&stage.fleet.edge(0), hello(&login, 1)).await.unwrap();
+    back.hears(group, &["m1", "m3"]).await;
 }

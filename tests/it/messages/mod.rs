@@ -1,6 +1,8 @@
 //! The fleet's main job over real programs: what is said arrives once and in order, whatever its clients and the machines do.
 
 mod bad_input;
+mod browser;
+mod configuration;
 mod conversation;
 mod durability;
 mod logins;

@@ -96,6 +96,9 @@ async fn every_bad_call_is_refused_by_a_status_with_its_reason_and_counted() {
     let acknowledge = client.acknowledge(v1::AcknowledgeRequest { session_id, marks: many_marks() });
     let refused = fleet.counts("1,025 marks", "too_many", 1, acknowledge).await;
     check("1,025 marks", &refused.err().unwrap(), Expected { reason: Reason::TooMany, field: "marks" });
+    let messages = (1..=17).map(|number| message(group, number, "a".repeat(65_000))).collect();
+    let refused = client.im_message_publish(v1::ImMessagePublishRequest { session_id, messages }).await;
+    assert_eq!(refused.unwrap_err().code(), Code::OutOfRange, "a call above 1 MiB");
     door.says(group, 1, 0, "one").await;
     let mut listener = stage.radio(0, "buzz").await;
     door.says(group, 2, 1, "two").await;
