@@ -1,4 +1,4 @@
-//! Traffic in whose middle Redis loses something, and what may be missing afterwards.
+//! Traffic in whose middle something happens, and what may be missing afterwards.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -34,6 +34,21 @@ fn words_of(user: UserId, entries: &[Entry]) -> Vec<u64> {
     entries.iter().filter(|entry| entry.sender == user.0).map(|entry| word(&entry.body)).collect()
 }
 
+/// Ends the traffic; everybody hears the last word of each speaker, also dave, who comes now and gets what there is. What each said.
+async fn end(cast: &mut Cast, topic: TopicId, talkers: [Talker; 2]) -> BTreeMap<&'static str, u64> {
+    let mut totals = BTreeMap::new();
+    for (name, talker) in SPEAKERS.into_iter().zip(talkers) {
+        totals.insert(name, talker.stop().await);
+    }
+    cast.on("dave", 0);
+    for listener in ["alice", "bob", "carol", "dave"] {
+        for (speaker, total) in &totals {
+            cast.hears(listener, topic, speaker, *total).await;
+        }
+    }
+    totals
+}
+
 impl Traffic {
     /// Traffic that is under way.
     pub async fn begin(fleet: &Fleet) -> Self {
@@ -57,6 +72,20 @@ impl Traffic {
         }
     }
 
+    /// Ends the traffic, and panics unless everybody heard everything once and in order, and SQL holds it.
+    pub async fn end(self, fleet: &Fleet) {
+        let Self { mut cast, topic, talkers } = self;
+        let totals = end(&mut cast, topic, talkers).await;
+        quiet(fleet).await;
+        let all = cast.archived(topic).await;
+        assert_eq!(all.len() as u64, totals.values().sum::<u64>(), "more or less in SQL than was said");
+        for name in ["alice", "bob", "carol", "dave"] {
+            assert_eq!(heard(&cast, name, topic), as_heard(&all), "heard by {name}");
+        }
+        cast.check(topic);
+        audit(fleet);
+    }
+
     /// Goes on after the loss until a new epoch is archived, ends the traffic, and judges what became of it. `kept` is what SQL held
     /// before the loss. Returns how many words are lost.
     ///
@@ -71,17 +100,7 @@ impl Traffic {
         for name in SPEAKERS {
             cast.more_receipts(name, topic, 100).await;
         }
-        let mut totals = BTreeMap::new();
-        for (name, talker) in SPEAKERS.into_iter().zip(talkers) {
-            totals.insert(name, talker.stop().await);
-        }
-        // Somebody who comes now gets what SQL has, and nothing else.
-        cast.on("dave", 0);
-        for listener in ["alice", "bob", "carol", "dave"] {
-            for (speaker, total) in &totals {
-                cast.hears(listener, topic, speaker, *total).await;
-            }
-        }
+        let totals = end(&mut cast, topic, talkers).await;
         quiet(fleet).await;
         let all = cast.archived(topic).await;
         assert_eq!(all[..kept.len()], kept, "history changed");

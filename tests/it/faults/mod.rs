@@ -3,6 +3,7 @@
 mod cast;
 mod everysec;
 mod flushall;
+mod handover;
 mod lanes;
 mod loss;
 mod mariadb;
