@@ -30,7 +30,8 @@ pub(super) struct Sending {
     /// The highest client_seq with a receipt in this session.
     pub(super) stored: u64,
     recent: VecDeque<(u64, u64)>,
-    parked: VecDeque<(v1::Message, String)>,
+    /// Each with its index in its frame.
+    parked: VecDeque<(v1::Message, usize)>,
 }
 
 impl Sending {
@@ -55,10 +56,10 @@ fn fingerprint(message: &v1::Message) -> u64 {
 }
 
 impl Session {
-    /// Takes a message in. `field` names it in its frame.
-    pub(super) fn accept(self: &Arc<Self>, edge: &Edge, state: &mut State, message: v1::Message, field: String) {
+    /// Takes a message in; `index` is its place in its frame.
+    pub(super) fn accept(self: &Arc<Self>, edge: &Edge, state: &mut State, message: v1::Message, index: usize) {
         let refuse = |state: &mut State, reason: Reason, part: &str| {
-            state.refuse(refusal_of(edge, &message, reason, format!("{field}{part}"), 0));
+            state.refuse(refusal_of(edge, &message, reason, field(index, part), 0));
         };
         let Some(topic) = message.to.and_then(v1::Topic::to_model) else { return refuse(state, Reason::FieldMissing, ".to") };
         if !matches!(topic.kind(), TopicKind::Inbox | TopicKind::Group) {
@@ -89,12 +90,12 @@ impl Session {
         let sending = state.sends.entry(topic).or_insert_with(|| Sending::new(now_ms));
         sending.open |= followed == Some(true);
         if sending.open {
-            return self.post(edge, state, topic, message, &field);
+            return self.post(edge, state, topic, message, index);
         }
         if sending.parked.len() >= PARKED_MAX {
             return refuse(state, Reason::StoreUnavailable, "");
         }
-        sending.parked.push_back((message, field));
+        sending.parked.push_back((message, index));
         if fresh && !is_group && followed.is_none() {
             self.watch(edge, topic);
         }
@@ -129,16 +130,16 @@ impl Session {
         let Some(sending) = state.sends.get_mut(&topic) else { return };
         sending.open = true;
         sending.known = known.or(sending.known);
-        for (message, field) in std::mem::take(&mut sending.parked) {
-            self.post(edge, state, topic, message, &field);
+        for (message, index) in std::mem::take(&mut sending.parked) {
+            self.post(edge, state, topic, message, index);
         }
     }
 
     /// The session may not write to a topic: what waited is refused.
     pub(super) fn send_refused(&self, edge: &Edge, state: &mut State, topic: TopicId, reason: Reason) {
         let Some(sending) = state.sends.remove(&topic) else { return };
-        for (message, field) in sending.parked {
-            state.refuse(refusal_of(edge, &message, reason, format!("{field}.to"), 0));
+        for (message, index) in sending.parked {
+            state.refuse(refusal_of(edge, &message, reason, field(index, ".to"), 0));
         }
     }
 
@@ -160,7 +161,7 @@ impl Session {
         }
     }
 
-    fn post(self: &Arc<Self>, edge: &Edge, state: &mut State, topic: TopicId, message: v1::Message, field: &str) {
+    fn post(self: &Arc<Self>, edge: &Edge, state: &mut State, topic: TopicId, message: v1::Message, index: usize) {
         let Some(sending) = state.sends.get_mut(&topic) else { return };
         let print = fingerprint(&message);
         if message.client_seq <= sending.pushed {
@@ -174,14 +175,14 @@ impl Session {
                 }
                 _ => {
                     let high = sending.high();
-                    state.refuse(refusal_of(edge, &message, Reason::SequenceReused, format!("{field}.client_seq"), high));
+                    state.refuse(refusal_of(edge, &message, Reason::SequenceReused, field(index, ".client_seq"), high));
                 }
             }
             return;
         }
         let high = sending.high();
         if message.predecessor > high && sending.known.is_some() || message.predecessor >= message.client_seq {
-            return state.refuse(refusal_of(edge, &message, Reason::PredecessorMissing, format!("{field}.predecessor"), high));
+            return state.refuse(refusal_of(edge, &message, Reason::PredecessorMissing, field(index, ".predecessor"), high));
         }
         sending.pushed = message.client_seq;
         if sending.recent.len() == RECENT_MAX {
@@ -201,6 +202,11 @@ impl Session {
         };
         edge.pusher.push(topic, Input::Post(post), Some((self.clone(), client_seq)));
     }
+}
+
+/// A message in its frame, for a refusal.
+fn field(index: usize, part: &str) -> String {
+    format!("messages[{index}]{part}")
 }
 
 fn refusal_of(edge: &Edge, message: &v1::Message, reason: Reason, field: String, client_seq_high: u64) -> v1::Refusal {
