@@ -40,7 +40,8 @@ pub(super) struct Sending {
     /// The highest client_seq with a receipt in this session.
     pub(super) stored: u64,
     recent: VecDeque<(u64, u64)>,
-    parked: VecDeque<(v1::Message, String)>,
+    /// Each with its index in its frame.
+    parked: VecDeque<(v1::Message, usize)>,
 }
 
 impl Sending {
@@ -79,10 +80,10 @@ fn fingerprint(message: &v1::Message) -> u64 {
 }
 
 impl Session {
-    /// Takes a message in. `field` names it in its frame.
-    pub(super) fn accept(self: &Arc<Self>, edge: &Edge, state: &mut State, message: v1::Message, field: String) {
+    /// Takes a message in; `index` is its place in its frame.
+    pub(super) fn accept(self: &Arc<Self>, edge: &Edge, state: &mut State, message: v1::Message, index: usize) {
         let refuse = |state: &mut State, reason: Reason, part: &str| {
-            state.refuse(refusal_of(edge, &message, reason, format!("{field}{part}"), 0));
+            state.refuse(refusal_of(edge, &message, reason, field(index, part), 0));
         };
         let Some(topic) = message.to.and_then(v1::Topic::to_model) else { return refuse(state, Reason::FieldMissing, ".to") };
         if !matches!(topic.kind(), TopicKind::Inbox | TopicKind::Group) {
@@ -116,9 +117,9 @@ impl Session {
             return refuse(state, reason, "");
         }
         if sending.open {
-            return self.post(edge, state, topic, message, &field);
+            return self.post(edge, state, topic, message, index);
         }
-        sending.parked.push_back((message, field));
+        sending.parked.push_back((message, index));
         if !is_group && !is_asked && !std::mem::replace(&mut sending.asked, true) {
             self.watch(edge, topic);
         }
@@ -153,16 +154,16 @@ impl Session {
         let Some(sending) = state.sends.get_mut(&topic) else { return };
         sending.open = true;
         sending.known = known.or(sending.known);
-        for (message, field) in std::mem::take(&mut sending.parked) {
-            self.post(edge, state, topic, message, &field);
+        for (message, index) in std::mem::take(&mut sending.parked) {
+            self.post(edge, state, topic, message, index);
         }
     }
 
     /// The session may not write to a topic: what waited is refused.
     pub(super) fn send_refused(&self, edge: &Edge, state: &mut State, topic: TopicId, reason: Reason) {
         let Some(sending) = state.sends.remove(&topic) else { return };
-        for (message, field) in sending.parked {
-            state.refuse(refusal_of(edge, &message, reason, format!("{field}.to"), 0));
+        for (message, index) in sending.parked {
+            state.refuse(refusal_of(edge, &message, reason, field(index, ".to"), 0));
         }
     }
 
@@ -185,7 +186,7 @@ impl Session {
         }
     }
 
-    fn post(self: &Arc<Self>, edge: &Edge, state: &mut State, topic: TopicId, message: v1::Message, field: &str) {
+    fn post(self: &Arc<Self>, edge: &Edge, state: &mut State, topic: TopicId, message: v1::Message, index: usize) {
         let Some(sending) = state.sends.get_mut(&topic) else { return };
         let print = fingerprint(&message);
         if message.client_seq <= sending.sure {
@@ -199,14 +200,14 @@ impl Session {
                 }
                 _ => {
                     let high = sending.high();
-                    state.refuse(refusal_of(edge, &message, Reason::SequenceReused, format!("{field}.client_seq"), high));
+                    state.refuse(refusal_of(edge, &message, Reason::SequenceReused, field(index, ".client_seq"), high));
                 }
             }
             return;
         }
         if sending.lacks_predecessor(&message) {
             let high = sending.high();
-            return state.refuse(refusal_of(edge, &message, Reason::PredecessorMissing, format!("{field}.predecessor"), high));
+            return state.refuse(refusal_of(edge, &message, Reason::PredecessorMissing, field(index, ".predecessor"), high));
         }
         sending.sure = message.client_seq;
         sending.pushed = sending.pushed.max(message.client_seq);
@@ -227,6 +228,11 @@ impl Session {
         };
         edge.pusher.push(topic, Input::Post(post), Some((self.clone(), client_seq)));
     }
+}
+
+/// A message in its frame, for a refusal.
+fn field(index: usize, part: &str) -> String {
+    format!("messages[{index}]{part}")
 }
 
 fn refusal_of(edge: &Edge, message: &v1::Message, reason: Reason, field: String, client_seq_high: u64) -> v1::Refusal {

@@ -44,7 +44,8 @@ impl v1::talk_cloud_server::TalkCloud for Service {
         let mut first = first.inspect_err(count_unreadable)?;
         let Some(hello) = first.hello.take() else { return Err(self.0.refused(Reason::HelloExpected, "hello")) };
         let session = self.open(hello).await?;
-        tokio::spawn(read(self.0.clone(), session.clone(), frames, first));
+        let leaving = take(&self.0, &session, first);
+        tokio::spawn(read(self.0.clone(), session.clone(), frames, leaving));
         Ok(Response::new(Box::pin(Downstream::new(self.0.clone(), session))))
     }
 
@@ -84,7 +85,7 @@ impl v1::talk_cloud_server::TalkCloud for Service {
             }
             state.waiters.push(Waiter { open, answer, done: Some(sender) });
             for (index, message) in request.messages.into_iter().enumerate().filter(|(_, message)| named(message).0.is_some()) {
-                session.accept(&self.0, &mut state, message, format!("messages[{index}]"));
+                session.accept(&self.0, &mut state, message, index);
             }
             // Everything may have been refused, or answered, already.
             state.settle();
@@ -212,22 +213,15 @@ fn count_unreadable(status: &Status) {
     }
 }
 
-/// Reads what a client sends until it goes.
-async fn read(edge: Arc<Edge>, session: Arc<Session>, mut frames: Streaming<v1::ClientFrame>, first: v1::ClientFrame) {
-    take(&edge, &session, first).await;
-    loop {
+/// Reads what a client sends until it goes. Every session has one of these for all its life: what it holds while it waits is kept small.
+async fn read(edge: Arc<Edge>, session: Arc<Session>, mut frames: Streaming<v1::ClientFrame>, mut leaving: bool) {
+    while !leaving {
         let frame = tokio::select! {
             frame = frames.next() => frame,
             () = session.over.cancelled() => return,
         };
         match frame {
-            Some(Ok(frame)) => {
-                let goodbye = frame.goodbye;
-                take(&edge, &session, frame).await;
-                if goodbye {
-                    return;
-                }
-            }
+            Some(Ok(frame)) => leaving = take(&edge, &session, frame),
             Some(Err(status)) if is_unreadable(&status) => {
                 count_unreadable(&status);
                 return session.break_off(&edge, status);
@@ -236,27 +230,39 @@ async fn read(edge: Arc<Edge>, session: Arc<Session>, mut frames: Streaming<v1::
             Some(Err(_)) | None => return session.close(&edge, Reason::SignedOut, 0),
         }
     }
+    Box::pin(leave(&edge, &session)).await;
 }
 
-async fn take(edge: &Arc<Edge>, session: &Arc<Session>, frame: v1::ClientFrame) {
-    let marks_refused = take_marks(edge, session, if frame.marks.len() > FRAME_MARKS_MAX { Vec::new() } else { frame.marks.clone() });
+/// The client said goodbye.
+async fn leave(edge: &Arc<Edge>, session: &Arc<Session>) {
+    if let Err(error) = session.presence.close(&edge.redis, edge.shards).await {
+        tracing::warn!(error = &error as &dyn std::error::Error, "the presence of a session that said goodbye stays until it lapses");
+    }
+    session.close(edge, Reason::SignedOut, 0);
+}
+
+/// Takes a frame in; true when it was a goodbye.
+fn take(edge: &Arc<Edge>, session: &Arc<Session>, mut frame: v1::ClientFrame) -> bool {
+    let marks = std::mem::take(&mut frame.marks);
+    let many = marks.len() > FRAME_MARKS_MAX;
+    let marks_refused = if many { Vec::new() } else { take_marks(edge, session, marks) };
     let deaf = {
         let mut state = session.lock();
         if state.closed {
-            return;
+            return false;
         }
         state.heard_ms = edge.clock.now_ms();
         state.queue.refusals.extend(marks_refused);
         if frame.hello.is_some() {
             state.refuse(edge.refusal(Reason::HelloExpected, "hello"));
         }
-        if frame.marks.len() > FRAME_MARKS_MAX {
+        if many {
             state.refuse(edge.refusal(Reason::TooMany, "marks"));
         }
         state.queue.beat |= frame.beat.is_some();
         for (index, message) in frame.messages.into_iter().enumerate() {
             if index < FRAME_MESSAGES_MAX {
-                session.accept(edge, &mut state, message, format!("messages[{index}]"));
+                session.accept(edge, &mut state, message, index);
             } else {
                 let refusal = edge.refusal(Reason::TooMany, "messages");
                 state.refuse(v1::Refusal { topic: message.to, client_seq: message.client_seq, ..refusal });
@@ -265,15 +271,13 @@ async fn take(edge: &Arc<Edge>, session: &Arc<Session>, frame: v1::ClientFrame) 
         state.queue.refusals.len() > REFUSALS_MAX
     };
     if deaf {
-        return session.close(edge, Reason::SlowConsumer, 1_000);
+        session.close(edge, Reason::SlowConsumer, 1_000);
+        return false;
     }
-    if frame.goodbye {
-        if let Err(error) = session.presence.close(&edge.redis, edge.shards).await {
-            tracing::warn!(error = &error as &dyn std::error::Error, "the presence of a session that said goodbye stays until it lapses");
-        }
-        return session.close(edge, Reason::SignedOut, 0);
+    if !frame.goodbye {
+        session.wake();
     }
-    session.wake();
+    frame.goodbye
 }
 
 /// Takes acknowledgements in; returns those that are refused.

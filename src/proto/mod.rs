@@ -1,6 +1,7 @@
-//! The client protocol: types generated from `proto/roger/v1`, their conversions to and from the model, refusals as gRPC statuses, and the
-//! server with its bounds.
+//! The client protocol: types generated from `proto/roger/v1`, their conversions to and from the model, refusals as gRPC statuses, the codec,
+//! and the server with its bounds.
 
+pub mod codec;
 pub mod convert;
 pub mod serve;
 pub mod status;

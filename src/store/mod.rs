@@ -198,7 +198,8 @@ fn sqlite_pools(options: &Options) -> Result<Pools, Error> {
     let read = base.pragma("query_only", "ON");
     let pool = || SqlitePoolOptions::new().acquire_timeout(ACQUIRE_TIMEOUT).idle_timeout(None).max_lifetime(None);
     Ok(Pools::Sqlite {
-        write: pool().max_connections(1).connect_lazy_with(write),
+        // Whoever waits here waits for other writers of this program, not for a server: failing would only make it begin anew.
+        write: pool().max_connections(1).acquire_timeout(options.deadline).connect_lazy_with(write),
         read: pool().max_connections(options.connections_max).connect_lazy_with(read),
     })
 }

@@ -350,7 +350,12 @@ impl Step<'_> {
             (Some(first), Some(last)) => (first.after, last.upto),
             _ => return Err(Reason::NotMember),
         };
-        let mark = mark.or_else(|| known?.mark(user, installation)).or_else(|| known?.user_mark(user)).unwrap_or(first);
+        let held = || known?.mark(user, installation).or_else(|| known?.user_mark(user));
+        let mark = mark.unwrap_or_else(|| {
+            let mark = held().unwrap_or(first);
+            // Nothing was ever said behind it: a new device continues from the head, and no page is made to say so.
+            if mark >= known.map_or(Place::START, |topic| topic.head) { mark.max(head) } else { mark }
+        });
         let rest = Span::new(mark, head);
         let gaps: Vec<_> = spans.into_iter().filter_map(|span| span.intersect(rest)).collect();
         let live = last == Place::END;

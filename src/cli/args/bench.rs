@@ -35,7 +35,8 @@ pub(in crate::cli) enum Appendfsync {
 
 #[derive(Debug, Subcommand)]
 pub(in crate::cli) enum Load {
-    /// Devices in pairs write to each other; a message counts when its sender has the receipt and its receiver acknowledged it.
+    /// Devices in pairs, the one writes to the other; a message counts when its sender has the receipt and was told that its receiver
+    /// acknowledged it.
     Direct {
         /// Devices; even.
         #[arg(long, default_value_t = 200)]
@@ -77,6 +78,8 @@ pub(in crate::cli) enum Load {
         #[arg(long, default_value_t = 100)]
         backlog: u64,
     },
+    /// Direct, group, idle, catch-up and the floor, each as it is by default and with a fleet of its own, and what is wanted of them.
+    All,
     /// The same number of XADD, XREADGROUP and XACK through raw Redis pipelines.
     Floor {
         /// Messages in all.
@@ -89,4 +92,16 @@ pub(in crate::cli) enum Load {
         #[arg(long, default_value_t = 64)]
         window: u32,
     },
+}
+
+impl Load {
+    /// The loads of `all`: those of the published table.
+    pub(in crate::cli) fn reference() -> [Self; 4] {
+        [
+            Self::Direct { devices: 200, window: 64, messages: 500_000 },
+            Self::Group { groups: 10, members: 100, window: 64, messages: 20_000 },
+            Self::Idle { sessions: 4_000 },
+            Self::Catchup { devices: 1_000, backlog: 100 },
+        ]
+    }
 }

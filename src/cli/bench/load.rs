@@ -1,5 +1,6 @@
-//! The loads: direct, group, idle, catchup.
+//! What all loads need, and the busy ones: direct and group.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -11,33 +12,28 @@ use super::super::context::Context;
 use super::super::error::Error;
 use super::super::fresh::{Device, Fresh};
 use super::super::output::note;
+use super::LOOK_EVERY;
 use super::lane::{Lane, Progress};
-use super::usage::{Watched, fleet_cpu_s};
-use super::{Findings, Idle, Traffic};
+use super::report::{Findings, Traffic};
+use super::usage::{Usage, Watched, fleet_cpu_s};
 use crate::client::{Event, Memory, Options, Session};
 use crate::model::TopicId;
 
 /// Sessions that may be connecting at once.
 const CONNECTING_MAX: u64 = 128;
-/// How often the end is looked for.
-const LOOK_EVERY: Duration = Duration::from_millis(5);
-/// Sessions that write the backlog of a catch-up.
-const CATCHUP_WRITERS: usize = 20;
-/// For the last marks to come home after the last delivery.
-const MARKS_WITHIN: Duration = Duration::from_secs(3);
 
 /// What all loads need.
-struct Bench<'a> {
+pub(super) struct Bench<'a> {
     context: &'a Context,
-    fresh: Fresh,
+    pub(super) fresh: Fresh,
     edges: Vec<String>,
-    within: Duration,
-    text: Bytes,
-    watched: &'a Watched,
-    progress: Arc<Progress>,
+    pub(super) within: Duration,
+    pub(super) text: Bytes,
+    pub(super) watched: &'a Watched,
+    pub(super) progress: Arc<Progress>,
 }
 
-pub(super) async fn run(context: &Context, args: &args::Bench, watched: &Watched) -> Result<Findings, Error> {
+pub(super) async fn run(context: &Context, args: &args::Bench, load: &Load, watched: &Watched) -> Result<Findings, Error> {
     let run = format!("bench-{:x}", context.clock.now_ms());
     let bench = Bench {
         context,
@@ -48,17 +44,17 @@ pub(super) async fn run(context: &Context, args: &args::Bench, watched: &Watched
         watched,
         progress: Arc::default(),
     };
-    match args.load {
+    match *load {
         Load::Direct { devices, window, messages } => bench.direct(devices, u64::from(window), messages).await,
         Load::Group { groups, members, window, messages } => bench.group(groups, members, u64::from(window), messages).await,
         Load::Idle { sessions } => bench.idle(sessions).await,
         Load::Catchup { devices, backlog } => bench.catchup(devices, backlog).await,
-        Load::Floor { .. } => Ok(Findings::default()),
+        Load::All | Load::Floor { .. } => Ok(Findings::default()),
     }
 }
 
 impl Bench<'_> {
-    async fn devices(&self, count: u32) -> Result<Vec<Device>, Error> {
+    pub(super) async fn devices(&self, count: u32) -> Result<Vec<Device>, Error> {
         note(&format!("bench: making {count} accounts"));
         let bar = self.context.out.progress(u64::from(count), "accounts");
         let mut devices = Vec::new();
@@ -70,7 +66,7 @@ impl Bench<'_> {
         Ok(devices)
     }
 
-    fn open(
+    pub(super) fn open(
         &self,
         number: usize,
         device: &Device,
@@ -85,7 +81,7 @@ impl Bench<'_> {
     }
 
     /// Waits until a count is reached; false when it stood still for too long.
-    async fn reached(&self, count: &AtomicU64, wanted: u64) -> bool {
+    pub(super) async fn reached(&self, count: &AtomicU64, wanted: u64) -> bool {
         let (mut last, mut moved) = (0, Instant::now());
         loop {
             let now = count.load(Ordering::Relaxed);
@@ -102,7 +98,7 @@ impl Bench<'_> {
         }
     }
 
-    async fn connected(&self, sessions: u64, topics: u64) -> Result<(), Error> {
+    pub(super) async fn connected(&self, sessions: u64, topics: u64) -> Result<(), Error> {
         let late = |what: &str| Error::Late { what: what.to_owned(), seconds: self.within.as_secs() };
         if !self.reached(&self.progress.connected, sessions).await {
             return Err(late(&format!("the connection of all {sessions} sessions")));
@@ -114,10 +110,30 @@ impl Bench<'_> {
     }
 
     /// Lets not too many connect at once: a listen backlog is short.
-    async fn throttle(&self, opened: u64) {
+    pub(super) async fn throttle(&self, opened: u64) {
         while opened > self.progress.connected.load(Ordering::Relaxed) + CONNECTING_MAX {
             tokio::time::sleep(LOOK_EVERY).await;
         }
+    }
+
+    /// What was used since `before`, as soon as SQL has everything, and how long after `begun` that was; `None` when it did not come so far.
+    pub(super) async fn used_until_archived(
+        &self,
+        before: &BTreeMap<String, Usage>,
+        begun: Instant,
+    ) -> (BTreeMap<String, Usage>, Option<f64>) {
+        let late = Instant::now() + self.within;
+        while Instant::now() < late {
+            let looks = match self.context.redis() {
+                Ok(redis) => redis.look_at_shards(self.context.shards()).await.unwrap_or_default(),
+                Err(_) => Vec::new(),
+            };
+            if !looks.is_empty() && looks.iter().all(|look| look.input == 0 && look.archive_lag == Some(0)) {
+                return (self.watched.since(before), Some(begun.elapsed().as_secs_f64()));
+            }
+            tokio::time::sleep(LOOK_EVERY * 20).await;
+        }
+        (self.watched.since(before), None)
     }
 
     async fn direct(&self, devices: u32, window: u64, messages: u64) -> Result<Findings, Error> {
@@ -139,7 +155,7 @@ impl Bench<'_> {
         self.connected(2 * pairs, 2 * pairs).await?;
         let mut findings = self.traffic("direct", lanes, quota * pairs, 1).await;
         drop(listeners);
-        findings.settings.extend([("devices", (pairs * 2).into()), ("window", window.into()), ("messages", (quota * pairs).into())]);
+        findings.settings.extend([("devices", pairs * 2), ("window", window), ("messages", quota * pairs)]);
         Ok(findings)
     }
 
@@ -170,7 +186,7 @@ impl Bench<'_> {
         self.connected(groups * members, 2 * groups * members).await?;
         let mut findings = self.traffic("group", lanes, quota * groups, members - 1).await;
         drop(listeners);
-        findings.settings.extend([("groups", groups.into()), ("members", members.into()), ("window", window.into())]);
+        findings.settings.extend([("groups", groups), ("members", members), ("window", window), ("messages", quota * groups)]);
         Ok(findings)
     }
 
@@ -197,8 +213,6 @@ impl Bench<'_> {
             _ = arrived => {}
             () = watching => {}
         }
-        let seconds = begun.elapsed().as_secs_f64();
-        let programs = self.watched.since(&before);
         bar.finish_and_clear();
         let Some((first, _)) = lanes.first() else { return Findings::default() };
         let sum = || {
@@ -206,10 +220,12 @@ impl Bench<'_> {
             lanes.iter().for_each(|(lane, _)| lane.tally(&mut sum));
             sum
         };
-        let until = Instant::now() + MARKS_WITHIN;
-        while bench == "direct" && sum().told < messages && Instant::now() < until {
-            tokio::time::sleep(LOOK_EVERY * 20).await;
+        let late = Instant::now() + self.within;
+        while bench == "direct" && sum().told < messages && Instant::now() < late {
+            tokio::time::sleep(LOOK_EVERY).await;
         }
+        let seconds = begun.elapsed().as_secs_f64();
+        let (programs, archived_s) = self.used_until_archived(&before, begun).await;
         let sum = sum();
         let deliveries = self.progress.delivered.load(Ordering::Relaxed);
         let receipted = self.progress.receipted.load(Ordering::Relaxed);
@@ -229,97 +245,6 @@ impl Bench<'_> {
             delivered_told: sum.told,
         };
         let cpu_s_per_million = Some(fleet_cpu_s(&programs) * 1e6 / deliveries.max(1) as f64);
-        Findings { bench, traffic: Some(traffic), programs, cpu_s_per_million, ..Findings::default() }
-    }
-
-    async fn idle(&self, sessions: u32) -> Result<Findings, Error> {
-        let devices = self.devices(sessions).await?;
-        self.fresh.relayed(self.within).await?;
-        let before = self.watched.usage();
-        let begun = Instant::now();
-        let mut open = Vec::new();
-        for (number, device) in devices.iter().enumerate() {
-            let progress = self.progress.clone();
-            open.push(self.open(number, device, 1, move |events| events.drain(..).for_each(|event| progress.note(&event)))?);
-            self.throttle(number as u64).await;
-        }
-        let count = u64::from(sessions);
-        self.connected(count, count).await?;
-        let seconds = begun.elapsed().as_secs_f64();
-        let programs = self.watched.since(&before);
-        let rss = |usage: Option<&super::Usage>| usage.map_or(0, |usage| usage.rss_kib);
-        let (then, now) = (rss(before.get("edge")), rss(programs.get("edge")));
-        drop(open);
-        let idle = Idle {
-            sessions: count,
-            connects_per_s: count as f64 / seconds,
-            edge_rss_kib_before: then,
-            edge_rss_kib_after: now,
-            edge_rss_kib_per_session: now.saturating_sub(then) as f64 / count.max(1) as f64,
-        };
-        Ok(Findings { bench: "idle", idle: Some(idle), programs, ..Findings::default() })
-    }
-
-    async fn catchup(&self, devices: u32, backlog: u64) -> Result<Findings, Error> {
-        let devices = self.devices(devices.max(1) + CATCHUP_WRITERS as u32).await?;
-        self.fresh.relayed(self.within).await?;
-        let (writers, readers) = devices.split_at(CATCHUP_WRITERS);
-        note(&format!("bench: writing {} messages to {} devices that are off the air", backlog * readers.len() as u64, readers.len()));
-        let mut writing = tokio::task::JoinSet::new();
-        for (number, writer) in writers.iter().enumerate() {
-            let session = self.open(number, writer, 512, Vec::clear)?;
-            let to: Vec<TopicId> = readers.iter().skip(number).step_by(CATCHUP_WRITERS).map(|device| TopicId::inbox(device.user)).collect();
-            let text = self.text.clone();
-            writing.spawn(async move {
-                for _ in 0..backlog {
-                    for topic in &to {
-                        session.send(*topic, text.clone()).await?;
-                    }
-                }
-                session.flush().await
-            });
-        }
-        while let Some(done) = writing.join_next().await {
-            if let Ok(written) = done {
-                written?;
-            }
-        }
-        let messages = backlog * readers.len() as u64;
-        note("bench: all come on the air");
-        let before = self.watched.usage();
-        let begun = Instant::now();
-        let mut open = Vec::new();
-        let mut lanes = Vec::new();
-        for (number, device) in readers.iter().enumerate() {
-            let lane = Lane::new(TopicId::inbox(device.user), self.text.clone(), 0, 64, 1, self.progress.clone());
-            let listening = lane.clone();
-            let mut last = 0;
-            open.push(self.open(number, device, 1, move |events| listening.listener_events(&mut last, events))?);
-            lanes.push(lane);
-            self.throttle(number as u64).await;
-        }
-        self.reached(&self.progress.delivered, messages).await;
-        let seconds = begun.elapsed().as_secs_f64();
-        let programs = self.watched.since(&before);
-        drop(open);
-        let deliveries = self.progress.delivered.load(Ordering::Relaxed);
-        let Some(first) = lanes.first() else { return Ok(Findings::default()) };
-        let mut sum = first.nothing();
-        lanes.iter().for_each(|lane| lane.tally(&mut sum));
-        let traffic = Traffic {
-            messages,
-            deliveries,
-            seconds,
-            messages_per_s: deliveries as f64 / seconds,
-            deliveries_per_s: deliveries as f64 / seconds,
-            lost: messages.saturating_sub(deliveries),
-            duplicated: sum.duplicated,
-            disordered: sum.disordered,
-            ..Traffic::default()
-        };
-        let cpu_s_per_million = Some(fleet_cpu_s(&programs) * 1e6 / deliveries.max(1) as f64);
-        let mut findings = Findings { bench: "catchup", traffic: Some(traffic), programs, cpu_s_per_million, ..Findings::default() };
-        findings.settings.extend([("devices", readers.len().into()), ("backlog", backlog.into())]);
-        Ok(findings)
+        Findings { bench, traffic: Some(traffic), programs, cpu_s_per_million, archived_s, ..Findings::default() }
     }
 }

@@ -106,7 +106,8 @@ impl Fleet {
         let keys = KeyPair::create(&folder)?;
         let text = format!(
             "[redis]\nurl = \"{}\"\n[sql]\nurl = \"sqlite:{}/roger.db\"\n[auth]\npublic_key_file = \"{}\"\nsecret_key_file = \"{}\"\n\
-             [edge]\nlisten = \"127.0.0.1:{}\"\nrate_messages_per_s = 0\n[directory]\nlisten = \"127.0.0.1:{}\"\n\
+             [edge]\nlisten = \"127.0.0.1:{}\"\nrate_messages_per_s = 0\nrate_burst = 0\n\
+             [directory]\nlisten = \"127.0.0.1:{}\"\naccount_logins_per_min = 0\naddress_logins_per_min = 0\n\
              [metrics]\nedge_listen = \"\"\ndirectory_listen = \"\"\ndelivery_listen = \"\"\noffline_listen = \"\"\n",
             server.url,
             folder.display(),

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use procfs::process::Process;
 use procfs::{CpuInfo, Current as _, WithCurrentSystemInfo as _};
 use serde::Serialize;
@@ -11,22 +12,32 @@ pub(super) const PROGRAMS: [&str; 4] = ["edge", "directory", "delivery", "offlin
 
 /// What the processes of one program used.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
-pub(crate) struct Usage {
+pub(super) struct Usage {
     /// User and system time, that of ended children included.
-    pub(crate) cpu_s: f64,
+    pub(super) cpu_s: f64,
     /// Peak memory, of all its processes together.
-    pub(crate) rss_peak_kib: u64,
+    pub(super) rss_peak_kib: u64,
     /// Memory now.
-    pub(crate) rss_kib: u64,
+    pub(super) rss_kib: u64,
+}
+
+/// Every session is an open file here, and another one at the edge, which inherits the limit. Where it cannot be raised, sessions that do not
+/// come about say so.
+pub(super) fn raise_open_files() {
+    if let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE)
+        && soft < hard
+    {
+        let _as_it_was = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
+    }
 }
 
 /// The machine a result belongs to.
 #[derive(Debug, Default, Serialize)]
-pub(crate) struct Machine {
-    pub(crate) cores: usize,
-    pub(crate) cpu: String,
-    pub(crate) kernel: String,
-    pub(crate) profile: &'static str,
+pub(super) struct Machine {
+    pub(super) cores: usize,
+    pub(super) cpu: String,
+    pub(super) kernel: String,
+    pub(super) profile: &'static str,
 }
 
 impl Machine {

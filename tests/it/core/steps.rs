@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
-use roger::model::{Place, Reason, Span, TopicId, TopicKind};
-use roger::topic::frame::{Attach, InFrame, Input, Lane, LogFrame, Outcome, Output, RowKind, WirePlace};
+use roger::model::{MessageKind, Place, Reason, Span, TopicId, TopicKind};
+use roger::topic::frame::{Attach, InFrame, Input, Lane, LogFrame, Notice, Outcome, Output, RowKind, WirePlace};
 use roger::topic::{Batch, Followers, Shard};
 
 use super::operations::{self, Operation, USERS};
@@ -152,6 +152,12 @@ impl Run {
         }
     }
 
+    fn push(&mut self, inputs: &[Input]) {
+        let frame = operations::frame(9, self.pushed.len() as u64 + 1, inputs);
+        self.pushed.push((frame.clone(), Vec::new()));
+        self.step(frame);
+    }
+
     fn ask(&mut self, topic: TopicId, user: u64, mark: Option<Place>) -> Result<(Vec<Span>, bool, Place), Reason> {
         let attach = Attach { topic: topic.packed(), user, installation: user * 10, session: 1, mark: mark.map(WirePlace::from) };
         let (mut batch, mut followers) = (Batch::default(), Followers::default());
@@ -176,4 +182,17 @@ proptest! {
         run.check_outcomes();
         run.check_sync();
     }
+}
+
+#[test]
+fn a_new_device_continues_from_the_head_of_what_nobody_wrote_to() {
+    let mut run = Run::new();
+    let inbox: TopicId = "u:7".parse().unwrap();
+    let head = run.shard.head(inbox);
+    assert_eq!(run.ask(inbox, 7, None), Ok((Vec::new(), true, head)), "no page is needed to say that there is nothing");
+    // A client that names its place continues there.
+    assert_eq!(run.ask(inbox, 7, Some(Place::START)), Ok((vec![Span::new(Place::START, head)], true, Place::START)));
+    let notice = Notice { topic: inbox.packed(), kind: MessageKind::Text as u32, ..Notice::default() };
+    run.push(&[Input::Notice(notice)]);
+    assert_eq!(run.ask(inbox, 7, None), Ok((vec![Span::new(Place::START, Place::new(1, 1))], true, Place::START)));
 }

@@ -1,0 +1,130 @@
+//! What a run of the bench found, as it is printed.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use super::usage::{Machine, Usage};
+
+/// One run: its benches, the floors beside them, and what is wanted of it.
+#[derive(Debug, Default, Serialize)]
+pub(super) struct Report {
+    pub(super) machine: Machine,
+    pub(super) appendfsync: &'static str,
+    pub(super) text_bytes: u32,
+    pub(super) benches: Vec<Findings>,
+    pub(super) floors: Vec<Floor>,
+    pub(super) targets: Vec<Target>,
+}
+
+/// What one bench found. Absent parts do not apply to it.
+#[derive(Debug, Default, Serialize)]
+pub(super) struct Findings {
+    pub(super) bench: &'static str,
+    pub(super) settings: BTreeMap<&'static str, u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) traffic: Option<Traffic>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) idle: Option<Idle>,
+    /// By program; `redis` among them.
+    pub(super) programs: BTreeMap<String, Usage>,
+    /// CPU seconds of all programs and Redis per million deliveries, without those of the bench.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) cpu_s_per_million: Option<f64>,
+    /// From the first message until SQL had everything: the time in which the CPU seconds were used.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) archived_s: Option<f64>,
+}
+
+/// Messages that went through.
+#[derive(Debug, Default, Serialize)]
+pub(super) struct Traffic {
+    /// With a receipt.
+    pub(super) messages: u64,
+    /// To recipients other than the sender.
+    pub(super) deliveries: u64,
+    /// From the first message until all had their receipts, were delivered and, in `direct`, were told to be acknowledged.
+    pub(super) seconds: f64,
+    pub(super) messages_per_s: f64,
+    pub(super) deliveries_per_s: f64,
+    pub(super) lost: u64,
+    pub(super) duplicated: u64,
+    pub(super) disordered: u64,
+    pub(super) refused: u64,
+    /// From the call that sends to the recipient's app.
+    pub(super) latency_ms: BTreeMap<&'static str, f64>,
+    /// Messages of which the sender was told that the recipient acknowledged them; 0 in groups, which tell nobody.
+    pub(super) delivered_told: u64,
+}
+
+#[derive(Debug, Default, Serialize)]
+pub(super) struct Idle {
+    pub(super) sessions: u64,
+    pub(super) connects_per_s: f64,
+    pub(super) edge_rss_kib_before: u64,
+    pub(super) edge_rss_kib_after: u64,
+    pub(super) edge_rss_kib_per_session: f64,
+}
+
+/// Raw Redis.
+#[derive(Debug, Serialize)]
+pub(super) struct Floor {
+    pub(super) appendfsync: &'static str,
+    pub(super) messages: u64,
+    pub(super) seconds: f64,
+    pub(super) messages_per_s: f64,
+    pub(super) redis_cpu_s_per_million: f64,
+    pub(super) bench_cpu_s_per_million: f64,
+}
+
+/// A relation of two findings of this run, or one by itself, and what is wanted of it.
+#[derive(Debug, Serialize)]
+pub(super) struct Target {
+    pub(super) what: &'static str,
+    pub(super) wanted: String,
+    pub(super) found: f64,
+    pub(super) met: bool,
+}
+
+impl Target {
+    fn at_least(what: &'static str, least: f64, found: f64) -> Self {
+        Self { what, wanted: format!("at least {least}"), found, met: found >= least }
+    }
+
+    fn at_most(what: &'static str, most: f64, found: f64) -> Self {
+        Self { what, wanted: format!("at most {most}"), found, met: found <= most }
+    }
+}
+
+impl Report {
+    /// Whether everything arrived, once and in order.
+    pub(super) fn is_sound(&self) -> bool {
+        let sound = |traffic: &Traffic| traffic.lost + traffic.duplicated + traffic.disordered + traffic.refused == 0;
+        self.benches.iter().filter_map(|findings| findings.traffic.as_ref()).all(sound)
+    }
+
+    /// Compares what is there with what is wanted.
+    pub(super) fn judge(&mut self) {
+        let bench = |name: &str| self.benches.iter().find(|findings| findings.bench == name);
+        let rate = |name: &str| bench(name)?.traffic.as_ref().map(|traffic| traffic.deliveries_per_s);
+        // Redis as the fleet had it; `as configured` there is only one.
+        let floor = self.floors.iter().find(|floor| floor.appendfsync == self.appendfsync);
+        let mut targets = Vec::new();
+        if let (Some(direct), Some(floor)) = (rate("direct"), floor) {
+            targets.push(Target::at_least("messages/s of direct by those of the floor", 0.6, direct / floor.messages_per_s));
+        }
+        if let (Some(cpu), Some(floor)) = (bench("direct").and_then(|direct| direct.cpu_s_per_million), floor) {
+            targets.push(Target::at_most("CPU of direct by that of the floor", 2.2, cpu / floor.redis_cpu_s_per_million));
+        }
+        if let (Some(direct), Some(group)) = (rate("direct"), rate("group")) {
+            targets.push(Target::at_least("deliveries/s of group by messages/s of direct", 3.0, group / direct));
+        }
+        if let Some(idle) = bench("idle").and_then(|findings| findings.idle.as_ref()) {
+            targets.push(Target::at_most("KiB of edge memory for an idle session", 20.0, idle.edge_rss_kib_per_session));
+        }
+        if let (Some(direct), Some(catchup)) = (rate("direct"), rate("catchup")) {
+            targets.push(Target::at_least("messages/s of catchup by those of direct", 1.0, catchup / direct));
+        }
+        self.targets = targets;
+    }
+}
