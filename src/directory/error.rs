@@ -11,7 +11,7 @@ use crate::{broker, store, token};
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// A key cannot be used.
-    #[error("cannot use the keys of access tokens")]
+    #[error("cannot use the keys of access tokens, auth.public_key_file and auth.secret_key_file")]
     Key {
         /// Why.
         source: token::Error,

@@ -41,7 +41,7 @@ const STREAMS_A_CONNECTION: u32 = 16;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The public key is not there or not a key.
-    #[error("the edge cannot verify tokens")]
+    #[error("the edge cannot verify tokens with auth.public_key_file")]
     Key(#[source] crate::token::Error),
     /// Redis cannot be used, for good.
     #[error("the edge cannot use its Redis")]

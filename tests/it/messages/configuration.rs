@@ -154,3 +154,25 @@ fn a_wrong_configuration_names_key_value_and_rule_and_ends_with_78_before_a_port
         assert_eq!(code, Some(69), "with nothing wrong the address is missed: {said}");
     }
 }
+
+#[test]
+fn a_key_file_that_holds_no_key_is_named_before_clients_could_connect() {
+    let folder = tempfile::tempdir().unwrap();
+    roger::token::KeyPair::create(folder.path()).unwrap();
+    fs::write(folder.path().join("other.pub"), "no key").unwrap();
+    let held = TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = held.local_addr().unwrap().to_string();
+    for name in ["edge", "directory"] {
+        let keys = vec![
+            ("auth.public_key_file", "\"DIR/other.pub\""),
+            ("sql.url", "\"sqlite:DIR/roger.db\""),
+            ("metrics.edge_listen", "\"\""),
+            ("metrics.directory_listen", "\"\""),
+        ];
+        let (code, said) = run(folder.path(), name, &Wrong { keys, environment: vec![], args: vec![], says: "" }, &taken);
+        assert_eq!(code, Some(EXIT_CONFIGURATION), "{name}: {said}");
+        for part in ["auth.public_key_file", "DIR/other.pub", "holds no k4.public key"] {
+            assert!(said.contains(part), "{name} does not say {part:?}: {said}");
+        }
+    }
+}

@@ -11,4 +11,5 @@ mod radio;
 mod repeats;
 mod slow;
 mod stage;
+mod unacked;
 mod wire;
