@@ -94,11 +94,13 @@ impl Session {
     /// Asks for what followed topics lack, as far as the session has room; ends what is ended.
     pub(super) fn pump(self: &Arc<Self>, edge: &Edge, state: &mut State) {
         let now_ms = edge.clock.now_ms();
-        let mut under_way =
-            state.behind.iter().filter(|(_, topic)| state.follows.get(topic).is_some_and(|follow| follow.cursor.asking())).count();
+        let asking = state.behind.iter().filter_map(|(_, topic)| state.follows.get(topic)).filter(|follow| follow.cursor.asking());
+        let (mut under_way, mut entries_asked) =
+            asking.fold((0, 0), |(pages, entries), follow| (pages + 1, entries + follow.asked_entries));
         let behind: Vec<_> = state.behind.iter().copied().collect();
         for (order, topic) in behind {
-            let room = state.has_room(edge);
+            // Pages on their way take room too: all together stay below the bound.
+            let room = if state.has_room(edge) { edge.config.unacked_entries_max.saturating_sub(state.unacked + entries_asked) } else { 0 };
             let Some(follow) = state.follows.get_mut(&topic) else {
                 state.behind.remove(&(order, topic));
                 continue;
@@ -108,7 +110,7 @@ impl Session {
             }
             if follow.cursor.asking() && follow.asked_ms + REQUEST_PATIENCE_MS < edge.pages_read_ms() {
                 follow.cursor.forget_request();
-                under_way -= 1;
+                (under_way, entries_asked) = (under_way - 1, entries_asked - follow.asked_entries);
             }
             if follow.cursor.ended() {
                 self.end(edge, state, topic);
@@ -119,19 +121,20 @@ impl Session {
                 state.behind.remove(&(order, topic));
                 continue;
             }
-            if !room || under_way >= REQUESTS_MAX {
+            if room == 0 || under_way >= REQUESTS_MAX {
                 continue;
             }
             state.requests += 1;
             if let Some(span) = follow.cursor.ask(state.requests) {
-                under_way += 1;
-                follow.asked_ms = now_ms;
+                let entries_max = room.min(PAGE_ENTRIES_MAX);
+                (follow.asked_ms, follow.asked_entries) = (now_ms, entries_max);
+                (under_way, entries_asked) = (under_way + 1, entries_asked + entries_max);
                 edge.pusher.replay(ReplayRequest {
                     topic: topic.packed(),
                     session: self.id.0,
                     edge: edge.boot.clone(),
                     span: span.into(),
-                    entries_max: PAGE_ENTRIES_MAX as u32,
+                    entries_max: entries_max as u32,
                     bytes_max: PAGE_BYTES_MAX as u32,
                     request: state.requests,
                 });

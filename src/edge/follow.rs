@@ -21,8 +21,9 @@ pub(super) struct Follow {
     pub(super) client_seq_high: u64,
     /// Places passed on and not acknowledged.
     pub(super) in_flight: VecDeque<Place>,
-    /// When a page was asked for last.
+    /// When a page was asked for last, and of how many entries.
     pub(super) asked_ms: u64,
+    pub(super) asked_entries: usize,
     /// When it was attached last.
     attached_ms: u64,
 }
@@ -41,7 +42,7 @@ pub(super) enum Standing {
 impl Follow {
     fn new(mark: Option<Place>) -> Self {
         let (cursor, standing, in_flight) = (Cursor::new(mark), Standing::Asked, VecDeque::new());
-        Self { cursor, standing, client_seq_high: 0, in_flight, asked_ms: 0, attached_ms: 0 }
+        Self { cursor, standing, client_seq_high: 0, in_flight, asked_ms: 0, asked_entries: 0, attached_ms: 0 }
     }
 
     /// Whether the owner confirmed that the user is a member and did not leave since.

@@ -150,7 +150,7 @@ impl Cursor {
             return Offer::Deliver(entry);
         }
         let follows = !self.kept.is_empty() || self.missing.back().is_some_and(|last| last.upto == self.head);
-        if follows && self.kept.len() < KEPT_MAX {
+        if follows && room && self.kept.len() < KEPT_MAX {
             self.head = place;
             self.kept.push_back(entry);
         } else {
