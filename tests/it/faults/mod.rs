@@ -1,5 +1,6 @@
 //! What a fleet of real programs does when a part of it dies, sleeps, or loses what it had.
 
+mod asleep;
 mod cast;
 mod everysec;
 mod flushall;
@@ -7,6 +8,7 @@ mod handover;
 mod lanes;
 mod loss;
 mod mariadb;
+mod poison;
 
 use serde_json::Value;
 
