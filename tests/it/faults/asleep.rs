@@ -6,13 +6,10 @@ use roger::client::Disconnect;
 use roger::clock::{Clock, Hand};
 use roger::model::{Reason, TopicId};
 use roger::proto::v1;
-use roger::proto::v1::talk_cloud_client::TalkCloudClient;
 use roger::session;
-use tokio::sync::mpsc;
-use tokio_stream::wrappers::ReceiverStream;
-use tonic::Streaming;
 
-use super::cast::{Cast, within};
+use super::bare::Bare;
+use super::cast::Cast;
 use crate::support::eventually;
 use crate::support::world::World;
 use crate::worker::handle;
@@ -32,49 +29,10 @@ async fn world() -> (World, Hand, Cast, TopicId) {
     (world, hand, cast, topic)
 }
 
-/// A client as small as the protocol allows, which beats when it is told to.
-struct Beater {
-    up: mpsc::Sender<v1::ClientFrame>,
-    down: Streaming<v1::ServerFrame>,
-    session: u64,
-}
-
-impl Beater {
-    async fn open(world: &World, cast: &Cast, name: &str) -> Self {
-        let (up, frames) = mpsc::channel(8);
-        let (token, installation_id) = cast.token(name).await;
-        let hello = v1::Hello { token, installation_id, ..v1::Hello::default() };
-        up.send(v1::ClientFrame { hello: Some(hello), ..v1::ClientFrame::default() }).await.unwrap();
-        let mut client = TalkCloudClient::connect(world.edges[0].clone()).await.unwrap();
-        let down = client.data_publish(ReceiverStream::new(frames)).await.unwrap().into_inner();
-        let mut beater = Self { up, down, session: 0 };
-        beater.session = beater.until("welcome", |frame| frame.welcome.map(|welcome| welcome.session_id)).await;
-        beater
-    }
-
-    async fn until<T>(&mut self, what: &str, mut find: impl FnMut(v1::ServerFrame) -> Option<T>) -> T {
-        let look = async {
-            loop {
-                let frame = self.down.message().await.unwrap().unwrap_or_else(|| panic!("the session ended before {what}"));
-                assert_eq!(frame.close, None, "instead of {what}");
-                if let Some(found) = find(frame) {
-                    return found;
-                }
-            }
-        };
-        within(what, look).await
-    }
-
-    async fn beat(&mut self) {
-        self.up.send(v1::ClientFrame { beat: Some(v1::Beat::default()), ..v1::ClientFrame::default() }).await.unwrap();
-        self.until("the answer to a beat", |frame| frame.beat.then_some(())).await;
-    }
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn after_fifteen_silent_minutes_the_first_message_comes_to_the_same_session() {
     let (world, hand, mut cast, topic) = world().await;
-    let mut bob = Beater::open(&world, &cast, "bob").await;
+    let mut bob = Bare::open(&world.edges[0], &cast, "bob").await;
     let group = v1::Topic { kind: topic.kind() as i32, id: topic.id() };
     bob.until("bob follows", |frame| frame.follows.iter().any(|follow| follow.topic == Some(group)).then_some(())).await;
     for _ in 0..15 * 3 {
