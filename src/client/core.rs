@@ -342,7 +342,10 @@ impl Core {
                 Some(Reason::PredecessorMissing) => self.renumber(topic, client_seq, client_seq_high),
                 // It was refused before, and the notice of that was lost.
                 Some(Reason::SequenceReused) if client_seq > client_seq_high => self.renumber(topic, client_seq, client_seq_high),
-                _ => false,
+                _ => {
+                    self.unreceipted -= self.outboxes.get_mut(&topic).map_or(0, |outbox| outbox.forget(client_seq));
+                    false
+                }
             };
             self.counts.refused += u64::from(!again);
         }

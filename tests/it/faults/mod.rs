@@ -1,12 +1,16 @@
 //! What a fleet of real programs does when a part of it dies, sleeps, or loses what it had.
 
+mod asleep;
+mod bare;
 mod cast;
 mod everysec;
 mod flushall;
 mod handover;
 mod lanes;
+mod limits;
 mod loss;
 mod mariadb;
+mod poison;
 
 use serde_json::Value;
 
