@@ -50,7 +50,6 @@ scripts! {
     SESSION_OPEN = "session_open.lua";
     SESSION_CLOSE = "session_close.lua";
     SWEEP = "sweep.lua";
-    QUARANTINE = "quarantine.lua";
 }
 
 /// Loads all scripts, so that `EVALSHA` finds them on this connection's server.

@@ -8,9 +8,9 @@ use redis::Value;
 use super::connection::Redis;
 use super::error::Error;
 use super::keys;
-use super::scripts::{ATTEMPT, BEGIN, CHECKPOINT, CLAIM, COMMIT, LOSE, QUARANTINE, RELEASE, RENEW, Script};
+use super::scripts::{ATTEMPT, BEGIN, CHECKPOINT, CLAIM, COMMIT, LOSE, RELEASE, RENEW, Script};
 use super::streams::StreamId;
-use crate::topic::frame::{FORMAT, Lane, LogFrame, Row, RowKind};
+use crate::topic::frame::{FORMAT, LogFrame, Row, RowKind};
 
 /// How many rows one call writes or reads.
 const ROWS_A_CALL: usize = 1_000;
@@ -224,17 +224,6 @@ impl Redis {
         let mut call = fence.call(&BEGIN, &[&keys::meta(fence.shard), &keys::log(fence.shard)]);
         call.arg(epoch).arg(run_id).arg(first.map_or(0, |frame| frame.commit)).arg(bytes_of(first)).arg(FORMAT);
         self.command("begin an epoch", call).await.map(|done| fence.answered(done))
-    }
-
-    /// Moves the input position of a lane behind an entry that was put aside.
-    pub async fn step_over(&self, fence: &mut Fence, lane: Lane, id: StreamId) -> Result<CommitAnswer, Error> {
-        let mut call = fence.call(&QUARANTINE, &[&keys::meta(fence.shard)]);
-        let field = match lane {
-            Lane::Urgent => "urgent",
-            Lane::Normal => "in",
-        };
-        call.arg(field).arg(id.to_string());
-        self.command("step over an entry", call).await.map(|done| fence.answered(done))
     }
 
     /// Says, before stepping what earlier owners may have died over, that it is in hand.

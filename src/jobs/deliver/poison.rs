@@ -86,11 +86,25 @@ impl Poison {
     }
 }
 
+/// How an entry is put aside that kills whoever takes it in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum PutAside {
+    /// Its senders are told.
+    Told,
+    /// Without another look at it.
+    Unseen,
+}
+
 /// How many frames to take at a time after `deaths` owners died without a word over what comes next, and whether to put the first one
 /// aside: the batch is halved with each death, down to one frame, which is tried alone three times.
-pub(super) fn batch_limit(frames_max: usize, deaths: u64) -> (usize, bool) {
-    let halvings = u64::from(frames_max.max(1).ilog2());
-    (frames_max.checked_shr(deaths.min(63) as u32).unwrap_or(0).max(1), deaths > halvings + LONELY_DEATHS_MAX)
+pub(super) fn batch_limit(frames_max: usize, deaths: u64) -> (usize, Option<PutAside>) {
+    let alone = deaths.saturating_sub(u64::from(frames_max.max(1).ilog2()));
+    let aside = match alone {
+        0..=LONELY_DEATHS_MAX => None,
+        _ if alone <= 2 * LONELY_DEATHS_MAX => Some(PutAside::Told),
+        _ => Some(PutAside::Unseen),
+    };
+    (frames_max.checked_shr(deaths.min(63) as u32).unwrap_or(0).max(1), aside)
 }
 
 #[cfg(test)]
@@ -100,11 +114,13 @@ mod tests {
     #[test]
     fn a_batch_halves_with_each_death_until_its_first_frame_is_put_aside() {
         let check = |deaths, expected| assert_eq!(batch_limit(256, deaths), expected, "after {deaths} deaths");
-        check(0, (256, false));
-        check(1, (128, false));
-        check(8, (1, false));
-        check(11, (1, false));
-        check(12, (1, true));
-        check(1_000, (1, true));
+        check(0, (256, None));
+        check(1, (128, None));
+        check(8, (1, None));
+        check(11, (1, None));
+        check(12, (1, Some(PutAside::Told)));
+        check(14, (1, Some(PutAside::Told)));
+        check(15, (1, Some(PutAside::Unseen)));
+        check(1_000, (1, Some(PutAside::Unseen)));
     }
 }

@@ -9,10 +9,10 @@ use tokio::time::Instant;
 
 use super::forward::Forwards;
 use super::outlet::{self, Frames, Outlet};
-use super::poison::{Aside, Poison, batch_limit};
+use super::poison::{Aside, Poison, PutAside, batch_limit};
 use super::{Deliver, Error};
 use crate::broker::{self, Claim, Commit, CommitAnswer, Fence, Reader, Redis, StreamEntry, StreamId, keys};
-use crate::topic::frame::{InFrame, Lane};
+use crate::topic::frame::{InFrame, Input, Lane};
 use crate::topic::{Batch, Followers, Shard};
 use crate::worker::deadletter::{self, DeadLetter};
 use crate::worker::{Tenure, chain};
@@ -114,10 +114,6 @@ impl Owner {
             input.sort_by_key(|(key, _)| *key != streams[0]);
             let lanes = input.into_iter().map(|(key, entries)| (if key == streams[0] { Lane::Urgent } else { Lane::Normal }, entries));
             let mut lanes: Vec<_> = lanes.collect();
-            if put_aside {
-                self.put_first_aside(&lanes).await?;
-                continue;
-            }
             if limit == 1 {
                 lanes.truncate(1);
             }
@@ -126,7 +122,10 @@ impl Owner {
                     let answer = self.redis.attempt(&mut self.fence).await;
                     self.judge(answer)?;
                 }
-                unsent = self.turn(lanes, poison).await?;
+                match put_aside {
+                    Some(aside) => self.put_first_aside(&lanes, aside).await?,
+                    None => unsent = self.turn(lanes, poison).await?,
+                }
             }
             self.tenure.progress.turn();
             if self.ticked.elapsed() >= TICK {
@@ -159,15 +158,17 @@ impl Owner {
                         continue;
                     }
                 };
-                for aside in poison.sift(lane, entry.id, &mut frame) {
-                    self.put_item_aside(&stream, &aside, &mut batch).await?;
-                }
+                let asides = poison.sift(lane, entry.id, &mut frame);
                 let (state, followers) = (&mut self.state, &mut self.followers);
                 let stepped =
                     poison.guard(lane, entry.id, &mut batch, frame, |batch, frame| state.step(batch, followers, lane, frame, now_ms));
                 match stepped {
                     Ok(stepped) => stepped.map_err(|source| Error::LostTail { shard, source })?,
                     Err(()) => return Err(Error::Panicked { shard, id: entry.id }),
+                }
+                // Behind the rest of its frame: a refusal before that would spend the numbers of the messages in front of it.
+                for aside in asides {
+                    self.put_item_aside(&stream, &aside, &mut batch).await?;
                 }
             }
         }
@@ -259,8 +260,9 @@ impl Owner {
         Ok(())
     }
 
-    /// Puts the first entry in front aside: whoever took it in died without a word, again and again.
-    async fn put_first_aside(&mut self, lanes: &[(Lane, Vec<StreamEntry>)]) -> Result<(), Error> {
+    /// Puts the first entry in front aside: whoever took it in died without a word, again and again. Its senders are told, unless even
+    /// looking at it for that seems to kill.
+    async fn put_first_aside(&mut self, lanes: &[(Lane, Vec<StreamEntry>)], aside: PutAside) -> Result<(), Error> {
         let shard = self.fence.shard;
         let Some((lane, entry)) = lanes.iter().find_map(|(lane, entries)| Some((*lane, entries.first()?))) else { return Ok(()) };
         let stream = match lane {
@@ -269,11 +271,20 @@ impl Owner {
         };
         let reason = format!("{} owners in a row died over it without a word", self.deaths);
         self.bury(&stream, entry.id, entry.payload.as_deref(), reason, self.deaths).await?;
-        let answer = self.redis.step_over(&mut self.fence, lane, entry.id).await;
-        self.judge(answer)?;
-        self.taken[lane as usize] = entry.id;
-        self.deaths = 0;
-        Ok(())
+        let (mut batch, now_ms) = (Batch::default(), self.job.clock.now_ms());
+        if aside == PutAside::Told
+            && let Ok(frame) = entry.decode::<InFrame>(&stream)
+        {
+            for item in frame.items {
+                if let Some(Input::Post(post)) = item.input {
+                    self.state.reject_quarantined(&mut batch, &post, now_ms);
+                }
+            }
+        }
+        let mut commit = Commit { epoch: self.state.epoch(), previous: self.state.commit(), ..Commit::default() };
+        commit.taken[lane as usize] = Some(entry.id);
+        commit.frame = self.state.seal(&mut batch, now_ms);
+        self.commit(commit).await
     }
 }
 
