@@ -3,6 +3,7 @@
 mod asleep;
 mod bare;
 mod cast;
+mod deaths;
 mod everysec;
 mod flushall;
 mod handover;
