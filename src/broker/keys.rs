@@ -21,7 +21,7 @@ pub fn log(shard: u32) -> String {
 
 /// HASH: `epoch`, `commit` (the last one), `nonce` (the owner's), `turn` (rises with every write of an owner), `token` (rises with every
 /// claim), `clean` (1 after a clean stop), `deaths` (since the last commit: owners that may have died over the work in front), `trying` (the
-/// turn at which an owner took suspicious work in hand), `in` and `urgent` (ids up to
+/// turn at which an owner took suspicious work in hand), `item` (which item of the first frame), `in` and `urgent` (ids up to
 /// which the input is taken in), `checkpoint` (`<epoch>-<commit>` that [`state`] holds; everything up to there is forwarded too), `run_id`
 /// (of the Redis in which the epoch began), `lost` (what was found lost since; a new epoch clears it). Written by the owner's scripts;
 /// read by owners and the doctor. No expiry.

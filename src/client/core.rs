@@ -261,13 +261,7 @@ impl Core {
             self.user = UserId(welcome.user_id);
             self.counts.connections += 1;
         }
-        // Topics the session follows from here on come before what is in them.
-        for follow in frame.follows {
-            self.take_follow(&follow, events);
-        }
-        for gap in frame.gaps {
-            self.take_gap(&gap, events);
-        }
+        // In the order of the field numbers, as the edge means it: what stands behind entries in a frame is about what follows them.
         for entry in frame.entries {
             self.take_entry(entry, now, events);
         }
@@ -278,10 +272,16 @@ impl Core {
         for refusal in frame.refusals {
             self.take_refusal(refusal, now, events);
         }
+        for gap in frame.gaps {
+            self.take_gap(&gap, events);
+        }
         for disposition in frame.dispositions {
             if let Some(topic) = disposition.topic.and_then(topic_of) {
                 events.push(Event::Disposition { topic, delivered_client_seq: disposition.delivered_client_seq });
             }
+        }
+        for follow in frame.follows {
+            self.take_follow(&follow, events);
         }
     }
 

@@ -39,6 +39,8 @@ pub(super) async fn take(job: &Deliver, tenure: &Tenure, lost: Option<&str>) -> 
         tracing::warn!(shard, why, epoch = state.epoch(), "a new epoch is needed");
         let Some(floor) = ask_floor(job, &redis, tenure, state.epoch(), why).await? else { return Ok(None) };
         begin(&redis, &mut fence, &mut state, floor, &facts.run_id, job.clock.now_ms()).await?;
+        // An emptied Redis forgot that too, and a program with another number must not be the first to say it.
+        redis.pin_shards(job.settings.shards).await.map_err(failed)?;
     }
     let outlet = Outlet::new(shard, state.epoch(), claim.token, fence.nonce());
     tracing::info!(shard, epoch = state.epoch(), commit = state.commit(), token = claim.token, topics = state.topics(), "owns the shard");

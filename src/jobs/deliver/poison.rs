@@ -21,6 +21,8 @@ const LONELY_DEATHS_MAX: u64 = 3;
 pub(super) struct Poison {
     hook: Option<Hook>,
     panics: HashMap<(Lane, StreamId, usize), u32>,
+    /// An item that killed its owners again and again.
+    deadly: Option<(Lane, StreamId, usize)>,
 }
 
 /// An input that was put aside.
@@ -28,6 +30,7 @@ pub(super) struct Aside {
     pub(super) lane: Lane,
     pub(super) id: StreamId,
     pub(super) item: InItem,
+    pub(super) reason: &'static str,
 }
 
 impl Aside {
@@ -42,21 +45,40 @@ impl Aside {
 
 impl Poison {
     pub(super) fn new(hook: Option<Hook>) -> Self {
-        Self { hook, panics: HashMap::new() }
+        Self { hook, panics: HashMap::new(), deadly: None }
     }
 
-    /// Takes out of a frame what panicked too often.
+    /// Takes out of a frame what panicked or killed too often.
     pub(super) fn sift(&self, lane: Lane, id: StreamId, frame: &mut InFrame) -> Vec<Aside> {
-        if self.panics.is_empty() {
+        if self.panics.is_empty() && self.deadly.is_none() {
             return Vec::new();
         }
         let mut aside = Vec::new();
         for (index, item) in frame.items.iter_mut().enumerate() {
-            if self.panics.get(&(lane, id, index)).is_some_and(|panics| *panics >= PANICS_MAX) {
-                aside.push(Aside { lane, id, item: std::mem::take(item) });
+            let entry = (lane, id, index);
+            let panicked = self.panics.get(&entry).is_some_and(|panics| *panics >= PANICS_MAX);
+            let reason = if panicked { "panicked the core three times" } else { "its owners died over it again and again" };
+            if panicked || self.deadly == Some(entry) {
+                aside.push(Aside { lane, id, item: std::mem::take(item), reason });
             }
         }
         aside
+    }
+
+    /// An item is to be put aside for the deaths of its owners.
+    pub(super) fn condemn(&mut self, lane: Lane, id: StreamId, item: usize) {
+        self.deadly = Some((lane, id, item));
+    }
+
+    /// Runs `step` on a scratch state. What panics here does so again where it is counted.
+    pub(super) fn probe(&self, item: &InItem, step: impl FnOnce()) {
+        let guarded = AssertUnwindSafe(|| {
+            if let (Some(hook), Some(input)) = (&self.hook, &item.input) {
+                hook(input);
+            }
+            step();
+        });
+        drop(catch_unwind(guarded));
     }
 
     /// Runs `step` for a frame. A panic is counted for the entry it happened in; the memory it happened over is void.
