@@ -8,7 +8,7 @@ use redis::Value;
 use super::connection::Redis;
 use super::error::Error;
 use super::keys;
-use super::scripts::{ATTEMPT, BEGIN, CHECKPOINT, CLAIM, COMMIT, LOSE, RELEASE, RENEW, Script};
+use super::scripts::{ATTEMPT, BEGIN, CHECKPOINT, CLAIM, COMMIT, LOSE, RELEASE, RENEW, Script, WHEN_FULL};
 use super::streams::StreamId;
 use crate::topic::frame::{FORMAT, LogFrame, Row, RowKind};
 
@@ -266,8 +266,8 @@ impl Redis {
 
     /// Notes up to where SQL holds the log, for people and for the owner.
     pub async fn set_archived(&self, shard: u32, upto: StreamId) -> Result<(), Error> {
-        let mut command = redis::cmd("SET");
-        command.arg(keys::archived(shard)).arg(upto.to_string());
+        let mut command = WHEN_FULL.call(&[&keys::archived(shard)]);
+        command.arg("SET").arg(upto.to_string());
         self.command("note what is archived", command).await
     }
 

@@ -1,3 +1,4 @@
+#!lua flags=allow-oom
 -- Says that the owner is about to step what is in front: if this stays its last word, that may have killed it.
 -- KEYS: 1 meta
 -- ARGV: 1 nonce, 2 turn, 3 the next turn, 4 the index of the item in the first frame, or '' for all of what is in front

@@ -1,3 +1,4 @@
+#!lua flags=allow-oom
 -- Makes the caller the owner of a shard: from now on only its writes are accepted.
 -- KEYS: 1 meta, 2 lease
 -- ARGV: 1 the caller's name in the lease, 2 its nonce

@@ -6,6 +6,7 @@ mod cast;
 mod deaths;
 mod everysec;
 mod flushall;
+mod full;
 mod handover;
 mod lanes;
 mod limits;
