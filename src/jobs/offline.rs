@@ -17,7 +17,7 @@ use crate::worker::{
 };
 
 /// The most replays answered at once, and the most requests held that wait for SQL.
-const REPLAYS: (usize, usize) = (8, 4_096);
+const REPLAYS: (usize, usize) = (16, 4_096);
 /// The most floors answered at once, and the most requests held.
 const FLOORS: (usize, usize) = (4, 256);
 /// After which a replay request of a dead process is taken over; above its deadline.
