@@ -41,7 +41,7 @@ pub(super) enum Command {
     Listen(Listen),
     /// List the groups of an account with their members.
     Groups(As),
-    /// List the edges that live, and the sessions of an account.
+    /// List the edges that live, and who is connected to them.
     Sessions(Sessions),
     /// Show each shard's input, log, archive lag and owner, and the streams of offline.
     Queues,
@@ -145,9 +145,15 @@ pub(super) struct Listen {
 
 #[derive(Args, Debug)]
 pub(super) struct Sessions {
-    /// Also the sessions of the user with this id.
-    #[arg(long)]
-    pub(super) user: Option<u64>,
+    /// Only those of the user with this id or login name.
+    #[arg(long, value_name = "ID|NAME")]
+    pub(super) user: Option<String>,
+    /// Only the edge of this name, as in edge.name of its configuration.
+    #[arg(long, value_name = "NAME")]
+    pub(super) edge: Option<String>,
+    /// The most sessions to list; the answer says when there are more.
+    #[arg(long, value_name = "COUNT", default_value_t = 1_000)]
+    pub(super) limit: usize,
 }
 
 #[derive(Debug, Subcommand)]

@@ -16,7 +16,9 @@ mod output;
 mod radio;
 mod replay;
 mod roster;
+mod sessions;
 mod state;
+mod when;
 
 use std::process::ExitCode;
 
@@ -75,7 +77,7 @@ async fn run(cli: Cli) -> Result<(), Error> {
         Command::Send(args) => radio::send(&context, args).await,
         Command::Listen(args) => radio::listen(&context, args).await,
         Command::Groups(args) => radio::groups(&context, args).await,
-        Command::Sessions(args) => operate::sessions(&context, args).await,
+        Command::Sessions(args) => sessions::sessions(&context, args).await,
         Command::Queues => operate::queues(&context).await,
         Command::Dead(command) => operate::dead(&context, command).await,
         Command::Doctor => doctor::doctor(&context).await,

@@ -1,6 +1,8 @@
 //! Tenants and accounts.
 
-use super::super::conn::{Conn, values};
+use std::collections::BTreeMap;
+
+use super::super::conn::{Conn, Value, pieces, places, values};
 use super::super::{Error, Store};
 use super::outbox::{Outgoing, push_outbox};
 use super::{check_name, lock_counter, next_numbers};
@@ -157,6 +159,24 @@ impl Store {
     /// The account of an id.
     pub async fn account(&self, user: UserId) -> Result<Option<Account>, Error> {
         self.read(format!("account {user}"), move |conn| Box::pin(async move { account_by_id(conn, user).await })).await
+    }
+
+    /// The login names of accounts; those that do not exist are left out.
+    pub async fn account_names(&self, users: &[UserId]) -> Result<BTreeMap<UserId, String>, Error> {
+        let users = users.to_vec();
+        self.read(format!("names of {} accounts", users.len()), move |conn| {
+            Box::pin(async move {
+                let mut names = BTreeMap::new();
+                for piece in pieces(&users, usize::MAX, |_| 0) {
+                    let sql = format!("SELECT id, name FROM account WHERE id IN {}", places(1, piece.len()));
+                    let values: Vec<Value<'_>> = piece.iter().map(|user| user.0.into()).collect();
+                    let rows: Vec<(i64, String)> = conn.all(sqlx::AssertSqlSafe(sql), &values).await?;
+                    names.extend(rows.into_iter().map(|(id, name)| (UserId(id.cast_unsigned()), name)));
+                }
+                Ok(names)
+            })
+        })
+        .await
     }
 
     /// Replaces the password hash; empty for no password.
