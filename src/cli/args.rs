@@ -9,6 +9,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub(super) use bench::{Appendfsync, Bench, Load};
 
+use super::when::{Since, since};
+
 /// Operates a fleet, and is a client of it.
 #[derive(Debug, Parser)]
 #[command(
@@ -52,6 +54,8 @@ pub(super) enum Command {
     Doctor,
     /// Prove from the store that nothing was lost, doubled or disordered; exit 1 on findings.
     Audit,
+    /// List who changed what: accounts, groups, members, revoked logins. The newest first.
+    Changes(Changes),
     /// The keys that sign and verify tokens.
     #[command(subcommand)]
     Keys(Keys),
@@ -154,6 +158,22 @@ pub(super) struct Sessions {
     /// The most sessions to list; the answer says when there are more.
     #[arg(long, value_name = "COUNT", default_value_t = 1_000)]
     pub(super) limit: usize,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct Changes {
+    /// Only from then on: how long ago, as `90s`, `30m`, `12h`, `7d`, or when in UTC, as `2026-11-24` or `2026-11-24T03:35`.
+    #[arg(long, value_name = "WHEN", value_parser = since)]
+    pub(super) since: Option<Since>,
+    /// Only by this operator (the name of the user on the machine) or account (its id).
+    #[arg(long, value_name = "NAME|ID")]
+    pub(super) who: Option<String>,
+    /// Only of this kind, as `account.added`, or all of a sort, as `account`, `group`, `member`, `tokens`, `tenant`, `seed`.
+    #[arg(long, value_name = "KIND")]
+    pub(super) what: Option<String>,
+    /// The most to list; the answer says when there are more.
+    #[arg(long, value_name = "COUNT", default_value_t = 100)]
+    pub(super) limit: u32,
 }
 
 #[derive(Debug, Subcommand)]

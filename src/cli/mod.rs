@@ -6,6 +6,7 @@
 mod accounts;
 mod args;
 mod bench;
+mod changes;
 mod context;
 mod demo;
 mod doctor;
@@ -82,6 +83,7 @@ async fn run(cli: Cli) -> Result<(), Error> {
         Command::Dead(command) => operate::dead(&context, command).await,
         Command::Doctor => doctor::doctor(&context).await,
         Command::Audit => operate::audit(&context).await,
+        Command::Changes(args) => changes::changes(&context, args).await,
         Command::Keys(command) => operate::keys(&context, &command),
         Command::Apply(args) => accounts::apply(&context, args).await,
         Command::Account(command) => accounts::account(&context, command).await,
