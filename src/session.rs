@@ -4,7 +4,9 @@
 //! owner of the user's shard, so a session also ends when its edge died. Two sessions of one device never stand beside each other:
 //! opening one displaces the others in the same script, and their edge is told to close them.
 
-use crate::broker::{Error, Opening, Redis};
+use std::collections::BTreeMap;
+
+use crate::broker::{Error, FoundSession, Opening, Redis};
 use crate::model::{InstallationId, SessionId, TopicId, UserId, UserKind};
 
 /// A session, as it stands in `{s}:presence:<user>` in JSON.
@@ -75,10 +77,81 @@ impl Presence {
     }
 }
 
-/// The sessions of a user.
-pub async fn of_user(redis: &Redis, user: UserId, shards: u32) -> Result<Vec<Presence>, Error> {
-    let all = redis.sessions_of(user, shards).await?;
-    Ok(all.iter().filter_map(|json| serde_json::from_str(json).ok()).collect())
+/// A session and until when it lives without a heartbeat.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Live {
+    /// The session.
+    #[serde(flatten)]
+    pub presence: Presence,
+    /// UTC ms; in the past until the sweep.
+    pub deadline_ms: u64,
+}
+
+/// Which sessions to list.
+#[derive(Clone, Debug, Default)]
+pub struct Wanted {
+    /// Of this user alone.
+    pub user: Option<UserId>,
+    /// At the edge of this name or boot name alone.
+    pub edge: Option<String>,
+    /// The most to list; of more, any are left out.
+    pub limit: usize,
+}
+
+/// Some sessions of a fleet, by edge, user and installation.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Listing {
+    /// The sessions.
+    pub sessions: Vec<Live>,
+    /// More are there than the limit let through.
+    pub more: bool,
+}
+
+/// What sessions are sorted by; a scan may show one twice.
+type Order = (String, String, UserId, InstallationId, SessionId);
+
+/// Takes what is wanted; false when more of it is there than the limit lets through.
+fn take(sessions: &mut BTreeMap<Order, Live>, found: Vec<FoundSession>, wanted: &Wanted) -> bool {
+    for FoundSession { json, deadline_ms } in found {
+        let Ok(presence) = serde_json::from_str::<Presence>(&json) else { continue };
+        if wanted.edge.as_ref().is_some_and(|edge| *edge != presence.edge_name && *edge != presence.edge) {
+            continue;
+        }
+        let order = (presence.edge_name.clone(), presence.edge.clone(), presence.user, presence.installation, presence.session);
+        if sessions.len() >= wanted.limit && !sessions.contains_key(&order) {
+            return false;
+        }
+        sessions.insert(order, Live { presence, deadline_ms });
+    }
+    true
+}
+
+/// The sessions of a fleet. What is opened or closed meanwhile may be in it or not.
+pub async fn list(redis: &Redis, shards: u32, wanted: &Wanted) -> Result<Listing, Error> {
+    let mut sessions = BTreeMap::new();
+    let more = match wanted.user {
+        Some(user) => !take(&mut sessions, redis.sessions_of(user, shards).await?, wanted),
+        None => scan(&mut sessions, redis, shards, wanted).await?,
+    };
+    Ok(Listing { sessions: sessions.into_values().collect(), more })
+}
+
+/// Takes from shard after shard; true when it stopped at the limit.
+async fn scan(sessions: &mut BTreeMap<Order, Live>, redis: &Redis, shards: u32, wanted: &Wanted) -> Result<bool, Error> {
+    for shard in 0..shards {
+        let mut cursor = 0;
+        loop {
+            let (next, found) = redis.scan_sessions(shard, shards, cursor).await?;
+            if !take(sessions, found, wanted) {
+                return Ok(true);
+            }
+            cursor = next;
+            if cursor == 0 {
+                break;
+            }
+        }
+    }
+    Ok(false)
 }
 
 /// Ends the sessions of a shard whose deadline has passed.

@@ -123,7 +123,7 @@ pub fn presence(user: UserId, shards: u32) -> String {
 }
 
 /// SORTED SET of `<user> <installation hex> <session hex>` by the time the session lapses without a heartbeat (UTC ms). Written by edges;
-/// read and swept by the shard's owner. No expiry.
+/// read and swept by the shard's owner, read by operators. No expiry.
 pub fn deadlines(shard: u32) -> String {
     format!("{{s{shard}}}:deadlines")
 }

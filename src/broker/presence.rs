@@ -1,5 +1,7 @@
 //! Sessions on Redis: who has one, and until when without a heartbeat. The values are [`crate::session`]'s.
 
+use std::collections::HashMap;
+
 use super::connection::Redis;
 use super::error::Error;
 use super::keys;
@@ -8,6 +10,8 @@ use crate::model::{TopicId, UserId};
 
 /// How many lapsed sessions one sweep takes.
 const SWEPT_MAX: u32 = 1_000;
+/// About how many sessions one scan looks at.
+const SCANNED: u32 = 1_000;
 
 /// A session to be opened.
 #[derive(Clone, Copy, Debug)]
@@ -26,6 +30,15 @@ pub struct Opening<'a> {
     pub exclusive: bool,
     /// Whether it was open before and must not displace what was opened since.
     pub again: bool,
+}
+
+/// A session as Redis has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FoundSession {
+    /// The value of its field in the user's presence.
+    pub json: String,
+    /// When it lapses, UTC ms; in the past until it is swept.
+    pub deadline_ms: u64,
 }
 
 impl Redis {
@@ -64,17 +77,56 @@ impl Redis {
         self.command("sweep sessions", call).await
     }
 
-    /// The JSON of a user's sessions.
-    pub async fn sessions_of(&self, user: UserId, shards: u32) -> Result<Vec<String>, Error> {
-        let mut command = redis::cmd("HVALS");
-        command.arg(keys::presence(user, shards));
-        self.command("list the sessions of a user", command).await
+    /// The sessions of a user.
+    pub async fn sessions_of(&self, user: UserId, shards: u32) -> Result<Vec<FoundSession>, Error> {
+        let operation = "list the sessions of a user";
+        let presence = keys::presence(user, shards);
+        let mut command = redis::cmd("HGETALL");
+        command.arg(&presence);
+        let sessions: HashMap<String, String> = self.command(operation, command).await?;
+        let deadlines = keys::deadlines(TopicId::inbox(user).shard(shards));
+        let mut found = Vec::new();
+        for json in sessions.into_values() {
+            let mut command = redis::cmd("ZSCORE");
+            command.arg(&deadlines).arg(member_of(&json).unwrap_or_default());
+            let deadline_ms: Option<f64> = self.command(operation, command).await?;
+            found.extend(deadline_ms.map(|deadline_ms| FoundSession { json, deadline_ms: deadline_ms as u64 }));
+        }
+        Ok(found)
     }
 
-    /// The members of a shard's deadlines with their deadlines, at most `limit`, the earliest first.
-    pub async fn session_deadlines(&self, shard: u32, limit: u32) -> Result<Vec<(String, u64)>, Error> {
-        let mut command = redis::cmd("ZRANGE");
-        command.arg(keys::deadlines(shard)).arg(0).arg(i64::from(limit) - 1).arg("WITHSCORES");
-        self.command("list sessions", command).await
+    /// About [`SCANNED`] sessions of a shard, and where to go on: at 0 all were seen. Who is there all the while comes at least once.
+    pub async fn scan_sessions(&self, shard: u32, shards: u32, cursor: u64) -> Result<(u64, Vec<FoundSession>), Error> {
+        let operation = "list sessions";
+        let mut command = redis::cmd("ZSCAN");
+        command.arg(keys::deadlines(shard)).arg(cursor).arg("COUNT").arg(SCANNED);
+        let (next, members): (u64, Vec<(String, f64)>) = self.command(operation, command).await?;
+        let mut pipeline = redis::Pipeline::new();
+        let mut asked = Vec::new();
+        for (member, deadline_ms) in members {
+            let mut words = member.split(' ');
+            let (Some(Ok(user)), Some(installation)) = (words.next().map(str::parse::<UserId>), words.next()) else { continue };
+            pipeline.cmd("HGET").arg(keys::presence(user, shards)).arg(installation);
+            asked.push((member, deadline_ms as u64));
+        }
+        if asked.is_empty() {
+            return Ok((next, Vec::new()));
+        }
+        let answers: Vec<Option<String>> = self.pipe(operation, &pipeline).await?;
+        let found = asked.into_iter().zip(answers).filter_map(|((member, deadline_ms), json)| {
+            // Closed meanwhile, or another session stands in its place.
+            let json = json.filter(|json| member_of(json).as_deref() == Some(member.as_str()))?;
+            Some(FoundSession { json, deadline_ms })
+        });
+        Ok((next, found.collect()))
     }
+}
+
+/// The member in the deadlines that a session's JSON names.
+fn member_of(json: &str) -> Option<String> {
+    #[derive(serde::Deserialize)]
+    struct Named {
+        member: String,
+    }
+    serde_json::from_str::<Named>(json).ok().map(|named| named.member)
 }

@@ -9,6 +9,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub(super) use bench::{Appendfsync, Bench, Load};
 
+use super::when::{Since, since};
+
 /// Operates a fleet, and is a client of it.
 #[derive(Debug, Parser)]
 #[command(
@@ -41,7 +43,7 @@ pub(super) enum Command {
     Listen(Listen),
     /// List the groups of an account with their members.
     Groups(As),
-    /// List the edges that live, and the sessions of an account.
+    /// List the edges that live, and who is connected to them.
     Sessions(Sessions),
     /// Show each shard's input, log, archive lag and owner, and the streams of offline.
     Queues,
@@ -52,6 +54,8 @@ pub(super) enum Command {
     Doctor,
     /// Prove from the store that nothing was lost, doubled or disordered; exit 1 on findings.
     Audit,
+    /// List who changed what: accounts, groups, members, revoked logins. The newest first.
+    Changes(Changes),
     /// The keys that sign and verify tokens.
     #[command(subcommand)]
     Keys(Keys),
@@ -145,9 +149,31 @@ pub(super) struct Listen {
 
 #[derive(Args, Debug)]
 pub(super) struct Sessions {
-    /// Also the sessions of the user with this id.
-    #[arg(long)]
-    pub(super) user: Option<u64>,
+    /// Only those of the user with this id or login name.
+    #[arg(long, value_name = "ID|NAME")]
+    pub(super) user: Option<String>,
+    /// Only the edge of this name, as in edge.name of its configuration.
+    #[arg(long, value_name = "NAME")]
+    pub(super) edge: Option<String>,
+    /// The most sessions to list; the answer says when there are more.
+    #[arg(long, value_name = "COUNT", default_value_t = 1_000)]
+    pub(super) limit: usize,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct Changes {
+    /// Only from then on: how long ago, as `90s`, `30m`, `12h`, `7d`, or when in UTC, as `2026-11-24` or `2026-11-24T03:35`.
+    #[arg(long, value_name = "WHEN", value_parser = since)]
+    pub(super) since: Option<Since>,
+    /// Only by this operator (the name of the user on the machine) or account (its id).
+    #[arg(long, value_name = "NAME|ID")]
+    pub(super) who: Option<String>,
+    /// Only of this kind, as `account.added`, or all of a sort, as `account`, `group`, `member`, `tokens`, `tenant`, `seed`.
+    #[arg(long, value_name = "KIND")]
+    pub(super) what: Option<String>,
+    /// The most to list; the answer says when there are more.
+    #[arg(long, value_name = "COUNT", default_value_t = 100)]
+    pub(super) limit: u32,
 }
 
 #[derive(Debug, Subcommand)]

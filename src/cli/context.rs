@@ -7,7 +7,7 @@ use crate::broker::{Redis, Settings};
 use crate::clock::Clock;
 use crate::config::{Config, Program, Sources};
 use crate::directory::{Passwords, Registry};
-use crate::store::Store;
+use crate::store::{Author, Store};
 
 /// Opened as commands ask for it: a client needs neither Redis nor SQL.
 pub(super) struct Context {
@@ -36,7 +36,7 @@ impl Context {
     }
 
     pub(super) fn store(&self) -> Result<Store, Error> {
-        Ok(Store::open(&self.config.sql.url)?)
+        Ok(Store::open(&self.config.sql.url)?.on_behalf_of(Author::Operator(os_user()), self.clock.clone()))
     }
 
     /// Accounts and groups, with the tables they stand in.
@@ -66,5 +66,14 @@ impl Context {
         edges.sort();
         edges.dedup();
         if edges.is_empty() { Ok(self.edges(doors)) } else { Ok(edges) }
+    }
+}
+
+/// Who runs this, as the operating system knows them; the environment could say anything.
+fn os_user() -> String {
+    let uid = nix::unistd::Uid::current();
+    match nix::unistd::User::from_uid(uid) {
+        Ok(Some(user)) => user.name,
+        _ => format!("uid {uid}"),
     }
 }

@@ -6,6 +6,7 @@
 mod accounts;
 mod args;
 mod bench;
+mod changes;
 mod context;
 mod demo;
 mod doctor;
@@ -16,7 +17,9 @@ mod output;
 mod radio;
 mod replay;
 mod roster;
+mod sessions;
 mod state;
+mod when;
 
 use std::process::ExitCode;
 
@@ -75,11 +78,12 @@ async fn run(cli: Cli) -> Result<(), Error> {
         Command::Send(args) => radio::send(&context, args).await,
         Command::Listen(args) => radio::listen(&context, args).await,
         Command::Groups(args) => radio::groups(&context, args).await,
-        Command::Sessions(args) => operate::sessions(&context, args).await,
+        Command::Sessions(args) => sessions::sessions(&context, args).await,
         Command::Queues => operate::queues(&context).await,
         Command::Dead(command) => operate::dead(&context, command).await,
         Command::Doctor => doctor::doctor(&context).await,
         Command::Audit => operate::audit(&context).await,
+        Command::Changes(args) => changes::changes(&context, args).await,
         Command::Keys(command) => operate::keys(&context, &command),
         Command::Apply(args) => accounts::apply(&context, args).await,
         Command::Account(command) => accounts::account(&context, command).await,

@@ -1,4 +1,4 @@
-//! The commands of an operator: sessions, queues, dead letters, audit, keys.
+//! The commands of an operator: queues, dead letters, audit, keys.
 
 use serde::Serialize;
 
@@ -6,46 +6,13 @@ use super::args;
 use super::context::Context;
 use super::error::Error;
 use super::output::{note, table};
-use crate::broker::{GroupState, LiveEdge, ShardLook, keys};
-use crate::model::UserId;
-use crate::session::{self, Presence};
+use crate::broker::{GroupState, ShardLook, keys};
 use crate::store::Finding;
 use crate::token::KeyPair;
 use crate::worker::deadletter::{self, Filed};
 
 /// Topics audited in one call.
 const AUDIT_TOPICS: u32 = 50;
-
-#[derive(Serialize)]
-struct SessionsAnswer {
-    edges: Vec<LiveEdge>,
-    /// By the deadlines in Redis; edges and deadlines agree but for sessions that are just opened or closed.
-    sessions: u64,
-    of_user: Option<Vec<Presence>>,
-}
-
-pub(super) async fn sessions(context: &Context, args: args::Sessions) -> Result<(), Error> {
-    let redis = context.redis()?;
-    let edges = redis.describe_edges(context.clock.now_ms()).await?;
-    let sessions = redis.look_at_shards(context.shards()).await?.iter().map(|look| look.sessions).sum();
-    let of_user = match args.user {
-        Some(user) => Some(session::of_user(&redis, UserId(user), context.shards()).await?),
-        None => None,
-    };
-    let answer = SessionsAnswer { edges, sessions, of_user };
-    context.out.answer(&answer, |answer| {
-        let row = |edge: &LiveEdge| [edge.name.clone(), edge.listen.clone(), edge.sessions.to_string(), edge.boot.clone()];
-        let mut text = table(&["EDGE", "LISTENS ON", "SESSIONS", "BOOT"], answer.edges.iter().map(row));
-        text.push_str(&format!("\n{} sessions in all", answer.sessions));
-        if let Some(of_user) = &answer.of_user {
-            let row = |one: &Presence| [one.edge_name.clone(), format!("{:x}", one.session.0), format!("{:x}", one.installation.0)];
-            text.push_str("\n\n");
-            text.push_str(&table(&["EDGE", "SESSION", "INSTALLATION"], of_user.iter().map(row)));
-        }
-        text
-    });
-    Ok(())
-}
 
 #[derive(Serialize)]
 struct QueuesAnswer {

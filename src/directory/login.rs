@@ -18,7 +18,7 @@ use crate::clock::Clock;
 use crate::model::{InstallationId, Reason, UserId};
 use crate::proto::status::Refused;
 use crate::proto::v1;
-use crate::store::{Account, LoginRecord, ResumeToken, Rotation, Store};
+use crate::store::{Account, Author, LoginRecord, ResumeToken, Rotation, Store};
 use crate::token::{Claims, Signer, Verifier};
 
 /// When to try again when too many log in.
@@ -82,7 +82,7 @@ impl Desk {
         let now_ms = self.clock.now_ms();
         let (secret, expires_ms) = (ResumeSecret::random(), now_ms + millis(self.resume_lifetime));
         // One resume token an installation: whoever holds an older one is somebody else, or has no use for it.
-        self.store.revoke_resume_tokens(account.id, Some(visit.installation)).await.map_err(store_failed)?;
+        self.store_of(account.id).revoke_resume_tokens(account.id, Some(visit.installation)).await.map_err(store_failed)?;
         let resume = ResumeToken { user: account.id, installation: visit.installation, expires_ms };
         self.store.create_resume_token(secret.hash(), resume).await.map_err(store_failed)?;
         self.record(account.id, visit, "ok");
@@ -150,8 +150,13 @@ impl Desk {
     /// gained by it, and a client that comes back after a night may leave.
     pub(super) async fn logout(&self, request: v1::LogoutRequest) -> Result<v1::LogoutResponse, Refused> {
         let claims = self.claims(&request.token, 0)?;
-        self.store.revoke_resume_tokens(claims.user, Some(claims.installation)).await.map_err(store_failed)?;
+        self.store_of(claims.user).revoke_resume_tokens(claims.user, Some(claims.installation)).await.map_err(store_failed)?;
         Ok(v1::LogoutResponse {})
+    }
+
+    /// The store, whose changes name the account as their author.
+    fn store_of(&self, user: UserId) -> Store {
+        self.store.on_behalf_of(Author::Account(user), self.clock.clone())
     }
 
     /// What an access token says at `now_ms`.

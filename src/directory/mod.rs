@@ -43,7 +43,7 @@ use crate::proto::v1::talk_cloud_server::TalkCloudServer;
 use crate::proto::{DESCRIPTORS, serve};
 use crate::retry::{Delays, ErrorClass};
 use crate::shutdown::Shutdown;
-use crate::store::{self, Store};
+use crate::store::{self, Author, Store};
 use crate::token::{Signer, Verifier};
 use health::Pulse;
 use login::Desk;
@@ -142,7 +142,7 @@ fn desk(config: &Config, store: &Store, clock: Clock) -> Result<Desk, Error> {
         return Err(Error::KeysDiffer { public: public.clone(), secret: secret.clone() });
     }
     Ok(Desk {
-        store: store.clone(),
+        store: store.on_behalf_of(Author::Fleet, clock.clone()),
         signer,
         verifier,
         passwords: Passwords::for_this_machine().map_err(|source| Error::Password { source })?,

@@ -295,6 +295,10 @@ pub async fn apply(registry: &Registry, file: &SeedFile) -> Result<Summary, Erro
         summary.members_left += changed.left;
         summary.entries += 1;
     }
+    if summary.changed() {
+        let said = serde_json::json!({ "file": file.path, "summary": summary });
+        registry.store.note_seed(said).await.map_err(|source| file.failed("its note".to_owned())(RegistryError::Store { source }))?;
+    }
     Ok(summary)
 }
 

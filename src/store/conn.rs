@@ -5,6 +5,7 @@
 //! timeout, a panic or a broken link it is closed instead.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
@@ -14,6 +15,7 @@ use sqlx::sqlite::SqliteRow;
 use sqlx::{FromRow, MySql, SqlSafeStr, Sqlite};
 
 use super::dialect::Dialect;
+use super::directory::Stamp;
 use super::{Error, Pools, Store};
 use crate::model::TopicId;
 
@@ -124,6 +126,8 @@ macro_rules! bind {
 pub(super) struct Conn {
     link: Option<Link>,
     pub(super) operation: String,
+    /// Who the unit is for, and the time.
+    pub(super) stamp: Arc<Stamp>,
 }
 
 impl Conn {
@@ -302,7 +306,7 @@ impl Store {
             (Pools::MySql(pool), _) => pool.acquire().await.map(Link::MySql),
         };
         match link {
-            Ok(link) => Ok(Conn { link: Some(link), operation }),
+            Ok(link) => Ok(Conn { link: Some(link), operation, stamp: self.stamp.clone() }),
             Err(source) => {
                 let (open, idle) = match (&self.pools, mode) {
                     (Pools::Sqlite { read, .. }, Mode::Read) => (read.size(), read.num_idle()),

@@ -1,7 +1,7 @@
 //! SQL: what must outlive Redis. SQLite, embedded, or MariaDB, chosen by URL; the same functions over both.
 //!
 //! Holds, per shard, the archive of the topics' logs and the floors a shard starts from after Redis lost its state, and the directory:
-//! accounts, groups, resume tokens, and the outbox of what the shards must hear of them.
+//! accounts, groups, resume tokens, the outbox of what the shards must hear of them, and who changed what.
 //!
 //! Guarantees: every write is one transaction and harmless when repeated. Rows of the archive only move forward, so an old batch changes
 //! nothing. A caller that goes away does not stop a statement half-way, and every operation ends within its deadline.
@@ -22,6 +22,7 @@ mod log;
 mod setting;
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::migrate::{MigrateError, Migrator};
@@ -34,8 +35,8 @@ use crate::retry::{Delays, ErrorClass};
 pub use archive::{ArchiveBatch, ArchiveState, Archived, Position};
 pub use audit::{AuditPage, FINDINGS_MAX, Finding};
 pub use directory::{
-    Account, Ensured, Group, GroupMember, LoginRecord, MembersChanged, NAME_CHARACTERS_MAX, NewAccount, OutboxRow, ResumeToken, Rotation,
-    Tenant, UserGroup,
+    Account, Author, ChangeRecord, ChangesWanted, Ensured, Group, GroupMember, LoginRecord, MembersChanged, NAME_CHARACTERS_MAX,
+    NewAccount, OutboxRow, ResumeToken, Rotation, Tenant, UserGroup,
 };
 pub use error::Error;
 pub use floor::{FloorCursor, FloorPage};
@@ -82,6 +83,7 @@ static MYSQL_MIGRATIONS: Migrator = sqlx::migrate!("src/store/migrations/mysql")
 pub struct Store {
     pools: Pools,
     deadline: Duration,
+    stamp: Arc<directory::Stamp>,
 }
 
 #[derive(Clone)]
@@ -118,7 +120,7 @@ impl Store {
             "mysql" | "mariadb" => mysql_pool(options)?,
             _ => return Err(Error::Scheme { scheme: scheme.to_owned() }),
         };
-        Ok(Self { pools, deadline: options.deadline })
+        Ok(Self { pools, deadline: options.deadline, stamp: Arc::default() })
     }
 
     /// Brings the tables to the version of this program. May run in several programs at once; does nothing when there is nothing to do.

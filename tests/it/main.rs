@@ -12,6 +12,7 @@ mod golden;
 mod harness;
 mod jobs;
 mod messages;
+mod operate;
 mod simulator;
 mod store;
 mod supervision;

@@ -1,8 +1,14 @@
 //! Tenants and accounts.
 
-use super::super::conn::{Conn, values};
+use std::collections::BTreeMap;
+
+use serde_json::{Value as Json, json};
+
+use super::super::conn::{Conn, Value, pieces, places, values};
 use super::super::{Error, Store};
+use super::change::{Noted, note};
 use super::outbox::{Outgoing, push_outbox};
+use super::token::revoke_tokens;
 use super::{check_name, lock_counter, next_numbers};
 use crate::model::{TenantId, TopicId, UserId, UserKind};
 use crate::topic::frame::{Input, Profile};
@@ -101,6 +107,8 @@ impl Store {
                 }
                 let id = next_numbers(conn, "tenant", 1).await?;
                 conn.execute("INSERT INTO tenant (id, name) VALUES (?, ?)", values![id, name.as_str()]).await?;
+                let (subject, after) = (format!("tenant:{id}"), json!({ "name": name }));
+                note(conn, Noted { what: "tenant.added", subject, before: Json::Null, after }).await?;
                 Ok(Ensured::Created(TenantId(id)))
             })
         })
@@ -159,13 +167,37 @@ impl Store {
         self.read(format!("account {user}"), move |conn| Box::pin(async move { account_by_id(conn, user).await })).await
     }
 
+    /// The login names of accounts; those that do not exist are left out.
+    pub async fn account_names(&self, users: &[UserId]) -> Result<BTreeMap<UserId, String>, Error> {
+        let users = users.to_vec();
+        self.read(format!("names of {} accounts", users.len()), move |conn| {
+            Box::pin(async move {
+                let mut names = BTreeMap::new();
+                for piece in pieces(&users, usize::MAX, |_| 0) {
+                    let sql = format!("SELECT id, name FROM account WHERE id IN {}", places(1, piece.len()));
+                    let values: Vec<Value<'_>> = piece.iter().map(|user| user.0.into()).collect();
+                    let rows: Vec<(i64, String)> = conn.all(sqlx::AssertSqlSafe(sql), &values).await?;
+                    names.extend(rows.into_iter().map(|(id, name)| (UserId(id.cast_unsigned()), name)));
+                }
+                Ok(names)
+            })
+        })
+        .await
+    }
+
     /// Replaces the password hash; empty for no password.
     pub async fn set_password_hash(&self, user: UserId, hash: &str) -> Result<(), Error> {
         let hash = hash.to_owned();
         self.write(format!("set the password of account {user}"), move |conn| {
             Box::pin(async move {
-                let changed = conn.execute("UPDATE account SET password = ? WHERE id = ?", values![hash.as_str(), user.0]).await?;
-                found(conn, user, changed)
+                let before = lock_account(conn, user).await?;
+                if before.password_hash == hash {
+                    return Ok(());
+                }
+                conn.execute("UPDATE account SET password = ? WHERE id = ?", values![hash.as_str(), user.0]).await?;
+                let state = |hash: &str| json!({ "name": before.name, "password": !hash.is_empty() });
+                let (before, after) = (state(&before.password_hash), state(&hash));
+                note(conn, Noted { what: "account.password_set", subject: format!("account:{user}"), before, after }).await
             })
         })
         .await
@@ -175,10 +207,16 @@ impl Store {
     pub async fn set_disabled(&self, user: UserId, disabled: bool) -> Result<(), Error> {
         self.write(format!("set account {user} disabled {disabled}"), move |conn| {
             Box::pin(async move {
-                let changed = conn.execute("UPDATE account SET disabled = ? WHERE id = ?", values![disabled, user.0]).await?;
-                found(conn, user, changed)?;
+                let before = lock_account(conn, user).await?;
+                if before.disabled != disabled {
+                    conn.execute("UPDATE account SET disabled = ? WHERE id = ?", values![disabled, user.0]).await?;
+                    let what = if disabled { "account.disabled" } else { "account.enabled" };
+                    let state = |disabled: bool| json!({ "name": before.name, "disabled": disabled });
+                    let (before, after) = (state(!disabled), state(disabled));
+                    note(conn, Noted { what, subject: format!("account:{user}"), before, after }).await?;
+                }
                 if disabled {
-                    conn.execute("DELETE FROM resume_token WHERE account = ?", values![user.0]).await?;
+                    revoke_tokens(conn, user, None).await?;
                 }
                 Ok(())
             })
@@ -187,8 +225,13 @@ impl Store {
     }
 }
 
-fn found(conn: &Conn, user: UserId, rows: u64) -> Result<(), Error> {
-    if rows == 0 { Err(Error::NoAccount { operation: conn.operation.clone(), user }) } else { Ok(()) }
+/// The account, locked until the transaction ends, so that what is noted as before was there until now.
+async fn lock_account(conn: &mut Conn, user: UserId) -> Result<Account, Error> {
+    conn.execute("UPDATE account SET version = version WHERE id = ?", values![user.0]).await?;
+    match account_by_id(conn, user).await? {
+        Some(account) => Ok(account),
+        None => Err(Error::NoAccount { operation: conn.operation.clone(), user }),
+    }
 }
 
 async fn find_account(conn: &mut Conn, name: &str) -> Result<Option<Account>, Error> {
@@ -231,6 +274,10 @@ async fn insert_account(conn: &mut Conn, account: &NewAccount, now_ms: u64) -> R
     let NewAccount { name, nickname, kind, tenant, password_hash } = account;
     let values = values![id.0, name.as_str(), nickname.as_str(), *kind as u32, tenant.0, password_hash.as_str(), now_ms];
     conn.execute(sql, values).await?;
+    let after = json!({
+        "name": name, "nickname": nickname, "kind": kind, "tenant": tenant, "password": !password_hash.is_empty(),
+    });
+    note(conn, Noted { what: "account.added", subject: format!("account:{id}"), before: Json::Null, after }).await?;
     let topic = TopicId::inbox(id);
     let profile = Profile { topic: topic.packed(), tenant: tenant.0, version: 1 };
     push_outbox(conn, &[Outgoing { topic, kind: "profile", input: Input::Profile(profile) }], now_ms).await?;
@@ -247,5 +294,8 @@ async fn update_account(conn: &mut Conn, found: Account, wanted: &NewAccount) ->
     }
     let sql = "UPDATE account SET nickname = ?, kind = ? WHERE id = ?";
     conn.execute(sql, values![wanted.nickname.as_str(), wanted.kind as u32, user.0]).await?;
+    let state = |nickname: &str, kind: UserKind| json!({ "name": found.name, "nickname": nickname, "kind": kind });
+    let (before, after) = (state(&found.nickname, found.kind), state(&wanted.nickname, wanted.kind));
+    note(conn, Noted { what: "account.changed", subject: format!("account:{user}"), before, after }).await?;
     Ok(Ensured::Changed(user))
 }

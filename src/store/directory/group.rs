@@ -2,11 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use serde_json::{Value as Json, json};
 use sqlx::AssertSqlSafe;
 
 use super::super::conn::{Conn, Value, pieces, places, values};
 use super::super::{Error, Store};
 use super::account::{Ensured, kind_of};
+use super::change::{Noted, note, note_all};
 use super::outbox::{Outgoing, push_outbox};
 use super::{check_name, lock_counter, next_numbers};
 use crate::model::{GroupId, TenantId, TopicId, UserId, UserKind};
@@ -91,6 +93,8 @@ impl Store {
                 let id = next_numbers(conn, "grp", 1).await?;
                 let sql = "INSERT INTO grp (id, tenant, name, version) VALUES (?, ?, ?, 0)";
                 conn.execute(sql, values![id, tenant.0, name.as_str()]).await?;
+                let (subject, after) = (format!("group:{id}"), json!({ "name": name, "tenant": tenant }));
+                note(conn, Noted { what: "group.added", subject, before: Json::Null, after }).await?;
                 Ok(Ensured::Created(GroupId(id)))
             })
         })
@@ -181,9 +185,9 @@ pub(super) async fn lock_group(conn: &mut Conn, group: GroupId) -> Result<Group,
 
 /// Writes those of the changes that change something: each takes the next version of the group.
 async fn write_changes(conn: &mut Conn, group: &Group, wanted: &[Change], now_ms: u64) -> Result<MembersChanged, Error> {
-    let mut changes = Vec::new();
+    let (mut changes, mut names) = (Vec::new(), BTreeMap::new());
     for piece in pieces(wanted, usize::MAX, |_| 0) {
-        check_accounts(conn, group, piece).await?;
+        names.extend(check_accounts(conn, group, piece).await?);
         let present = present_among(conn, group.id, piece).await?;
         changes.extend(piece.iter().copied().filter(|change| change.joined != present.contains(&change.user)));
     }
@@ -203,11 +207,19 @@ async fn write_changes(conn: &mut Conn, group: &Group, wanted: &[Change], now_ms
         };
         conn.execute(AssertSqlSafe(sql), &piece.iter().flat_map(row).collect::<Vec<_>>()).await?;
     }
+    let noted: Vec<Noted> = versions.iter().map(|(_, change)| noted_of(group, *change, names.get(&change.user))).collect();
+    note_all(conn, &noted).await?;
     let outgoing: Vec<Outgoing> = versions.iter().flat_map(|(version, change)| outgoing_of(group, *version, *change)).collect();
     push_outbox(conn, &outgoing, now_ms).await?;
 
     let joined = versions.iter().filter(|(_, change)| change.joined).count() as u64;
     Ok(MembersChanged { joined, left: versions.len() as u64 - joined })
+}
+
+fn noted_of(group: &Group, Change { user, joined }: Change, name: Option<&String>) -> Noted {
+    let member = json!({ "group": group.name, "account": user, "name": name });
+    let (what, before, after) = if joined { ("member.joined", Json::Null, member) } else { ("member.left", member, Json::Null) };
+    Noted { what, subject: format!("group:{}", group.id), before, after }
 }
 
 /// What the shards hear of a change: the group first, so that a user who knows of a group may write there.
@@ -222,12 +234,12 @@ fn outgoing_of(group: &Group, version: u64, change: Change) -> [Outgoing; 2] {
     ]
 }
 
-/// Those that are to join must exist and belong to the group's tenant.
-async fn check_accounts(conn: &mut Conn, group: &Group, changes: &[Change]) -> Result<(), Error> {
-    let sql = format!("SELECT id, tenant FROM account WHERE id IN {}", places(1, changes.len()));
+/// Those that are to join must exist and belong to the group's tenant. Returns the names of all.
+async fn check_accounts(conn: &mut Conn, group: &Group, changes: &[Change]) -> Result<BTreeMap<UserId, String>, Error> {
+    let sql = format!("SELECT id, tenant, name FROM account WHERE id IN {}", places(1, changes.len()));
     let values: Vec<Value<'_>> = changes.iter().map(|change| change.user.0.into()).collect();
-    let rows: Vec<(i64, i64)> = conn.all(AssertSqlSafe(sql), &values).await?;
-    let tenants: BTreeMap<u64, u64> = rows.into_iter().map(|(id, tenant)| (id.cast_unsigned(), tenant.cast_unsigned())).collect();
+    let rows: Vec<(i64, i64, String)> = conn.all(AssertSqlSafe(sql), &values).await?;
+    let tenants: BTreeMap<u64, u64> = rows.iter().map(|(id, tenant, _)| (id.cast_unsigned(), tenant.cast_unsigned())).collect();
     for Change { user, .. } in changes.iter().copied().filter(|change| change.joined) {
         let operation = conn.operation.clone();
         match tenants.get(&user.0) {
@@ -238,7 +250,7 @@ async fn check_accounts(conn: &mut Conn, group: &Group, changes: &[Change]) -> R
             Some(_) => {}
         }
     }
-    Ok(())
+    Ok(rows.into_iter().map(|(id, _, name)| (UserId(id.cast_unsigned()), name)).collect())
 }
 
 async fn present_among(conn: &mut Conn, group: GroupId, changes: &[Change]) -> Result<BTreeSet<UserId>, Error> {

@@ -3,8 +3,11 @@
 //! A change of members is one transaction: the group's version, the member's row, and an outbox row for each topic that must hear of it,
 //! first the group's, then the user's inbox. Numbers of outbox rows rise in the order in which their transactions end, so a reader
 //! that has seen number n has seen all below n.
+//!
+//! Every change also leaves a row that says who made it (`change`), in the same transaction.
 
 mod account;
+mod change;
 mod group;
 mod named;
 mod outbox;
@@ -13,6 +16,8 @@ mod token;
 use super::Error;
 use super::conn::{Conn, values};
 pub use account::{Account, Ensured, NewAccount, Tenant};
+pub(super) use change::Stamp;
+pub use change::{Author, ChangeRecord, ChangesWanted};
 pub use group::{Group, GroupMember, MembersChanged, UserGroup};
 pub use outbox::OutboxRow;
 pub use token::{LoginRecord, ResumeToken, Rotation};

@@ -1,7 +1,10 @@
 //! Groups by their names, and what changes with a name.
 
+use serde_json::json;
+
 use super::super::conn::values;
 use super::super::{Error, Store};
+use super::change::{Noted, note};
 use super::group::{Group, group_of, lock_group};
 use super::outbox::{Outgoing, push_outbox};
 use crate::model::{GroupId, TenantId, TopicId, UserId};
@@ -37,6 +40,8 @@ impl Store {
                 if let Some((id,)) = conn.first::<(i64,)>(sql, values![locked.tenant.0, name.as_str()]).await? {
                     return Err(Error::NameTaken { operation: conn.operation.clone(), id: id.cast_unsigned() });
                 }
+                let (subject, before, after) = (format!("group:{group}"), json!({ "name": locked.name }), json!({ "name": name }));
+                note(conn, Noted { what: "group.renamed", subject, before, after }).await?;
                 // A version of its own: a register that is not newer is not heard.
                 let version = locked.version + 1;
                 conn.execute("UPDATE grp SET name = ?, version = ? WHERE id = ?", values![name.as_str(), version, group.0]).await?;

@@ -2,8 +2,11 @@
 //!
 //! A resume token is random, stands here only as its hash, and is good for one use: whoever presents it gets the next one.
 
+use serde_json::{Value as Json, json};
+
 use super::super::conn::{Conn, values};
 use super::super::{Error, Store};
+use super::change::{Noted, note};
 use crate::model::{InstallationId, UserId};
 
 /// Whose a resume token is.
@@ -86,15 +89,7 @@ impl Store {
     /// Revokes the resume tokens of an account, or of one of its installations. Returns how many there were, used ones included.
     pub async fn revoke_resume_tokens(&self, user: UserId, installation: Option<InstallationId>) -> Result<u64, Error> {
         self.write(format!("revoke resume tokens of account {user}"), move |conn| {
-            Box::pin(async move {
-                match installation {
-                    Some(installation) => {
-                        let sql = "DELETE FROM resume_token WHERE account = ? AND installation = ?";
-                        conn.execute(sql, values![user.0, installation.0]).await
-                    }
-                    None => conn.execute("DELETE FROM resume_token WHERE account = ?", values![user.0]).await,
-                }
-            })
+            Box::pin(async move { revoke_tokens(conn, user, installation).await })
         })
         .await
     }
@@ -139,6 +134,23 @@ impl Store {
         })
         .await
     }
+}
+
+/// Removes the resume tokens of an account, or of one of its installations; how many there were.
+pub(super) async fn revoke_tokens(conn: &mut Conn, user: UserId, installation: Option<InstallationId>) -> Result<u64, Error> {
+    let revoked = match installation {
+        Some(installation) => {
+            let sql = "DELETE FROM resume_token WHERE account = ? AND installation = ?";
+            conn.execute(sql, values![user.0, installation.0]).await?
+        }
+        None => conn.execute("DELETE FROM resume_token WHERE account = ?", values![user.0]).await?,
+    };
+    if revoked > 0 {
+        let of = installation.map(|installation| format!("{:x}", installation.0));
+        let before = json!({ "installation": of, "resume_tokens": revoked });
+        note(conn, Noted { what: "tokens.revoked", subject: format!("account:{user}"), before, after: Json::Null }).await?;
+    }
+    Ok(revoked)
 }
 
 async fn insert_token(conn: &mut Conn, hash: &[u8; 32], token: ResumeToken) -> Result<(), Error> {

@@ -6,6 +6,7 @@ use roger::clock::Clock;
 use roger::model::{InstallationId, Reason, UserId, UserKind};
 use roger::proto::status::Refused;
 use roger::proto::v1;
+use roger::store::ChangesWanted;
 use roger::token::{Claims, KeyPair, Signer};
 
 use super::{CREW, Ground, NO_REDIS, START_MS, by_password, by_resume, log_in, refused};
@@ -161,6 +162,13 @@ async fn a_logout_voids_the_resume_token() {
     hand.advance(Duration::from_secs(3_600));
     client.logout(logout(&login.token)).await.unwrap();
     client.logout(logout(&login.token)).await.unwrap();
+    // It is on record once, as the account's own doing: the second one found nothing to void.
+    let wanted = ChangesWanted { what: Some("tokens".to_owned()), limit: 10, ..ChangesWanted::default() };
+    let changes = ground.store().await.changes(wanted).await.unwrap();
+    assert_eq!(
+        changes.iter().map(|change| (change.who.clone(), change.subject.clone())).collect::<Vec<_>>(),
+        [(format!("account:{}", login.user_id), format!("account:{}", login.user_id))]
+    );
     assert_eq!(refused(client.login(by_resume(&login.resume_token, 7)).await), Reason::BadCredentials.into());
 }
 

@@ -2,6 +2,7 @@
 
 mod archive;
 mod audit;
+mod changes;
 mod directory;
 mod faults;
 mod floor;

@@ -1,0 +1,107 @@
+//! `roger sessions`: who is connected, where, and until when.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use super::args;
+use super::context::Context;
+use super::error::Error;
+use super::output::{note, table};
+use super::when::utc;
+use crate::broker::LiveEdge;
+use crate::model::UserId;
+use crate::session::{self, Live, Wanted};
+use crate::worker::chain;
+
+#[derive(Serialize)]
+struct Answer {
+    edges: Vec<LiveEdge>,
+    /// Of the whole fleet, by the deadlines in Redis; edges and deadlines agree but for sessions that are just opened or closed.
+    sessions_total: u64,
+    sessions: Vec<Line>,
+    /// More are there than the limit let through.
+    more: bool,
+}
+
+#[derive(Serialize)]
+struct Line {
+    #[serde(flatten)]
+    live: Live,
+    /// The login name; absent when SQL was not reached.
+    name: Option<String>,
+}
+
+pub(super) async fn sessions(context: &Context, args: args::Sessions) -> Result<(), Error> {
+    let (redis, shards) = (context.redis()?, context.shards());
+    let now_ms = context.clock.now_ms();
+    let user = match &args.user {
+        Some(user) => Some(user_of(context, user).await?),
+        None => None,
+    };
+    let mut edges = redis.describe_edges(now_ms).await?;
+    edges.retain(|edge| args.edge.as_ref().is_none_or(|wanted| *wanted == edge.name || *wanted == edge.boot));
+    edges.sort_by(|a, b| (&a.name, &a.boot).cmp(&(&b.name, &b.boot)));
+    let sessions_total = redis.look_at_shards(shards).await?.iter().map(|look| look.sessions).sum();
+    let wanted = Wanted { user, edge: args.edge, limit: args.limit };
+    let listing = session::list(&redis, shards, &wanted).await?;
+    let names = names(context, &listing.sessions).await;
+    let line = |live: Live| Line { name: names.get(&live.presence.user).cloned(), live };
+    let sessions = listing.sessions.into_iter().map(line).collect();
+    let answer = Answer { edges, sessions_total, sessions, more: listing.more };
+    context.out.answer(&answer, |answer| text(answer, now_ms));
+    Ok(())
+}
+
+/// A user by id or login name. Only a name needs SQL.
+async fn user_of(context: &Context, user: &str) -> Result<UserId, Error> {
+    if let Ok(id) = user.parse() {
+        return Ok(id);
+    }
+    let found = context.store()?.account_by_name(user).await?;
+    found.map(|account| account.id).ok_or_else(|| Error::Usage(format!("there is no account {user:?}")))
+}
+
+/// The login names behind sessions; none when SQL does not answer: sessions stand in Redis, and are worth a look just then.
+async fn names(context: &Context, sessions: &[Live]) -> BTreeMap<UserId, String> {
+    let mut users: Vec<UserId> = sessions.iter().map(|live| live.presence.user).collect();
+    users.sort_unstable();
+    users.dedup();
+    if users.is_empty() {
+        return BTreeMap::new();
+    }
+    let found = match context.store() {
+        Ok(store) => store.account_names(&users).await.map_err(Error::from),
+        Err(error) => Err(error),
+    };
+    found.unwrap_or_else(|error| {
+        note(&format!("roger: names are not shown: {}", chain(&error)));
+        BTreeMap::new()
+    })
+}
+
+fn text(answer: &Answer, now_ms: u64) -> String {
+    let row = |edge: &LiveEdge| [edge.name.clone(), edge.listen.clone(), edge.sessions.to_string(), edge.boot.clone()];
+    let mut text = table(&["EDGE", "LISTENS ON", "SESSIONS", "BOOT"], answer.edges.iter().map(row));
+    let row = |Line { live: Live { presence, deadline_ms }, name }: &Line| {
+        let lapses = match deadline_ms.checked_sub(now_ms) {
+            Some(left_ms) => format!("in {} s", left_ms / 1_000),
+            None => format!("{} s ago", (now_ms - deadline_ms) / 1_000),
+        };
+        [
+            presence.edge_name.clone(),
+            presence.user.to_string(),
+            name.clone().unwrap_or_default(),
+            format!("{:x}", presence.installation.0),
+            utc(presence.since_ms),
+            lapses,
+        ]
+    };
+    text.push_str("\n\n");
+    text.push_str(&table(&["EDGE", "USER", "NAME", "INSTALLATION", "SINCE", "LAPSES"], answer.sessions.iter().map(row)));
+    text.push_str(&format!("\n\n{} listed of {} sessions in all.", answer.sessions.len(), answer.sessions_total));
+    if answer.more {
+        text.push_str(" More match: raise --limit to see them.");
+    }
+    text
+}
