@@ -40,8 +40,9 @@ async fn after_fifteen_silent_minutes_the_first_message_comes_to_the_same_sessio
         bob.beat().await;
     }
     let (redis, shards) = (handle(&world.redis), u32::from(world.config.fleet.shards));
-    let present = session::of_user(&redis, cast.user("bob"), shards).await.unwrap();
-    assert_eq!(present.iter().map(|one| one.session.0).collect::<Vec<_>>(), [bob.session]);
+    let wanted = session::Wanted { user: Some(cast.user("bob")), limit: 10, ..session::Wanted::default() };
+    let present = session::list(&redis, shards, &wanted).await.unwrap().sessions;
+    assert_eq!(present.iter().map(|one| one.presence.session.0).collect::<Vec<_>>(), [bob.session]);
     cast.on("alice", 0);
     cast.say("alice", topic, 1).await;
     let text = bob.until("the first message", |frame| frame.entries.into_iter().find(|entry| entry.topic == Some(group))).await.text;
