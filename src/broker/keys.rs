@@ -46,8 +46,8 @@ pub fn archived(shard: u32) -> String {
     format!("{{s{shard}}}:archived")
 }
 
-/// STREAM of [`crate::topic::frame::FloorFrame`]: the answer to one floor request. Written by offline; read by the owner that asked;
-/// expires after a minute.
+/// STREAM of [`crate::topic::frame::FloorFrame`]: the answer to one floor request. Made by the owner that asks; written by offline, only while it
+/// exists; read and deleted by that owner; expires soon unless an answer comes.
 pub fn floor_reply(shard: u32, nonce: u64) -> String {
     format!("{}{nonce:x}", floor_replies(shard))
 }
