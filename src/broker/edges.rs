@@ -1,11 +1,16 @@
 //! Edges and workers telling that they live.
 
+use std::collections::{BTreeSet, HashSet};
 use std::time::Duration;
 
 use super::connection::Redis;
 use super::error::Error;
 use super::keys;
 use super::scripts::WHEN_FULL;
+
+/// How many keys one look takes, and how many looks are taken, for streams that are left over.
+const SCANNED: u32 = 1_000;
+const SCANS_MAX: u32 = 2_000;
 
 /// What an edge says of itself with each heartbeat.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -81,6 +86,36 @@ impl Redis {
         let mut command = redis::cmd("ZRANGEBYSCORE");
         command.arg(keys::edges()).arg(format!("({now_ms}")).arg("+inf");
         self.command("list edges", command).await
+    }
+
+    /// The streams of edges that do not live and that no expiry takes away: owners write to none of them, and nobody reads them. Also
+    /// whether all keys were looked at; of a Redis with very many only the first [`SCANS_MAX`] pieces are.
+    pub async fn left_over_streams(&self, now_ms: u64) -> Result<(Vec<String>, bool), Error> {
+        let operation = "look for streams of edges that are gone";
+        let live: HashSet<String> = self.live_edges(now_ms).await?.into_iter().collect();
+        let (mut left, mut cursor) = (BTreeSet::new(), 0_u64);
+        for _ in 0..SCANS_MAX {
+            let mut command = redis::cmd("SCAN");
+            command.arg(cursor).arg("MATCH").arg(format!("{}*", keys::OUT_PREFIX)).arg("COUNT").arg(SCANNED);
+            let (next, found): (u64, Vec<String>) = self.command(operation, command).await?;
+            for key in found {
+                let boot = key.strip_prefix(keys::OUT_PREFIX).and_then(|rest| rest.split('}').next()).unwrap_or_default();
+                if live.contains(boot) {
+                    continue;
+                }
+                let mut command = redis::cmd("PTTL");
+                command.arg(&key);
+                // -1: there is no expiry.
+                if self.command::<i64>(operation, command).await? == -1 {
+                    left.insert(key);
+                }
+            }
+            cursor = next;
+            if cursor == 0 {
+                break;
+            }
+        }
+        Ok((left.into_iter().collect(), cursor == 0))
     }
 
     /// The live edges with what they said of themselves.

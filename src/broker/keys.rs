@@ -100,6 +100,9 @@ pub fn edge(boot: &str) -> String {
     format!("edge:{{{boot}}}")
 }
 
+/// How the keys of edges' streams like [`out`] begin; the boot name follows, and a brace.
+pub const OUT_PREFIX: &str = "out:{";
+
 /// STREAM of [`crate::topic::frame::OutFrame`]: what an edge's sessions need. Written by owners, only while it exists; read and trimmed
 /// by the edge; expires with the edge's heartbeat.
 pub fn out(boot: &str) -> String {

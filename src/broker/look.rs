@@ -26,6 +26,10 @@ pub struct ShardLook {
     pub archive_lag: Option<u64>,
     /// Claims since the last commit that followed no clean stop.
     pub deaths: u64,
+    /// What somebody found lost since the epoch began; the next owner begins a new one.
+    pub lost: Option<String>,
+    /// The run id of the Redis in which the epoch began.
+    pub run_id: String,
     /// Who delivers it; `None` for nobody.
     pub deliver: Option<String>,
     /// Who archives it; `None` for nobody.
@@ -61,7 +65,7 @@ pub struct ServerLook {
     pub shards: Option<u32>,
 }
 
-type ShardParts = (u64, u64, u64, [Option<String>; 3], Option<String>, Option<String>, Option<String>, u64);
+type ShardParts = (u64, u64, u64, [Option<String>; 5], Option<String>, Option<String>, Option<String>, u64);
 
 impl Redis {
     /// How the shards stand.
@@ -72,14 +76,16 @@ impl Redis {
             for stream in [keys::input(shard), keys::urgent(shard), keys::log(shard)] {
                 pipeline.cmd("XLEN").arg(stream);
             }
-            pipeline.cmd("HMGET").arg(keys::meta(shard)).arg("epoch").arg("commit").arg("deaths");
+            pipeline.cmd("HMGET").arg(keys::meta(shard)).arg(["epoch", "commit", "deaths", "lost", "run_id"].as_slice());
             for key in [keys::lease(shard, "deliver"), keys::lease(shard, "archive"), keys::archived(shard)] {
                 pipeline.cmd("GET").arg(key);
             }
             pipeline.cmd("ZCARD").arg(keys::deadlines(shard));
             let (input, urgent, log, meta, deliver, archive, archived, sessions): ShardParts =
                 self.pipe("look at a shard", &pipeline).await?;
-            let [epoch, commit, deaths] = meta.map(|text| text.and_then(|text| text.parse::<u64>().ok()).unwrap_or(0));
+            let [epoch, commit, deaths, lost, run_id] = meta;
+            let run_id = run_id.unwrap_or_default();
+            let [epoch, commit, deaths] = [epoch, commit, deaths].map(|text| text.and_then(|text| text.parse::<u64>().ok()).unwrap_or(0));
             let archived = archived.and_then(|text| text.parse::<StreamId>().ok());
             let archive_lag = match archived {
                 Some(at) if at.0 == epoch => Some(commit.saturating_sub(at.1)),
@@ -91,7 +97,21 @@ impl Redis {
                 }
                 None => None,
             };
-            looks.push(ShardLook { shard, input, urgent, log, epoch, commit, archive_lag, deaths, deliver, archive, sessions });
+            looks.push(ShardLook {
+                shard,
+                input,
+                urgent,
+                log,
+                epoch,
+                commit,
+                archive_lag,
+                deaths,
+                lost,
+                run_id,
+                deliver,
+                archive,
+                sessions,
+            });
         }
         Ok(looks)
     }

@@ -1,5 +1,8 @@
 //! `roger doctor`: everything the fleet needs, looked at from outside, each with what is wrong and what to do.
 
+mod shards;
+mod store;
+
 use std::time::Duration;
 
 use serde::Serialize;
@@ -7,8 +10,7 @@ use serde::Serialize;
 use super::context::Context;
 use super::error::Error;
 use super::output::table;
-use crate::broker::{Redis, ServerLook, ShardLook, keys};
-use crate::store::Store;
+use crate::broker::{Redis, ServerLook, keys};
 use crate::worker::chain;
 
 /// Between two looks at the shards: who has work and does not move in this time stands still.
@@ -17,8 +19,6 @@ const LOOK_AGAIN: Duration = Duration::from_millis(1_500);
 const ARCHIVE_LAG_WARN: u64 = 10_000;
 /// Frames a shard's input may hold without a word.
 const INPUT_WARN: u64 = 1_000;
-/// Rows of the outbox that count as a backlog.
-const OUTBOX_WARN: usize = 100;
 /// Clocks may differ by this much without a word; and without failing. Heartbeats of 20 s and tokens of minutes go by them.
 const SKEW_WARN_MS: u64 = 500;
 const SKEW_FAIL_MS: u64 = 5_000;
@@ -66,7 +66,7 @@ pub(super) async fn doctor(context: &Context) -> Result<(), Error> {
         Err(error) => checks.add("redis", Verdict::Fail, chain(&error), "start Redis 7.0 or later, or set redis.url"),
         Ok(server) => {
             judge_server(&mut checks, &server, context.shards(), context.clock.now_ms());
-            if let Err(error) = judge_fleet(&mut checks, &redis, context).await {
+            if let Err(error) = judge_fleet(&mut checks, &redis, &server.run_id, context).await {
                 checks.add("redis", Verdict::Fail, chain(&error), "see its log; it stopped answering while it was looked at");
             }
         }
@@ -74,7 +74,7 @@ pub(super) async fn doctor(context: &Context) -> Result<(), Error> {
     match context.store() {
         Err(Error::Store(error)) => checks.add("sql", Verdict::Fail, chain(&error), "set sql.url"),
         Err(error) => return Err(error),
-        Ok(store) => judge_store(&mut checks, &store).await,
+        Ok(store) => store::judge(&mut checks, &store, context.shards()).await,
     }
     let failed = checks.0.iter().any(|check| check.verdict == Verdict::Fail);
     context.out.answer(&checks.0, |checks| {
@@ -113,13 +113,13 @@ fn judge_server(checks: &mut Checks, server: &ServerLook, shards: u32, now_ms: u
                 "shards",
                 verdict(pinned != shards, false),
                 seen,
-                "set fleet.shards to what is pinned; it is fixed for the life of a deployment",
+                "set fleet.shards to what is pinned, or redis.url to the Redis of this fleet: the number is fixed for the life of a deployment",
             );
         }
     }
 }
 
-async fn judge_fleet(checks: &mut Checks, redis: &Redis, context: &Context) -> Result<(), crate::broker::Error> {
+async fn judge_fleet(checks: &mut Checks, redis: &Redis, run_id: &str, context: &Context) -> Result<(), crate::broker::Error> {
     let now_ms = context.clock.now_ms();
     let edges = redis.describe_edges(now_ms).await?;
     let seen = edges.iter().map(|edge| format!("{} ({} sessions)", edge.name, edge.sessions)).collect::<Vec<_>>().join(", ");
@@ -130,6 +130,13 @@ async fn judge_fleet(checks: &mut Checks, redis: &Redis, context: &Context) -> R
         seen,
         "start two edges or more: clients of one that dies need another",
     );
+    let (left, all_seen) = redis.left_over_streams(now_ms).await?;
+    let mut seen = if left.is_empty() { "none is left over".to_owned() } else { format!("of edges that are gone: {}", left.join(", ")) };
+    if !all_seen {
+        seen.push_str("; Redis has too many keys to look at all");
+    }
+    let fix = "DEL them with redis-cli: nobody reads them and they do not expire; what was in them is replayed to its sessions";
+    checks.add("edges.streams", verdict(false, !left.is_empty()), seen, fix);
     for (job, check) in [("deliver", "workers.deliver"), ("archive", "workers.archive")] {
         let workers = redis.live_workers(job, now_ms).await?;
         let seen = format!("{} alive", workers.len());
@@ -138,7 +145,7 @@ async fn judge_fleet(checks: &mut Checks, redis: &Redis, context: &Context) -> R
     let before = redis.look_at_shards(context.shards()).await?;
     context.clock.sleep(LOOK_AGAIN).await;
     let after = redis.look_at_shards(context.shards()).await?;
-    judge_shards(checks, &before, &after);
+    shards::judge(checks, run_id, &before, &after);
     let letters = redis.lengths(&[keys::dead()]).await?.first().copied().unwrap_or(0);
     checks.add("dead-letters", verdict(false, letters > 0), format!("{letters}"), "`roger dead list`, then redrive or drop each");
     for stream in [keys::replay(), keys::floor()] {
@@ -151,122 +158,9 @@ async fn judge_fleet(checks: &mut Checks, redis: &Redis, context: &Context) -> R
     Ok(())
 }
 
-fn judge_shards(checks: &mut Checks, before: &[ShardLook], after: &[ShardLook]) {
-    let named = |wanted: &dyn Fn(&ShardLook, &ShardLook) -> bool| -> Vec<String> {
-        before.iter().zip(after).filter(|(before, after)| wanted(before, after)).map(|(_, after)| after.shard.to_string()).collect()
-    };
-    let seen = |shards: &[String], what: &str| match shards {
-        [] => "all shards".to_owned(),
-        shards => format!("{what}: {}", shards.join(", ")),
-    };
-    let unowned = named(&|before, after| before.deliver.is_none() && after.deliver.is_none());
-    checks.add(
-        "deliver.owned",
-        verdict(!unowned.is_empty(), false),
-        seen(&unowned, "nobody owns"),
-        "start delivery; its log says what it waits for",
-    );
-    let waits = |look: &ShardLook| look.input + look.urgent > 0;
-    let stuck = named(&|before, after| waits(before) && waits(after) && (before.epoch, before.commit) == (after.epoch, after.commit));
-    checks.add(
-        "deliver.moving",
-        verdict(!stuck.is_empty(), false),
-        seen(&stuck, "input waits and nothing is committed"),
-        "see the log of delivery",
-    );
-    let full = named(&|_, after| after.input + after.urgent > INPUT_WARN);
-    checks.add(
-        "deliver.backlog",
-        verdict(false, !full.is_empty()),
-        seen(&full, "much input waits"),
-        "add delivery processes, or see what slows Redis",
-    );
-    let dying = named(&|_, after| after.deaths > 1);
-    checks.add(
-        "deliver.deaths",
-        verdict(false, !dying.is_empty()),
-        seen(&dying, "owners died without a commit"),
-        "see the log of delivery for what it dies of",
-    );
-    let unowned = named(&|before, after| before.archive.is_none() && after.archive.is_none());
-    checks.add(
-        "archive.owned",
-        verdict(!unowned.is_empty(), false),
-        seen(&unowned, "nobody archives"),
-        "start offline; its log says what it waits for",
-    );
-    let stands = |before: &ShardLook, after: &ShardLook| {
-        let behind = |look: &ShardLook| look.archive_lag != Some(0);
-        let moved = match (before.archive_lag, after.archive_lag) {
-            (Some(then), Some(now)) => now < then + (after.commit - before.commit.min(after.commit)),
-            _ => before.archive_lag != after.archive_lag,
-        };
-        behind(before) && behind(after) && !moved
-    };
-    let stuck = named(&stands);
-    checks.add(
-        "archive.moving",
-        verdict(!stuck.is_empty(), false),
-        seen(&stuck, "the log grows and SQL does not"),
-        "is SQL up? see the log of offline",
-    );
-    let late = named(&|_, after| after.archive_lag.is_none_or(|lag| lag > ARCHIVE_LAG_WARN));
-    checks.add(
-        "archive.lag",
-        verdict(false, !late.is_empty()),
-        seen(&late, "far behind"),
-        "is SQL slow? nothing is lost, but Redis keeps growing",
-    );
-}
-
-async fn judge_store(checks: &mut Checks, store: &Store) {
-    let fix = "start the database, or set sql.url; messages flow meanwhile, and nothing is archived";
-    if let Err(error) = store.ping().await {
-        return checks.add("sql", Verdict::Fail, chain(&error), fix);
-    }
-    checks.add("sql", Verdict::Ok, "answers", "");
-    // The tables of every migration are asked for by these.
-    match store.outbox(0, OUTBOX_WARN as u32).await {
-        Err(error) => {
-            checks.add("sql.tables", Verdict::Fail, chain(&error), "start offline or the directory once: they bring the tables up to date")
-        }
-        Ok(rows) => {
-            checks.add("sql.tables", Verdict::Ok, "there", "");
-            let seen = if rows.len() >= OUTBOX_WARN { format!("{OUTBOX_WARN} or more wait") } else { format!("{} wait", rows.len()) };
-            checks.add(
-                "outbox",
-                verdict(false, rows.len() >= OUTBOX_WARN),
-                seen,
-                "is the directory up? it relays changes of groups to the shards",
-            );
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn look(commit: u64, input: u64, archive_lag: Option<u64>) -> ShardLook {
-        let owner = Some("w".to_owned());
-        ShardLook { epoch: 1, commit, input, archive_lag, deliver: owner.clone(), archive: owner, ..ShardLook::default() }
-    }
-
-    fn failing(before: ShardLook, after: ShardLook) -> Vec<&'static str> {
-        let mut checks = Checks::default();
-        judge_shards(&mut checks, &[before], &[after]);
-        checks.0.iter().filter(|check| check.verdict != Verdict::Ok).map(|check| check.check).collect()
-    }
-
-    #[test]
-    fn a_shard_that_stands_still_is_named() {
-        assert!(failing(look(5, 0, Some(0)), look(5, 0, Some(0))).is_empty(), "idle");
-        assert!(failing(look(5, 9, Some(3)), look(8, 9, Some(4))).is_empty(), "busy");
-        assert_eq!(failing(look(5, 9, Some(0)), look(5, 9, Some(0))), ["deliver.moving"]);
-        assert_eq!(failing(look(5, 0, Some(3)), look(8, 0, Some(6))), ["archive.moving"]);
-        let nobody = |look: ShardLook| ShardLook { deliver: None, archive: None, ..look };
-        assert_eq!(failing(nobody(look(5, 0, Some(0))), nobody(look(5, 0, Some(0)))), ["deliver.owned", "archive.owned"]);
-    }
 
     #[test]
     fn a_server_that_forgets_is_named() {

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use super::error::class_of;
-use super::event::{Body, Event, Gap, Receipt, Refusal, durability_of, entry_of, place_of, place_to, reason_of, topic_of, topic_to};
+use super::event::{Body, Event, Gap, Receipt, Refusal, durability_of, entry_of, place_of, reason_of};
 use super::memory::{Memory, TopicMemory};
 use super::outbox::Outbox;
 use super::topics::{Arrival, Inbound};
@@ -176,7 +176,7 @@ impl Core {
             inbound.rewind();
             let Some(place) = inbound.mark() else { continue };
             if marks.len() < FRAME_MARKS_MAX {
-                marks.push(v1::Mark { topic: Some(topic_to(*topic)), place: Some(place_to(place)) });
+                marks.push(v1::Mark { topic: Some((*topic).into()), place: Some(place.into()) });
             } else {
                 // The fleet continues those from what it knows of this installation.
                 inbound.dirty = false;
@@ -221,7 +221,7 @@ impl Core {
                 bytes += next;
                 let Some(message) = outbox.next() else { break };
                 frame.messages.push(v1::Message {
-                    to: Some(topic_to(topic)),
+                    to: Some(topic.into()),
                     client_seq: message.client_seq,
                     predecessor: message.predecessor,
                     kind: v1::MessageKind::Text as i32,
@@ -236,8 +236,8 @@ impl Core {
         for topic in self.marked.drain(..marks) {
             let Some(inbound) = self.inbound.get_mut(&topic) else { continue };
             inbound.dirty = false;
-            let place = inbound.mark().map(place_to);
-            frame.marks.push(v1::Mark { topic: Some(topic_to(topic)), place });
+            let place = inbound.mark().map(v1::Place::from);
+            frame.marks.push(v1::Mark { topic: Some(topic.into()), place });
         }
         if self.marked.is_empty() {
             (self.unacknowledged, self.linger_until) = (0, None);
@@ -248,8 +248,8 @@ impl Core {
     /// Everything that is left to acknowledge, for the last frame of a connection.
     pub fn last_frame(&mut self) -> v1::ClientFrame {
         let marks = self.marked.drain(..).take(FRAME_MARKS_MAX).filter_map(|topic| {
-            let place = self.inbound.get(&topic)?.mark().map(place_to);
-            Some(v1::Mark { topic: Some(topic_to(topic)), place })
+            let place = self.inbound.get(&topic)?.mark().map(v1::Place::from);
+            Some(v1::Mark { topic: Some(topic.into()), place })
         });
         v1::ClientFrame { marks: marks.collect(), ..v1::ClientFrame::default() }
     }
@@ -266,7 +266,7 @@ impl Core {
             self.take_entry(entry, now, events);
         }
         for receipt in frame.receipts {
-            let Some(topic) = receipt.topic.and_then(topic_of) else { continue };
+            let Some(topic) = receipt.topic.and_then(v1::Topic::to_model) else { continue };
             self.receipted(topic, receipt.client_seq, durability_of(receipt.durability), events);
         }
         for refusal in frame.refusals {
@@ -276,7 +276,7 @@ impl Core {
             self.take_gap(&gap, events);
         }
         for disposition in frame.dispositions {
-            if let Some(topic) = disposition.topic.and_then(topic_of) {
+            if let Some(topic) = disposition.topic.and_then(v1::Topic::to_model) {
                 events.push(Event::Disposition { topic, delivered_client_seq: disposition.delivered_client_seq });
             }
         }
@@ -286,7 +286,7 @@ impl Core {
     }
 
     fn take_follow(&mut self, follow: &v1::Follow, events: &mut Vec<Event>) {
-        let Some(topic) = follow.topic.and_then(topic_of) else { return };
+        let Some(topic) = follow.topic.and_then(v1::Topic::to_model) else { return };
         let (head, mark) = (place_of(follow.head), place_of(follow.mark));
         if follow.following {
             self.inbound.entry(topic).or_default().skip(None, mark);
@@ -302,7 +302,7 @@ impl Core {
     }
 
     fn take_gap(&mut self, gap: &v1::Gap, events: &mut Vec<Event>) {
-        let Some(topic) = gap.topic.and_then(topic_of) else { return };
+        let Some(topic) = gap.topic.and_then(v1::Topic::to_model) else { return };
         let (from, to) = (place_of(gap.from), place_of(gap.to));
         if self.inbound.entry(topic).or_default().skip(Some(from), to) {
             self.counts.holes += 1;
@@ -367,7 +367,7 @@ impl Core {
 
     fn take_refusal(&mut self, refusal: v1::Refusal, now: Instant, events: &mut Vec<Event>) {
         let reason = reason_of(refusal.reason);
-        let message = refusal.topic.and_then(topic_of).zip(Some(refusal.client_seq).filter(|seq| *seq > 0));
+        let message = refusal.topic.and_then(v1::Topic::to_model).zip(Some(refusal.client_seq).filter(|seq| *seq > 0));
         if let (Some((topic, client_seq)), Some(reason)) = (message, reason) {
             if reason == Reason::PredecessorMissing {
                 if self.predecessor_missing(topic, client_seq, refusal.client_seq_high, now) {

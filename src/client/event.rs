@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use crate::model::{Durability, GroupId, InstallationId, Place, Reason, SessionId, TopicId, TopicKind, UserId};
+use crate::model::{Durability, GroupId, InstallationId, Place, Reason, SessionId, TopicId, UserId};
 use crate::proto::v1;
 
 /// What a session tells the app, in the order in which it happened.
@@ -168,29 +168,9 @@ pub struct Gap {
     pub not_member: bool,
 }
 
-pub(super) fn topic_of(topic: v1::Topic) -> Option<TopicId> {
-    let kind = match v1::TopicKind::try_from(topic.kind).ok()? {
-        v1::TopicKind::Unspecified => return None,
-        v1::TopicKind::User => TopicKind::Inbox,
-        v1::TopicKind::Group => TopicKind::Group,
-        v1::TopicKind::Room => TopicKind::Room,
-        v1::TopicKind::AlertUser => TopicKind::AlertInbox,
-        v1::TopicKind::AlertRoom => TopicKind::AlertRoom,
-    };
-    TopicId::checked(kind, topic.id)
-}
-
-pub(super) fn topic_to(topic: TopicId) -> v1::Topic {
-    // The numbers of the model are those of the protocol; a test holds it.
-    v1::Topic { kind: topic.kind() as i32, id: topic.id() }
-}
-
+/// A place that was not sent is the start.
 pub(super) fn place_of(place: Option<v1::Place>) -> Place {
-    place.map_or(Place::START, |place| Place::new(place.epoch, place.seq))
-}
-
-pub(super) fn place_to(place: Place) -> v1::Place {
-    v1::Place { epoch: place.epoch, seq: place.seq }
+    place.map_or(Place::START, Place::from)
 }
 
 pub(super) fn reason_of(number: i32) -> Option<Reason> {
@@ -205,13 +185,13 @@ pub(super) fn durability_of(number: i32) -> Durability {
 
 /// The entry without copies; `None` when it names no topic.
 pub(super) fn entry_of(entry: v1::Entry) -> Option<Entry> {
-    let topic = topic_of(entry.topic?)?;
+    let topic = entry.topic?.to_model()?;
     let body = match entry.notice {
         None if entry.kind == v1::MessageKind::Text as i32 => Body::Text(entry.text),
         None => Body::Unknown,
         Some(v1::entry::Notice::Joined(notice)) => Body::Joined { group: GroupId(notice.group_id), name: notice.group_name },
         Some(v1::entry::Notice::Left(notice)) => Body::Left { group: GroupId(notice.group_id), name: notice.group_name },
-        Some(v1::entry::Notice::Rejected(rejected)) => match rejected.topic.and_then(topic_of) {
+        Some(v1::entry::Notice::Rejected(rejected)) => match rejected.topic.and_then(v1::Topic::to_model) {
             None => Body::Unknown,
             Some(topic) => Body::Rejected {
                 topic,
@@ -238,13 +218,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn topics_and_durabilities_have_the_numbers_of_the_protocol() {
-        for text in ["u:7", "g:7", "r:7", "su:7", "sr:7"] {
-            let topic: TopicId = text.parse().unwrap();
-            assert_eq!(topic_of(topic_to(topic)), Some(topic));
-        }
-        assert_eq!(topic_of(v1::Topic { kind: 9, id: 1 }), None);
-        assert_eq!(topic_of(v1::Topic { kind: 1, id: 0 }), None);
+    fn durabilities_and_reasons_have_the_numbers_of_the_protocol() {
         for (number, durability) in [(1, Durability::Memory), (3, Durability::Fsync), (5, Durability::Sql), (77, Durability::Memory)] {
             assert_eq!(durability_of(number), durability);
         }

@@ -19,6 +19,7 @@ mod directory;
 mod error;
 mod floor;
 mod log;
+mod look;
 mod setting;
 
 use std::fmt;
@@ -40,6 +41,7 @@ pub use directory::{
 };
 pub use error::Error;
 pub use floor::{FloorCursor, FloorPage};
+pub use look::TablesLook;
 
 /// How to reach the database.
 #[derive(Clone)]

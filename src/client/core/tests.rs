@@ -15,7 +15,7 @@ fn topic(text: &str) -> TopicId {
 }
 
 fn wire(text: &str) -> Option<v1::Topic> {
-    Some(topic_to(topic(text)))
+    Some(topic(text).into())
 }
 
 struct Case {
