@@ -10,11 +10,13 @@ mod cursor;
 mod follow;
 #[expect(missing_docs, reason = "fields of wire records are documented where their name does not say it")]
 pub mod frame;
+mod recent;
 mod recover;
 mod state;
 mod step;
 
 pub use cursor::{Cursor, Offer};
 pub use follow::{Followers, Outputs};
+pub use recent::{Recent, fingerprint};
 pub use state::{Shard, Topic};
 pub use step::{Batch, LostTail, Tally};

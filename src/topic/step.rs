@@ -7,7 +7,8 @@ use std::collections::BTreeMap;
 
 use super::follow::{Followers, Outputs};
 use super::frame::{Entry, Feed, Forward, InFrame, Input, Lane, LogFrame, LogItem, Notice, Outcome, Output, Post, rejected_body};
-use super::state::{Shard, Topic, fingerprint};
+use super::recent::fingerprint;
+use super::state::{Shard, Topic};
 use crate::model::{InstallationId, MessageKind, Reason, SessionId, TenantId, TopicId, TopicKind, UserId};
 use bytes::Bytes;
 
@@ -203,15 +204,10 @@ impl Step<'_> {
         }
         if post.client_seq == 0 || post.client_seq <= high {
             let print = fingerprint(post.kind, &post.body);
-            let recent = producer.map(|producer| &producer.recent);
-            let known = recent.and_then(|recent| recent.iter().find(|(seq, _)| *seq == post.client_seq));
-            // Too old to compare is taken for a repeat: the sender may be told twice that it was stored, but never wrongly that it was not.
-            let ends = recent.and_then(|recent| Some((recent.front()?.0, recent.back()?.0)));
-            let comparable = ends.is_some_and(|(first, last)| first < post.client_seq && last == high);
-            match known {
-                _ if post.client_seq == 0 => self.reject(&post, Reason::FieldMissing, high),
-                Some((_, known)) if *known != print => self.reject(&post, Reason::SequenceReused, high),
-                None if comparable => self.reject(&post, Reason::SequenceReused, high),
+            let reused = producer.is_some_and(|producer| producer.recent.is_reused(post.client_seq, print, high));
+            match post.client_seq {
+                0 => self.reject(&post, Reason::FieldMissing, high),
+                _ if reused => self.reject(&post, Reason::SequenceReused, high),
                 _ => self.batch.tally.repeated += 1,
             }
             return;
