@@ -74,6 +74,11 @@ impl Shutdown {
         Self { token: self.token.child_token(), grace: self.grace }
     }
 
+    /// A wish of its own, which starts by itself alone; for what goes on until the rest has stopped. It has a part of the grace.
+    pub fn after(&self, part: f64) -> Self {
+        Self { token: CancellationToken::new(), grace: self.grace.mul_f64(part) }
+    }
+
     /// The token, for what takes one.
     pub fn token(&self) -> &CancellationToken {
         &self.token

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::connection::Redis;
 use super::error::Error;
 use super::keys;
+use super::scripts::WHEN_FULL;
 
 /// How many keys one look takes, and how many looks are taken, for streams that are left over.
 const SCANNED: u32 = 1_000;
@@ -46,10 +47,14 @@ impl Redis {
         let lifetime_ms = lifetime.as_millis() as u64;
         let streams = [keys::out(&beat.boot), keys::out_urgent(&beat.boot), keys::out_replay(&beat.boot)];
         let mut pipeline = redis::Pipeline::new();
-        pipeline.cmd("ZADD").arg(keys::edges()).arg(now_ms + lifetime_ms).arg(&beat.boot).ignore();
+        let mut command = WHEN_FULL.call(&[&keys::edges()]);
+        command.arg("ZADD").arg(now_ms + lifetime_ms).arg(&beat.boot);
+        pipeline.add_command(command).ignore();
         let about = keys::edge(&beat.boot);
-        let command = pipeline.cmd("HSET").arg(&about).arg("name").arg(&beat.name).arg("listen").arg(&beat.listen);
-        command.arg("sessions").arg(beat.sessions).arg("started_ms").arg(beat.started_ms).ignore();
+        let mut command = WHEN_FULL.call(&[&about]);
+        command.arg("HSET").arg("name").arg(&beat.name).arg("listen").arg(&beat.listen);
+        command.arg("sessions").arg(beat.sessions).arg("started_ms").arg(beat.started_ms);
+        pipeline.add_command(command).ignore();
         pipeline.cmd("PEXPIRE").arg(&about).arg(lifetime_ms).ignore();
         for stream in &streams {
             pipeline.cmd("PEXPIRE").arg(stream).arg(lifetime_ms);
@@ -131,7 +136,9 @@ impl Redis {
     pub async fn beat_worker(&self, job: &str, name: &str, now_ms: u64, lifetime_ms: u64) -> Result<u64, Error> {
         let (workers, long_ago) = (keys::workers(job), now_ms.saturating_sub(600_000));
         let mut pipeline = redis::Pipeline::new();
-        pipeline.cmd("ZADD").arg(&workers).arg(now_ms + lifetime_ms).arg(name).ignore();
+        let mut command = WHEN_FULL.call(&[&workers]);
+        command.arg("ZADD").arg(now_ms + lifetime_ms).arg(name);
+        pipeline.add_command(command).ignore();
         pipeline.cmd("ZREMRANGEBYSCORE").arg(&workers).arg("-inf").arg(long_ago).ignore();
         pipeline.cmd("ZREMRANGEBYSCORE").arg(keys::edges()).arg("-inf").arg(long_ago).ignore();
         pipeline.cmd("ZCOUNT").arg(&workers).arg(format!("({now_ms}")).arg("+inf");

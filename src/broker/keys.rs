@@ -21,7 +21,7 @@ pub fn log(shard: u32) -> String {
 
 /// HASH: `epoch`, `commit` (the last one), `nonce` (the owner's), `turn` (rises with every write of an owner), `token` (rises with every
 /// claim), `clean` (1 after a clean stop), `deaths` (since the last commit: owners that may have died over the work in front), `trying` (the
-/// turn at which an owner took suspicious work in hand), `in` and `urgent` (ids up to
+/// turn at which an owner took suspicious work in hand), `item` (which item of the first frame), `in` and `urgent` (ids up to
 /// which the input is taken in), `checkpoint` (`<epoch>-<commit>` that [`state`] holds; everything up to there is forwarded too), `run_id`
 /// (of the Redis in which the epoch began), `lost` (what was found lost since; a new epoch clears it). Written by the owner's scripts;
 /// read by owners and the doctor. No expiry.
@@ -46,8 +46,8 @@ pub fn archived(shard: u32) -> String {
     format!("{{s{shard}}}:archived")
 }
 
-/// STREAM of [`crate::topic::frame::FloorFrame`]: the answer to one floor request. Written by offline; read by the owner that asked;
-/// expires after a minute.
+/// STREAM of [`crate::topic::frame::FloorFrame`]: the answer to one floor request. Made by the owner that asks; written by offline, only while it
+/// exists; read and deleted by that owner; expires soon unless an answer comes.
 pub fn floor_reply(shard: u32, nonce: u64) -> String {
     format!("{}{nonce:x}", floor_replies(shard))
 }

@@ -50,7 +50,7 @@ scripts! {
     SESSION_OPEN = "session_open.lua";
     SESSION_CLOSE = "session_close.lua";
     SWEEP = "sweep.lua";
-    QUARANTINE = "quarantine.lua";
+    WHEN_FULL = "when_full.lua";
 }
 
 /// Loads all scripts, so that `EVALSHA` finds them on this connection's server.

@@ -8,9 +8,9 @@ use redis::Value;
 use super::connection::Redis;
 use super::error::Error;
 use super::keys;
-use super::scripts::{ATTEMPT, BEGIN, CHECKPOINT, CLAIM, COMMIT, LOSE, QUARANTINE, RELEASE, RENEW, Script};
+use super::scripts::{ATTEMPT, BEGIN, CHECKPOINT, CLAIM, COMMIT, LOSE, RELEASE, RENEW, Script, WHEN_FULL};
 use super::streams::StreamId;
-use crate::topic::frame::{FORMAT, Lane, LogFrame, Row, RowKind};
+use crate::topic::frame::{FORMAT, LogFrame, Row, RowKind};
 
 /// How many rows one call writes or reads.
 const ROWS_A_CALL: usize = 1_000;
@@ -59,6 +59,8 @@ pub struct Claim {
     pub token: u64,
     /// How often, since the last commit, an owner ended without a word that may have died over the work in front.
     pub deaths: u64,
+    /// The index of the item, in the frame in front, that the last owner had in hand when it ended without a word.
+    pub suspect: Option<usize>,
     /// The epoch; `None` when the shard has no state.
     pub epoch: Option<u64>,
     /// The last commit of the epoch.
@@ -138,14 +140,15 @@ impl Redis {
             return Ok(None);
         }
         let unexpected = Error::answer(OPERATION, &answer);
-        type Answer = (u64, u64, u64, HashMap<String, String>);
-        let Ok((token, turn, deaths, meta)) = redis::from_redis_value::<Answer>(answer) else { return Err(unexpected) };
+        type Answer = (u64, u64, u64, String, HashMap<String, String>);
+        let Ok((token, turn, deaths, item, meta)) = redis::from_redis_value::<Answer>(answer) else { return Err(unexpected) };
         fence.turn = turn;
         let number = |name: &str| meta.get(name).and_then(|text| text.parse::<u64>().ok());
         let id = |name: &str| meta.get(name).and_then(|text| text.parse::<StreamId>().ok()).unwrap_or_default();
         Ok(Some(Claim {
             token,
             deaths,
+            suspect: item.parse().ok(),
             epoch: number("epoch"),
             commit: number("commit").unwrap_or(0),
             taken: [id("urgent"), id("in")],
@@ -226,20 +229,11 @@ impl Redis {
         self.command("begin an epoch", call).await.map(|done| fence.answered(done))
     }
 
-    /// Moves the input position of a lane behind an entry that was put aside.
-    pub async fn step_over(&self, fence: &mut Fence, lane: Lane, id: StreamId) -> Result<CommitAnswer, Error> {
-        let mut call = fence.call(&QUARANTINE, &[&keys::meta(fence.shard)]);
-        let field = match lane {
-            Lane::Urgent => "urgent",
-            Lane::Normal => "in",
-        };
-        call.arg(field).arg(id.to_string());
-        self.command("step over an entry", call).await.map(|done| fence.answered(done))
-    }
-
-    /// Says, before stepping what earlier owners may have died over, that it is in hand.
-    pub async fn attempt(&self, fence: &mut Fence) -> Result<CommitAnswer, Error> {
-        let call = fence.call(&ATTEMPT, &[&keys::meta(fence.shard)]);
+    /// Says, before stepping what earlier owners may have died over, that it is in hand: all that is in front, or one item of the first
+    /// frame.
+    pub async fn attempt(&self, fence: &mut Fence, item: Option<usize>) -> Result<CommitAnswer, Error> {
+        let mut call = fence.call(&ATTEMPT, &[&keys::meta(fence.shard)]);
+        call.arg(item.map(|item| item.to_string()).unwrap_or_default());
         self.command("say what is in hand", call).await.map(|done| fence.answered(done))
     }
 
@@ -272,8 +266,8 @@ impl Redis {
 
     /// Notes up to where SQL holds the log, for people and for the owner.
     pub async fn set_archived(&self, shard: u32, upto: StreamId) -> Result<(), Error> {
-        let mut command = redis::cmd("SET");
-        command.arg(keys::archived(shard)).arg(upto.to_string());
+        let mut command = WHEN_FULL.call(&[&keys::archived(shard)]);
+        command.arg("SET").arg(upto.to_string());
         self.command("note what is archived", command).await
     }
 

@@ -190,6 +190,21 @@ impl Redis {
         self.pipe("write to edges", &pipeline).await
     }
 
+    /// Makes an empty stream that lives for `lifetime` unless that is prolonged.
+    pub async fn make_stream(&self, key: &str, lifetime: Duration) -> Result<(), Error> {
+        let mut pipeline = redis::Pipeline::new();
+        pipeline.cmd("XADD").arg(key).arg("MAXLEN").arg(0).arg("*").arg("made").arg("").ignore();
+        pipeline.cmd("PEXPIRE").arg(key).arg(lifetime.as_millis() as u64).ignore();
+        self.pipe("make a stream", &pipeline).await
+    }
+
+    /// Deletes a key.
+    pub async fn delete(&self, key: &str) -> Result<(), Error> {
+        let mut command = redis::cmd("DEL");
+        command.arg(key);
+        self.command("delete a key", command).await
+    }
+
     /// At most `count` entries from `from` to `to`, both inclusive.
     pub async fn range(&self, key: &str, from: StreamId, to: StreamId, count: usize) -> Result<Vec<StreamEntry>, Error> {
         const OPERATION: &str = "read a range of a stream";

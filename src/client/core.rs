@@ -261,13 +261,7 @@ impl Core {
             self.user = UserId(welcome.user_id);
             self.counts.connections += 1;
         }
-        // Topics the session follows from here on come before what is in them.
-        for follow in frame.follows {
-            self.take_follow(&follow, events);
-        }
-        for gap in frame.gaps {
-            self.take_gap(&gap, events);
-        }
+        // In the order of the field numbers, as the edge means it: what stands behind entries in a frame is about what follows them.
         for entry in frame.entries {
             self.take_entry(entry, now, events);
         }
@@ -278,10 +272,16 @@ impl Core {
         for refusal in frame.refusals {
             self.take_refusal(refusal, now, events);
         }
+        for gap in frame.gaps {
+            self.take_gap(&gap, events);
+        }
         for disposition in frame.dispositions {
             if let Some(topic) = disposition.topic.and_then(v1::Topic::to_model) {
                 events.push(Event::Disposition { topic, delivered_client_seq: disposition.delivered_client_seq });
             }
+        }
+        for follow in frame.follows {
+            self.take_follow(&follow, events);
         }
     }
 
@@ -342,7 +342,10 @@ impl Core {
                 Some(Reason::PredecessorMissing) => self.renumber(topic, client_seq, client_seq_high),
                 // It was refused before, and the notice of that was lost.
                 Some(Reason::SequenceReused) if client_seq > client_seq_high => self.renumber(topic, client_seq, client_seq_high),
-                _ => false,
+                _ => {
+                    self.unreceipted -= self.outboxes.get_mut(&topic).map_or(0, |outbox| outbox.forget(client_seq));
+                    false
+                }
             };
             self.counts.refused += u64::from(!again);
         }

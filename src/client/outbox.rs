@@ -199,6 +199,15 @@ impl Outbox {
         true
     }
 
+    /// A message whose receipt may be here already was refused for a reason of its own: it is not said again. Returns how many messages
+    /// without a receipt that were.
+    pub(super) fn forget(&mut self, client_seq: u64) -> usize {
+        if let Some(at) = self.receipted.iter().position(|message| message.client_seq == client_seq) {
+            self.receipted_bytes -= self.receipted.remove(at).map_or(0, |message| message.text.len());
+        }
+        usize::from(self.refuse(client_seq))
+    }
+
     fn position(&self, client_seq: u64) -> Option<usize> {
         self.pending.iter().position(|message| message.client_seq == client_seq)
     }
@@ -263,6 +272,7 @@ mod tests {
         assert_eq!(outbox.seen(1), Some(Bytes::from_static(b"m1")));
         assert_eq!(outbox.push(Bytes::from_static(b"m5")), 5);
         // The owner refused 2 for good, and therefore 3 and 4 for their predecessor: those numbers are spent.
+        assert_eq!(outbox.forget(2), 0);
         assert!(outbox.renumber(3, 1));
         assert_eq!(send(&mut outbox), [(6, 1), (7, 6), (8, 7)]);
         assert!(outbox.renumber(4, 1));
@@ -298,9 +308,12 @@ mod tests {
         send(&mut outbox);
         outbox.receipt(3);
         assert!(outbox.predecessor_missing(4, 1, Instant::now()));
-        // 2 is lost without a word.
-        assert!(outbox.renumber(3, 1));
+        // The owner refused 3 for a reason of its own, and 2 because its first refusal was not heard of.
+        assert_eq!(outbox.forget(3), 0);
+        assert!(outbox.renumber(2, 1));
         assert_eq!((outbox.not_before, send(&mut outbox)), (None, vec![(5, 1), (6, 5)]));
+        assert_eq!(outbox.forget(6), 1);
+        assert_eq!((outbox.push(Bytes::from_static(b"m")), send(&mut outbox)), (7, vec![(7, 5)]));
     }
 
     #[test]

@@ -11,7 +11,7 @@ use crate::broker::{Reader, StreamId, keys};
 use crate::model::{Reason, SessionId, TopicId};
 use crate::retry::Delays;
 use crate::shutdown::Shutdown;
-use crate::topic::frame::{OutFrame, Output};
+use crate::topic::frame::{Entry, OutFrame, Output};
 
 /// How many frames are read at a time.
 const FRAMES_A_READ: usize = 256;
@@ -117,11 +117,22 @@ fn take(edge: &Arc<Edge>, views: &mut [View], lane: usize, frame: OutFrame, touc
             attach_again(edge, frame.shard);
         }
     }
-    for item in frame.items {
-        if let Some(output) = item.output {
-            hand(edge, output, touched);
+    let mut run = Vec::new();
+    for output in frame.items.into_iter().filter_map(|item| item.output) {
+        match output {
+            Output::Entry(entry) => {
+                if run.last().is_some_and(|last: &Entry| last.topic != entry.topic) {
+                    hand_entries(edge, &mut run, touched);
+                }
+                run.push(entry);
+            }
+            other => {
+                hand_entries(edge, &mut run, touched);
+                hand(edge, other, touched);
+            }
         }
     }
+    hand_entries(edge, &mut run, touched);
 }
 
 fn attach_again(edge: &Arc<Edge>, shard: u32) {
@@ -155,6 +166,25 @@ fn ask_silent(edge: &Arc<Edge>, views: &mut [View]) {
     }
 }
 
+/// Hands successive entries of one topic to the sessions that follow it: each session is locked once for all of them, since in a large group
+/// fetching a session's state costs more than giving it an entry.
+fn hand_entries(edge: &Arc<Edge>, run: &mut Vec<Entry>, touched: &mut Vec<Arc<Session>>) {
+    let topic = run.first().and_then(|entry| TopicId::from_packed(entry.topic));
+    if let Some((topic, followers)) = topic.and_then(|topic| Some((topic, edge.index.of(topic)?))) {
+        for session in followers.iter() {
+            let mut state = session.lock();
+            let mut new = false;
+            for entry in run.iter() {
+                new |= session.offer(edge, &mut state, topic, entry.clone());
+            }
+            if new {
+                touch(session, &mut state, touched);
+            }
+        }
+    }
+    run.clear();
+}
+
 /// Hands one item to the sessions it is for.
 fn hand(edge: &Arc<Edge>, output: Output, touched: &mut Vec<Arc<Session>>) {
     let one = |session: u64, touched: &mut Vec<Arc<Session>>, act: &mut dyn FnMut(&Arc<Session>, &mut State)| {
@@ -165,15 +195,7 @@ fn hand(edge: &Arc<Edge>, output: Output, touched: &mut Vec<Arc<Session>>) {
         }
     };
     match output {
-        Output::Entry(entry) => {
-            let Some(topic) = TopicId::from_packed(entry.topic) else { return };
-            for session in edge.index.of(topic).iter().flat_map(|followers| followers.iter()) {
-                let mut state = session.lock();
-                if session.offer(edge, &mut state, topic, entry.clone()) {
-                    touch(session, &mut state, touched);
-                }
-            }
-        }
+        Output::Entry(entry) => hand_entries(edge, &mut vec![entry], touched),
         Output::Departed(departed) => {
             let Some(topic) = TopicId::from_packed(departed.topic) else { return };
             let followers = edge.index.of(topic);

@@ -101,9 +101,13 @@ pub async fn run(config: Config, clock: Clock, shutdown: Shutdown) -> Result<(),
     let edge = Arc::new(Edge::new(config.edge, shards, redis, clock, verifier));
     let (reporter, health) = tonic_health::server::health_reporter();
     let tasks = TaskTracker::new();
-    // Pushing and beating go on until the sessions are closed.
-    let last = Shutdown::manual();
-    spawn(&tasks, &edge, &last, move |edge, stop| async move { edge.pusher.run(&edge.redis, stop).await });
+    // Half of the grace is for clients to go; pushing and reading go on until then. The rest is for what waits to be pushed, and for
+    // a last word to Redis.
+    let last = shutdown.after(0.3);
+    tasks.spawn({
+        let (edge, stop) = (edge.clone(), last.clone());
+        async move { edge.pusher.run(&edge.redis, stop).await }
+    });
     spawn(&tasks, &edge, &shutdown, move |edge, stop| async move { edge.pusher.watch_backlog(&edge.redis, backlog_max, stop).await });
     spawn(&tasks, &edge, &shutdown, {
         let here = here.clone();
@@ -145,25 +149,37 @@ pub async fn run(config: Config, clock: Clock, shutdown: Shutdown) -> Result<(),
     shutdown.start();
     tasks.close();
     tasks.wait().await;
-    drop(edge.redis.retire_edge(&edge.boot).await);
+    // Without it the edge lapses by itself.
+    drop(tokio::time::timeout(shutdown.grace().mul_f64(0.1), edge.redis.retire_edge(&edge.boot)).await);
     tracing::info!("stopped");
     served
 }
 
+/// Runs a task until it is time to stop, and no longer: an answer of Redis that it waits for may take seconds.
 fn spawn<F: Future<Output = ()> + Send + 'static>(
     tasks: &TaskTracker,
     edge: &Arc<Edge>,
     stop: &Shutdown,
     task: impl FnOnce(Arc<Edge>, Shutdown) -> F,
 ) {
-    tasks.spawn(task(edge.clone(), stop.clone()));
+    let (task, stop) = (task(edge.clone(), stop.clone()), stop.clone());
+    tasks.spawn(async move {
+        tokio::select! {
+            () = task => {}
+            () = stop.cancelled() => {}
+        }
+    });
 }
 
 /// Waits until Redis answers; false when it is time to stop before.
 async fn wait_for_redis(redis: &Redis, shards: u32, shutdown: &Shutdown) -> Result<bool, Error> {
     let mut delays = Delays::reconnecting();
     loop {
-        match redis.pin_shards(shards).await {
+        let pinned = tokio::select! {
+            pinned = redis.pin_shards(shards) => pinned,
+            () = shutdown.cancelled() => return Ok(false),
+        };
+        match pinned {
             Ok(pinned) if pinned == shards => return Ok(true),
             Ok(pinned) => return Err(Error::Shards { configured: shards, pinned }),
             Err(error) if error.class() == ErrorClass::Transient => {

@@ -136,19 +136,25 @@ impl Pusher {
         }
     }
 
-    /// Pushes until it is time to stop and nothing is left, or the grace is over.
+    /// Pushes until it is time to stop and nothing is left, or the grace is over: a round to a Redis that is away takes for ever.
     pub(super) async fn run(&self, redis: &Redis, shutdown: Shutdown) {
-        loop {
-            tokio::select! {
-                () = self.notify.notified() => {}
-                () = tokio::time::sleep(self.mark_linger.max(Duration::from_millis(1))) => {}
-                () = shutdown.cancelled() => break,
+        let push = async {
+            while !shutdown.is_cancelled() {
+                tokio::select! {
+                    () = self.notify.notified() => {}
+                    () = tokio::time::sleep(self.mark_linger.max(Duration::from_millis(1))) => {}
+                    () = shutdown.cancelled() => {}
+                }
+                while self.round(redis, &shutdown).await {}
             }
-            while self.round(redis, &shutdown).await {}
-        }
-        let flush = async { while self.round(redis, &shutdown).await {} };
-        if tokio::time::timeout(shutdown.grace() / 2, flush).await.is_err() {
-            tracing::warn!("stops with messages that never reached Redis; they had no receipt");
+        };
+        let over = async {
+            shutdown.cancelled().await;
+            tokio::time::sleep(shutdown.grace()).await;
+        };
+        tokio::select! {
+            () = push => {}
+            () = over => tracing::warn!("stops with messages that never reached Redis; they had no receipt"),
         }
     }
 

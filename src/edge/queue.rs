@@ -128,6 +128,7 @@ impl Queue {
         let mut bytes = 0;
         loop {
             match self.asides.front() {
+                Some((after, Aside::Gap(_))) if *after <= self.written && !frame.follows.is_empty() => break,
                 Some((after, _)) if *after <= self.written => {
                     match self.asides.pop_front() {
                         Some((_, Aside::Follow(follow))) => frame.follows.push(follow),
@@ -160,4 +161,50 @@ impl Queue {
 
 fn is_urgent(entry: &Entry) -> bool {
     TopicId::from_packed(entry.topic).is_some_and(|topic| topic.kind().urgent())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{GroupId, UserId};
+
+    fn entry(topic: TopicId, seq: u64) -> Entry {
+        Entry { topic: topic.packed(), epoch: 1, seq, kind: 1, body: "text".into(), ..Entry::default() }
+    }
+
+    /// Each frame as the numbers of its entries, its gaps (by their reason) and its follows.
+    fn frames(queue: &mut Queue) -> Vec<(Vec<u64>, Vec<i32>, usize)> {
+        std::iter::from_fn(|| queue.next_frame())
+            .map(|(frame, _)| {
+                let seqs = frame.entries.iter().map(|entry| entry.seq).collect();
+                (seqs, frame.gaps.iter().map(|gap| gap.reason).collect(), frame.follows.len())
+            })
+            .collect()
+    }
+
+    #[test]
+    fn what_stands_between_entries_ends_a_frame() {
+        let (mut queue, group) = (Queue::new(0), TopicId::group(GroupId(7)));
+        let gap = |reason| v1::Gap { reason, ..v1::Gap::default() };
+        queue.entry(entry(group, 1), false, false);
+        queue.gap(gap(1));
+        queue.entry(entry(group, 2), false, false);
+        queue.follow(v1::Follow::default());
+        queue.gap(gap(2));
+        queue.entry(entry(group, 3), false, false);
+        // Read as entries, gaps, follows, each frame says everything in its order.
+        assert_eq!(frames(&mut queue), [(vec![1], vec![1], 0), (vec![2], vec![], 1), (vec![], vec![2], 0), (vec![3], vec![], 0)]);
+    }
+
+    #[test]
+    fn an_alert_goes_before_what_waits_and_everything_else_keeps_its_place() {
+        let (mut queue, group) = (Queue::new(0), TopicId::group(GroupId(7)));
+        let alerts = TopicId::checked(crate::model::TopicKind::AlertInbox, UserId(3).0).unwrap();
+        queue.entry(entry(group, 1), false, false);
+        queue.gap(v1::Gap { reason: 1, ..v1::Gap::default() });
+        queue.entry(entry(group, 2), false, false);
+        queue.entry(entry(alerts, 100), false, true);
+        queue.entry(entry(alerts, 101), false, true);
+        assert_eq!(frames(&mut queue), [(vec![100, 101, 1], vec![1], 0), (vec![2], vec![], 0)]);
+    }
 }

@@ -12,6 +12,7 @@ use super::session::{Session, State};
 use crate::model::{MessageKind, Reason, TopicId, TopicKind, check_text};
 use crate::proto::{status, v1};
 use crate::topic::frame::{Delivered, Input, Post, Watch, Watched};
+use crate::topic::{Recent, fingerprint};
 
 /// How many messages of a topic may wait for its owner's word that the session may write there.
 const PARKED_MAX: usize = 256;
@@ -39,14 +40,14 @@ pub(super) struct Sending {
     refused: Option<u64>,
     /// The highest client_seq with a receipt in this session.
     pub(super) stored: u64,
-    recent: VecDeque<(u64, u64)>,
+    recent: Recent<RECENT_MAX>,
     /// Each with its index in its frame.
     parked: VecDeque<(v1::Message, usize)>,
 }
 
 impl Sending {
     fn new(now_ms: u64, known: Option<u64>) -> Self {
-        let (recent, parked) = (VecDeque::new(), VecDeque::new());
+        let (recent, parked) = (Recent::default(), VecDeque::new());
         Self { open: false, asked: false, asked_ms: now_ms, known, pushed: 0, sure: 0, refused: None, stored: 0, recent, parked }
     }
 
@@ -64,6 +65,11 @@ impl Sending {
         self.refused.is_some() || known && message.predecessor > self.high() || message.predecessor >= message.client_seq
     }
 
+    /// Whether a message is a repeat that is answered from memory: that costs nothing, so nothing limits it.
+    fn has(&self, client_seq: u64) -> bool {
+        self.open && client_seq <= self.stored.min(self.sure)
+    }
+
     /// Redis may have lost what was pushed: a repeat is not answered from memory but pushed again.
     pub(super) fn doubt(&mut self) {
         self.sure = 0;
@@ -73,10 +79,6 @@ impl Sending {
     fn high(&self) -> u64 {
         self.pushed.max(self.known.unwrap_or(0))
     }
-}
-
-fn fingerprint(message: &v1::Message) -> u64 {
-    xxhash_rust::xxh3::xxh3_64_with_seed(&message.text, message.kind as u64)
 }
 
 impl Session {
@@ -106,11 +108,14 @@ impl Session {
             return refuse(state, Reason::NotMember, ".to");
         }
         let known = follow.filter(|_| is_member).map(|follow| follow.client_seq_high);
-        let limited = self.limiter.as_ref().is_some_and(|limiter| limiter.check().is_err());
-        let for_now = limited.then_some(Reason::RateLimited).or_else(|| edge.pusher.crowded(topic));
         let now_ms = edge.clock.now_ms();
         let sending = state.sends.entry(topic).or_insert_with(|| Sending::new(now_ms, known));
         sending.open |= is_member;
+        if sending.has(message.client_seq) {
+            return self.post(edge, state, topic, message, index);
+        }
+        let limited = self.limiter.as_ref().is_some_and(|limiter| limiter.check().is_err());
+        let for_now = limited.then_some(Reason::RateLimited).or_else(|| edge.pusher.crowded(topic));
         let full = !sending.open && sending.parked.len() >= PARKED_MAX;
         if let Some(reason) = for_now.or_else(|| full.then_some(Reason::StoreUnavailable)) {
             sending.hold_back(message.client_seq);
@@ -188,21 +193,16 @@ impl Session {
 
     fn post(self: &Arc<Self>, edge: &Edge, state: &mut State, topic: TopicId, message: v1::Message, index: usize) {
         let Some(sending) = state.sends.get_mut(&topic) else { return };
-        let print = fingerprint(&message);
+        let print = fingerprint(message.kind as u32, &message.text);
         if message.client_seq <= sending.sure {
-            let known = sending.recent.iter().find(|(seq, _)| *seq == message.client_seq).map(|(_, known)| *known);
-            match known {
-                // In flight: its receipt is on the way.
-                Some(known) if known == print && message.client_seq > sending.stored => {}
-                Some(known) if known == print => {
-                    let client_seq = sending.stored.max(sending.known.unwrap_or(0));
-                    state.receipt(topic, client_seq, edge.durability());
-                }
-                _ => {
-                    let high = sending.high();
-                    state.refuse(refusal_of(edge, &message, Reason::SequenceReused, field(index, ".client_seq"), high));
-                }
+            if sending.recent.is_reused(message.client_seq, print, sending.sure) {
+                let high = sending.high();
+                state.refuse(refusal_of(edge, &message, Reason::SequenceReused, field(index, ".client_seq"), high));
+            } else if message.client_seq <= sending.stored {
+                let client_seq = sending.stored.max(sending.known.unwrap_or(0));
+                state.receipt(topic, client_seq, edge.durability());
             }
+            // Else it is in flight: its receipt is on the way.
             return;
         }
         if sending.lacks_predecessor(&message) {
@@ -211,10 +211,7 @@ impl Session {
         }
         sending.sure = message.client_seq;
         sending.pushed = sending.pushed.max(message.client_seq);
-        if sending.recent.len() == RECENT_MAX {
-            sending.recent.pop_front();
-        }
-        sending.recent.push_back((message.client_seq, print));
+        sending.recent.note(message.client_seq, print);
         let client_seq = message.client_seq;
         let post = Post {
             topic: topic.packed(),

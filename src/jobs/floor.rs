@@ -2,7 +2,8 @@
 //!
 //! Consumes the stream `floor` (floor requests, consumer group `offline`). Allocates an epoch in SQL, then writes all rows of the shard and
 //! the directory's memberships to the reply stream that the request names; the last frame carries the epoch. A repeat allocates another
-//! epoch, which is harmless. There is no limit of attempts: a shard without a floor serves nobody.
+//! epoch, which is harmless. There is no limit of attempts, for a shard without a floor serves nobody; but a request is given up once its
+//! reply stream is gone, because its owner asked again or is no more.
 //!
 //! The epoch comes first: from then on the archive writes nothing that it read before, so the rows are all there will be.
 
@@ -18,6 +19,8 @@ use crate::worker::{Classed, Competing, Verdict, Work};
 
 /// How many rows make a frame.
 const ROWS_A_FRAME: u32 = 1_000;
+/// How many frames a reply has at most: far above what a shard needs.
+const FRAMES_MAX: usize = 1 << 20;
 /// How long a reply stays for the owner to read it.
 const REPLY_LIFETIME: Duration = Duration::from_secs(60);
 /// The longest wait until a request is tried again: owners ask again after 10 s.
@@ -71,6 +74,10 @@ impl Floor {
     async fn answer(&self, request: &FloorRequest) -> Result<(), Error> {
         let shard = request.shard;
         let failed = |source| Error::Store { shard, source };
+        if !self.redis.exists(&request.reply).await.map_err(|source| Error::Broker { shard, source })? {
+            tracing::debug!(shard, "a floor that nobody waits for any more");
+            return Ok(());
+        }
         let epoch = self.store.allocate_epoch(shard, request.epoch_above).await.map_err(failed)?;
         let (mut cursor, mut rows) = (None, 0);
         loop {
@@ -98,7 +105,7 @@ impl Floor {
     /// Each frame renews the expiry, so that nothing stays of an answer that was broken off.
     async fn reply(&self, request: &FloorRequest, frame: FloorFrame) -> Result<(), Error> {
         let failed = |source| Error::Broker { shard: request.shard, source };
-        self.redis.add(&request.reply, &frame.encode_to_vec()).await.map_err(failed)?;
+        self.redis.add_existing(FRAMES_MAX, [(request.reply.clone(), frame.encode_to_vec())]).await.map_err(failed)?;
         self.redis.expire(&request.reply, REPLY_LIFETIME).await.map_err(failed)?;
         Ok(())
     }
@@ -107,7 +114,8 @@ impl Floor {
 impl Competing for Floor {
     const JOB: &'static str = "floor";
     const GROUP: &'static str = "offline";
-    const DEADLINE: Duration = Duration::from_secs(12);
+    // A large shard has many rows, and owners are patient while frames come.
+    const DEADLINE: Duration = Duration::from_secs(120);
     // As long as it takes: see the head of this file.
     const ATTEMPTS_MAX: u64 = u64::MAX;
 

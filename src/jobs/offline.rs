@@ -17,13 +17,13 @@ use crate::worker::{
 };
 
 /// The most replays answered at once, and the most requests held that wait for SQL.
-const REPLAYS: (usize, usize) = (8, 4_096);
+const REPLAYS: (usize, usize) = (16, 4_096);
 /// The most floors answered at once, and the most requests held.
 const FLOORS: (usize, usize) = (4, 256);
 /// After which a replay request of a dead process is taken over; above its deadline.
 const REPLAY_IDLE: Duration = Duration::from_secs(10);
-/// The same of a floor request.
-const FLOOR_IDLE: Duration = Duration::from_secs(14);
+/// The same of a floor request. Its owner does not wait for that: it asks again.
+const FLOOR_IDLE: Duration = Duration::from_secs(130);
 /// How much of all logs is kept in memory for replays.
 const WINDOWS_BYTES_MAX: usize = 128 << 20;
 

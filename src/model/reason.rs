@@ -43,7 +43,7 @@ reasons! {
     TextNotUtf8 = 8 "text_not_utf8",
     /// A message kind this fleet does not know.
     UnknownKind = 9 "unknown_kind",
-    /// A client sequence at or below the highest accepted one, with other content or too old to compare.
+    /// A client sequence at or below the highest accepted one that was used with other content, or passed over.
     SequenceReused = 10 "sequence_reused",
     /// The predecessor a message names was never accepted: send that one first.
     PredecessorMissing = 11 "predecessor_missing",

@@ -14,7 +14,7 @@ use std::time::Duration;
 use futures_util::{Stream, StreamExt as _, future};
 use http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Sleep;
 use tonic::service::Routes;
@@ -34,6 +34,10 @@ pub const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(20);
 pub const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 /// The most bytes in the headers of a call.
 pub const HEADER_BYTES_MAX: u32 = 16_384;
+
+/// How many connections may wait to be accepted, if the kernel allows as many. Above that a client's first packet is dropped and sent again a
+/// second later: when an edge dies, all its clients come to another one at once.
+const BACKLOG: u32 = 4_096;
 
 /// The bounds of a server.
 #[derive(Clone, Debug)]
@@ -56,7 +60,11 @@ pub struct Limits {
 /// # Errors
 /// When the address is taken or not one of this machine's.
 pub async fn listen(address: SocketAddr) -> io::Result<TcpListener> {
-    TcpListener::bind(address).await
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    // As tokio does: a program that starts again finds its address in TIME_WAIT.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
 }
 
 /// Serves until `shutdown`, and then for at most `drain` until clients have gone; whoever is still there is dropped, for a client that

@@ -1,18 +1,22 @@
 //! The core: a shard of topics as a pure state machine, without I/O and without a clock.
 //!
-//! [`Shard::step`] takes one frame of inputs and decides outcomes; the state is the fold of the outcomes, so whoever has the log has the
-//! state. [`Followers`] knows which edges want to hear of it, and is rebuilt by asking them. [`Cursor`] is the other end: how far one
-//! session is in one topic, and what it takes next.
+//! [`Shard::step`] takes one frame of inputs and decides outcomes (messages in `step.rs`, sessions in `attend.rs`, members in `belong.rs`);
+//! the state is the fold of the outcomes, so whoever has the log has the state. [`Followers`] knows which edges want to hear of it, and is
+//! rebuilt by asking them. [`Cursor`] is the other end: how far one session is in one topic, and what it takes next.
 
+mod attend;
+mod belong;
 mod cursor;
 mod follow;
 #[expect(missing_docs, reason = "fields of wire records are documented where their name does not say it")]
 pub mod frame;
+mod recent;
 mod recover;
 mod state;
 mod step;
 
 pub use cursor::{Cursor, Offer};
 pub use follow::{Followers, Outputs};
+pub use recent::{Recent, fingerprint};
 pub use state::{Shard, Topic};
 pub use step::{Batch, LostTail, Tally};

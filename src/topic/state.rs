@@ -9,6 +9,7 @@ use super::frame::{
     Entry, Feed, Forward, HeadRow, Lane, LogFrame, Mark, MemberRow, Outcome, ProducerRow, Profile, Refusal, Register, RowKind,
     is_lasting_producer,
 };
+use super::recent::{Recent, fingerprint};
 use crate::model::{GroupId, InstallationId, Place, Span, TenantId, TopicId, UserId};
 
 /// How many of an installation's last messages in a topic are remembered with their content, to tell a repeat from a reused sequence.
@@ -74,7 +75,7 @@ pub(super) struct Producer {
     /// accepted after all.
     pub(super) refused: u64,
     /// The last client sequences accepted with the fingerprints of their contents, without a hole; current if the last one is `high`.
-    pub(super) recent: VecDeque<(u64, u64)>,
+    pub(super) recent: Recent<RECENT_MAX>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -93,11 +94,6 @@ enum RowKey {
     Producer(TopicId, UserId, InstallationId),
     Mark(TopicId, UserId, InstallationId),
     Feed(u64, u32),
-}
-
-/// Tells contents apart: XXH3 of the text, mixed with the kind.
-pub(super) fn fingerprint(kind: u32, body: &[u8]) -> u64 {
-    xxhash_rust::xxh3::xxh3_64_with_seed(body, u64::from(kind))
 }
 
 impl Shard {
@@ -217,16 +213,13 @@ impl Shard {
         let (sender, installation) = (UserId(entry.sender), InstallationId(entry.installation));
         let producer = topic.producers.entry((sender, installation)).or_default();
         if entry.client_seq > producer.high {
-            if producer.recent.back().is_some_and(|(last, _)| *last != producer.high) {
+            if producer.recent.last().is_some_and(|last| last != producer.high) {
                 // A row told of messages whose contents are not known: what is remembered must have no holes.
                 producer.recent.clear();
             }
             (producer.high, producer.place) = (entry.client_seq, entry.place());
         }
-        if producer.recent.len() == RECENT_MAX {
-            producer.recent.pop_front();
-        }
-        producer.recent.push_back((entry.client_seq, fingerprint(entry.kind, &entry.body)));
+        producer.recent.note(entry.client_seq, fingerprint(entry.kind, &entry.body));
         self.dirty.insert(RowKey::Producer(id, sender, installation));
         if id.inbox_of().is_some() {
             if topic.undelivered.len() == UNDELIVERED_MAX {

@@ -6,17 +6,11 @@
 use std::collections::BTreeMap;
 
 use super::follow::{Followers, Outputs};
-use super::frame::{
-    Attach, Attached, Delivered, Departed, Entry, Feed, Forward, InFrame, Input, Lane, LogFrame, LogItem, Mark, Membership, MembershipAt,
-    Notice, NoticeBody, Outcome, Output, Post, Profile, Refused, Register, Watch, Watched, rejected_body,
-};
-use super::state::{Shard, Topic, fingerprint};
-use crate::model::{InstallationId, MessageKind, Place, Reason, SessionId, Span, TenantId, TopicId, TopicKind, UserId};
+use super::frame::{Entry, Feed, Forward, InFrame, Input, Lane, LogFrame, LogItem, Notice, Outcome, Output, Post, rejected_body};
+use super::recent::fingerprint;
+use super::state::{Shard, Topic};
+use crate::model::{InstallationId, MessageKind, Reason, SessionId, TenantId, TopicId, TopicKind, UserId};
 use bytes::Bytes;
-use prost::Message as _;
-
-/// How many of the groups a user left are named when their inbox is attached.
-const FORMER_MAX: usize = 64;
 
 /// What the frames of one commit decided.
 #[derive(Debug, Default)]
@@ -134,12 +128,13 @@ impl Shard {
     }
 }
 
-struct Step<'a> {
-    shard: &'a mut Shard,
-    batch: &'a mut Batch,
-    followers: &'a mut Followers,
+/// One frame being stepped.
+pub(super) struct Step<'a> {
+    pub(super) shard: &'a mut Shard,
+    pub(super) batch: &'a mut Batch,
+    pub(super) followers: &'a mut Followers,
     /// Empty for producers that are not edges.
-    edge: &'a str,
+    pub(super) edge: &'a str,
     now_ms: u64,
 }
 
@@ -173,17 +168,17 @@ impl Step<'_> {
         }
     }
 
-    fn decide(&mut self, outcome: Outcome) {
+    pub(super) fn decide(&mut self, outcome: Outcome) {
         self.shard.apply(&outcome);
         self.batch.outcomes.push(outcome.into());
     }
 
-    fn topic(&self, topic: TopicId) -> Option<&Topic> {
+    pub(super) fn topic(&self, topic: TopicId) -> Option<&Topic> {
         self.shard.topics.get(&topic)
     }
 
     /// Whether a user of a tenant may write to a topic.
-    fn may_write(&self, topic: TopicId, user: UserId, tenant: TenantId) -> Result<(), Reason> {
+    pub(super) fn may_write(&self, topic: TopicId, user: UserId, tenant: TenantId) -> Result<(), Reason> {
         let known = self.topic(topic);
         match topic.kind() {
             TopicKind::Inbox => match known {
@@ -209,15 +204,10 @@ impl Step<'_> {
         }
         if post.client_seq == 0 || post.client_seq <= high {
             let print = fingerprint(post.kind, &post.body);
-            let recent = producer.map(|producer| &producer.recent);
-            let known = recent.and_then(|recent| recent.iter().find(|(seq, _)| *seq == post.client_seq));
-            // Too old to compare is taken for a repeat: the sender may be told twice that it was stored, but never wrongly that it was not.
-            let ends = recent.and_then(|recent| Some((recent.front()?.0, recent.back()?.0)));
-            let comparable = ends.is_some_and(|(first, last)| first < post.client_seq && last == high);
-            match known {
-                _ if post.client_seq == 0 => self.reject(&post, Reason::FieldMissing, high),
-                Some((_, known)) if *known != print => self.reject(&post, Reason::SequenceReused, high),
-                None if comparable => self.reject(&post, Reason::SequenceReused, high),
+            let reused = producer.is_some_and(|producer| producer.recent.is_reused(post.client_seq, print, high));
+            match post.client_seq {
+                0 => self.reject(&post, Reason::FieldMissing, high),
+                _ if reused => self.reject(&post, Reason::SequenceReused, high),
                 _ => self.batch.tally.repeated += 1,
             }
             return;
@@ -264,169 +254,7 @@ impl Step<'_> {
         self.decide(Outcome::Forward(Forward { item: Input::Notice(notice).into() }));
     }
 
-    fn notice(&mut self, topic: TopicId, notice: Notice) {
+    pub(super) fn notice(&mut self, topic: TopicId, notice: Notice) {
         self.append(topic, (UserId(0), InstallationId(0)), 0, notice.kind, notice.body);
-    }
-
-    fn mark(&mut self, topic: TopicId, mark: Mark) {
-        let user = UserId(mark.user);
-        let head = self.shard.head(topic);
-        let Some(known) = self.topic(topic) else { return };
-        let place = Place::from(mark.place).min(head);
-        let allowed = match topic.kind() {
-            TopicKind::Inbox | TopicKind::AlertInbox => topic.id() == user.0,
-            _ => known.members.contains_key(&user),
-        };
-        let at = known.mark(user, InstallationId(mark.installation));
-        if !allowed || at.is_some_and(|at| place <= at) || place.epoch == 0 {
-            return;
-        }
-        // Told from what the entries said, before the mark takes them off the list: the last client_seq of each sender up to the place.
-        let mut told = BTreeMap::new();
-        for delivered in known.undelivered.iter().take_while(|undelivered| undelivered.place <= place) {
-            told.insert((delivered.sender, delivered.installation), delivered.client_seq);
-        }
-        for ((sender, installation), client_seq) in told {
-            if let Some((edge, session)) = self.followers.watcher(topic, sender, installation) {
-                let delivered = Delivered { topic: topic.packed(), session: session.0, client_seq };
-                self.batch.outputs.push(edge, Output::Delivered(delivered));
-            }
-        }
-        self.decide(Outcome::Mark(Mark { place: place.into(), ..mark }));
-    }
-
-    fn answer(&mut self, output: Output) {
-        if !self.edge.is_empty() {
-            self.batch.outputs.push(&self.edge.into(), output);
-        }
-    }
-
-    fn attach(&mut self, topic: TopicId, attach: &Attach) {
-        let (user, installation, session) = (UserId(attach.user), InstallationId(attach.installation), SessionId(attach.session));
-        match self.find_gaps(topic, user, installation, attach.mark.map(Place::from)) {
-            Ok((mark, gaps, live)) => {
-                if live {
-                    self.followers.attach(topic, self.edge, session, user);
-                }
-                let known = self.topic(topic);
-                let producer = known.and_then(|topic| topic.producers.get(&(user, installation)));
-                let registers = || known.into_iter().flat_map(|topic| topic.groups.values());
-                let mut left: Vec<_> = registers().filter(|group| !group.joined).collect();
-                left.sort_unstable_by_key(|group| std::cmp::Reverse(group.version));
-                self.answer(Output::Attached(Attached {
-                    topic: topic.packed(),
-                    session: attach.session,
-                    head: self.shard.head(topic).into(),
-                    mark: mark.into(),
-                    gaps: gaps.into_iter().map(Into::into).collect(),
-                    client_seq_high: producer.map_or(0, |producer| producer.high),
-                    groups: registers().filter(|group| group.joined).map(|group| group.group).collect(),
-                    live,
-                    former: left.into_iter().take(FORMER_MAX).map(|group| group.group).collect(),
-                }));
-            }
-            Err(reason) => self.answer(Output::Refused(Refused { topic: topic.packed(), session: attach.session, reason: reason as u32 })),
-        }
-    }
-
-    /// From where a session continues, what of a topic its user may see between there and the head, and whether more will come.
-    fn find_gaps(
-        &self,
-        topic: TopicId,
-        user: UserId,
-        installation: InstallationId,
-        mark: Option<Place>,
-    ) -> Result<(Place, Vec<Span>, bool), Reason> {
-        let head = self.shard.head(topic);
-        if mark.is_some_and(|mark| mark > head) {
-            return Err(Reason::WrongEpoch);
-        }
-        let known = self.topic(topic);
-        let spans = match topic.kind() {
-            TopicKind::Inbox | TopicKind::AlertInbox if topic.id() == user.0 => vec![Span::new(Place::START, Place::END)],
-            _ => known.and_then(|topic| topic.members.get(&user)).map(|member| member.spans.clone()).unwrap_or_default(),
-        };
-        let (first, last) = match (spans.first(), spans.last()) {
-            (Some(first), Some(last)) => (first.after, last.upto),
-            _ => return Err(Reason::NotMember),
-        };
-        let held = || known?.mark(user, installation).or_else(|| known?.user_mark(user));
-        let mark = mark.unwrap_or_else(|| {
-            let mark = held().unwrap_or(first);
-            // Nothing was ever said behind it: a new device continues from the head, and no page is made to say so.
-            if mark >= known.map_or(Place::START, |topic| topic.head) { mark.max(head) } else { mark }
-        });
-        let rest = Span::new(mark, head);
-        let gaps: Vec<_> = spans.into_iter().filter_map(|span| span.intersect(rest)).collect();
-        let live = last == Place::END;
-        if !live && gaps.is_empty() { Err(Reason::NotMember) } else { Ok((mark, gaps, live)) }
-    }
-
-    fn watch(&mut self, topic: TopicId, watch: &Watch) {
-        let (user, installation, session) = (UserId(watch.user), InstallationId(watch.installation), SessionId(watch.session));
-        if let Err(reason) = self.may_write(topic, user, TenantId(watch.tenant)) {
-            return self.answer(Output::Refused(Refused { topic: watch.topic, session: watch.session, reason: reason as u32 }));
-        }
-        self.followers.watch(topic, self.edge, session, user, installation);
-        let known = self.topic(topic);
-        let producer = known.and_then(|topic| topic.producers.get(&(user, installation)));
-        let held = known.and_then(|known| known.user_mark(topic.inbox_of()?));
-        // Exact when the recipient has everything; otherwise the sender hears it with the recipient's next mark.
-        let delivered = producer.filter(|producer| held.is_some_and(|held| producer.place <= held)).map_or(0, |producer| producer.high);
-        let high = producer.map_or(0, |producer| producer.high);
-        self.answer(Output::Watched(Watched { topic: watch.topic, session: watch.session, client_seq_high: high, delivered }));
-    }
-
-    fn membership(&mut self, topic: TopicId, membership: Membership) {
-        let user = UserId(membership.user);
-        let member = self.topic(topic).and_then(|topic| topic.members.get(&user));
-        if topic.group_of().is_none() || membership.version <= member.map_or(0, |member| member.version) {
-            return;
-        }
-        let was_present = member.is_some_and(super::state::Member::present);
-        let place = self.shard.head(topic).into();
-        self.decide(Outcome::Membership(MembershipAt { membership, place }));
-        if was_present && !membership.joined {
-            for edge in self.followers.edges_of(topic) {
-                self.batch.outputs.push(edge, Output::Departed(Departed { topic: topic.packed(), user: user.0, place }));
-            }
-            self.followers.depart(topic, user);
-        }
-    }
-
-    fn register(&mut self, register: Register, tell: bool) {
-        let Some(inbox) = TopicId::from_packed(register.topic).filter(|topic| topic.inbox_of().is_some()) else {
-            self.batch.tally.malformed += 1;
-            return;
-        };
-        let known = self.topic(inbox).and_then(|topic| topic.groups.get(&crate::model::GroupId(register.group)));
-        if register.version <= known.map_or(0, |known| known.version) {
-            return;
-        }
-        let changed = known.map_or(register.joined, |known| known.joined != register.joined);
-        self.decide(Outcome::Register(register.clone()));
-        if changed && tell {
-            let kind = if register.joined { MessageKind::Joined } else { MessageKind::Left };
-            let body = NoticeBody { group: register.group, version: register.version, name: register.name, ..NoticeBody::default() };
-            self.notice(inbox, Notice { topic: inbox.packed(), kind: kind as u32, body: body.encode_to_vec().into() });
-        }
-    }
-
-    fn profile(&mut self, topic: TopicId, profile: Profile) {
-        if profile.version > self.topic(topic).map_or(0, |topic| topic.profile_version) {
-            self.decide(Outcome::Profile(profile));
-        }
-    }
-}
-
-impl Topic {
-    /// What an installation holds.
-    fn mark(&self, user: UserId, installation: InstallationId) -> Option<Place> {
-        self.marks.get(&user)?.iter().find(|(known, _)| *known == installation).map(|(_, place)| *place)
-    }
-
-    /// What any installation of a user holds.
-    fn user_mark(&self, user: UserId) -> Option<Place> {
-        self.marks.get(&user)?.iter().map(|(_, place)| *place).max()
     }
 }

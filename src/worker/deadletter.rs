@@ -153,8 +153,9 @@ pub async fn drop(from: &Redis, id: &str) -> Result<(), Error> {
 pub async fn redrive(redis_server: &Redis, id: &str) -> Result<StreamId, Error> {
     let Filed { letter, .. } = show(redis_server, id).await?;
     let payload = letter.payload.as_deref().and_then(from_hex).ok_or_else(|| Error::NoPayload(id.to_owned()))?;
-    let payload = refreshed(&letter.stream, payload);
-    let added = redis_server.add_redriven(&letter.stream, &payload, parse(id)?).await.map_err(redis("redrive a dead letter"))?;
+    let filed = parse(id)?;
+    let payload = refreshed(&letter.stream, payload, filed);
+    let added = redis_server.add_redriven(&letter.stream, &payload, filed).await.map_err(redis("redrive a dead letter"))?;
     drop(redis_server, id).await?;
     tracing::info!(letter.id = id, stream = letter.stream, entry.id = %added, "dead letter redriven");
     Ok(added)
@@ -174,12 +175,20 @@ fn is_input(stream: &str) -> bool {
     stream.ends_with(":in") || stream.ends_with(":urgent") && stream.starts_with("{s")
 }
 
-/// The owner of a shard drops frames of a producer that it has seen: a frame that comes back is one of a producer that is new.
-fn refreshed(stream: &str, payload: Vec<u8>) -> Vec<u8> {
-    match InFrame::decode(payload.as_slice()) {
-        Ok(frame) if is_input(stream) => InFrame { producer: rand::random(), number: 1, seen: None, ..frame }.encode_to_vec(),
-        _ => payload,
+/// The owner of a shard drops frames of a producer that it has seen: a frame that comes back is one of a producer that is new. Its
+/// messages are new as well, for their senders were told that they were refused, and a refusal is final for the number: they come from an
+/// installation that nobody has, the same one each time a letter is redriven.
+fn refreshed(stream: &str, payload: Vec<u8>, letter: StreamId) -> Vec<u8> {
+    let Ok(mut frame) = InFrame::decode(payload.as_slice()) else { return payload };
+    if !is_input(stream) {
+        return payload;
     }
+    let installation = xxhash_rust::xxh3::xxh3_64(letter.to_string().as_bytes()).max(1);
+    let inputs = frame.items.iter_mut().filter_map(|item| item.input.as_mut());
+    for (post, client_seq) in inputs.filter_map(|input| if let Input::Post(post) = input { Some(post) } else { None }).zip(1..) {
+        (post.installation, post.client_seq, post.predecessor) = (installation, client_seq, 0);
+    }
+    InFrame { producer: rand::random(), number: 1, seen: None, ..frame }.encode_to_vec()
 }
 
 fn summary(stream: &str, payload: &[u8]) -> String {
@@ -246,13 +255,18 @@ mod tests {
     }
 
     #[test]
-    fn a_frame_comes_back_as_one_of_a_new_producer() {
+    fn a_frame_comes_back_as_one_of_a_new_producer_with_new_messages() {
         let post = Post { topic: 17 << 3 | 2, sender: 5, client_seq: 9, body: "secret".into(), ..Post::default() };
         let frame = InFrame { producer: 7, number: 40, items: vec![Input::Post(post).into()], ..InFrame::default() };
         let letter = DeadLetter::about("{s3}:in", StreamId(5, 1), Some(&frame.encode_to_vec()));
         assert_eq!(letter.summary, "frame 40 of 7: post g:17 from 5 #9");
-        let again = InFrame::decode(refreshed("{s3}:in", frame.encode_to_vec()).as_slice()).unwrap();
-        assert!(again.producer != 7 && again.number == 1 && again.items == frame.items);
-        assert_eq!(refreshed("replay", b"x".to_vec()), b"x");
+        let again = |letter| InFrame::decode(refreshed("{s3}:in", frame.encode_to_vec(), letter).as_slice()).unwrap();
+        let (first, second) = (again(StreamId(9, 1)), again(StreamId(9, 1)));
+        assert!(first.producer != 7 && first.number == 1);
+        assert_eq!(first.items, second.items, "a letter redriven twice makes two messages");
+        assert_ne!(first.items, again(StreamId(9, 2)).items);
+        let Some(Input::Post(post)) = &first.items[0].input else { panic!("{first:?}") };
+        assert_eq!((post.client_seq, post.predecessor, &post.body[..]), (1, 0, &b"secret"[..]));
+        assert_eq!(refreshed("replay", b"x".to_vec(), StreamId(9, 1)), b"x");
     }
 }

@@ -112,6 +112,11 @@ struct Worker<J> {
 struct Round {
     begun: Instant,
     renewed: Vec<(u32, Result<bool, Error>)>,
+    others: Result<Others, Error>,
+}
+
+/// Who else there is.
+struct Others {
     live: u64,
     holders: Vec<Option<String>>,
 }
@@ -142,10 +147,12 @@ impl<J: Ordered> Worker<J> {
                     }
                 }
             };
-            match result {
-                Ok(round) => {
+            // What was renewed counts, whatever else failed.
+            self.renew(result.begun, result.renewed);
+            match result.others {
+                Ok(others) => {
                     failing = false;
-                    self.settle(round).await;
+                    self.settle(others).await;
                 }
                 Err(error) => {
                     if !failing {
@@ -159,10 +166,9 @@ impl<J: Ordered> Worker<J> {
         }
     }
 
-    /// Acts on what a round found.
-    async fn settle(&mut self, round: Round) {
-        let until = round.begun + self.settings.lease_ttl;
-        for (shard, renewed) in round.renewed {
+    fn renew(&mut self, begun: Instant, renewed: Vec<(u32, Result<bool, Error>)>) {
+        let until = begun + self.settings.lease_ttl;
+        for (shard, renewed) in renewed {
             let Some(held) = self.held.get_mut(&shard) else { continue };
             match renewed {
                 Ok(true) => held.until = until,
@@ -173,6 +179,10 @@ impl<J: Ordered> Worker<J> {
                 Err(_) => {}
             }
         }
+    }
+
+    /// Takes what is free and gives up what is too much, as far as a round found out.
+    async fn settle(&mut self, round: Others) {
         let shards = u64::from(self.settings.shards);
         // Heartbeats go by clocks of several machines; whoever holds a lease lives in any case.
         let mut holders: Vec<&str> = round.holders.iter().flatten().map(String::as_str).filter(|holder| *holder != self.name).collect();
@@ -285,20 +295,16 @@ impl<J: Ordered> Worker<J> {
 }
 
 /// Renews what is held, shows that the worker lives, and looks at who has what.
-async fn round(
-    job: &'static str,
-    redis: Redis,
-    settings: OrderedSettings,
-    now_ms: u64,
-    name: String,
-    held: Vec<u32>,
-) -> Result<Round, Error> {
+async fn round(job: &'static str, redis: Redis, settings: OrderedSettings, now_ms: u64, name: String, held: Vec<u32>) -> Round {
     let begun = Instant::now();
     let renewals = join_all(held.iter().map(|shard| redis.renew_lease(*shard, job, &name, settings.lease_ms()))).await;
     let renewed = held.into_iter().zip(renewals).collect();
-    let live = redis.beat_worker(job, &name, now_ms, settings.lease_ms()).await?;
-    let holders = redis.lease_holders(job, settings.shards).await?;
-    Ok(Round { begun, renewed, live, holders })
+    let others = async {
+        let live = redis.beat_worker(job, &name, now_ms, settings.lease_ms()).await?;
+        let holders = redis.lease_holders(job, settings.shards).await?;
+        Ok(Others { live, holders })
+    };
+    Round { begun, renewed, others: others.await }
 }
 
 async fn lapsed(at: Option<Instant>) {

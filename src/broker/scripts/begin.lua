@@ -1,3 +1,4 @@
+#!lua flags=allow-oom
 -- Begins a new epoch of a shard whose rows were just written, with its first commit if there is one, in one step: what that decides is
 -- in no row, so without it in the log the archive would never hear of it.
 -- KEYS: 1 meta, 2 log

@@ -1,3 +1,4 @@
+#!lua flags=allow-oom
 -- Writes rows of a shard's state, if the caller still owns it and nothing it wrote was lost.
 -- KEYS: 1 meta, 2 state
 -- ARGV: 1 nonce, 2 turn, 3 the next turn, 4 the checkpoint `<epoch>-<commit>` once these rows are in, or '' when that is not yet so,

@@ -1,3 +1,4 @@
+#!lua flags=allow-oom
 -- Moves a shard forward by one commit, if the caller still owns it and nothing it wrote was lost.
 -- KEYS: 1 meta, 2 log, 3 in, 4 urgent
 -- ARGV: 1 nonce, 2 turn, 3 the next turn, 4 epoch, 5 the commit, 6 the log frame or '', 7 the format of the frame, 8 and 9 the last ids

@@ -1,3 +1,4 @@
+#!lua flags=allow-oom
 -- Notes that Redis lost a part of a shard, and unseats its owner: whoever claims the shard next begins a new epoch, even if the one who
 -- found out dies now.
 -- KEYS: 1 meta

@@ -1,3 +1,4 @@
+#!lua flags=allow-oom
 -- Gives a shard up cleanly: a next owner may take it at once.
 -- KEYS: 1 meta, 2 lease
 -- ARGV: 1 the caller's name in the lease, 2 its nonce ('' when it keeps no meta)

@@ -1,3 +1,4 @@
+#!lua flags=allow-oom
 -- Keeps a lease.
 -- KEYS: 1 lease
 -- ARGV: 1 the caller's name, 2 the lifetime in ms

@@ -20,7 +20,7 @@ use crate::client::{Event, Memory, Options, Session};
 use crate::model::TopicId;
 
 /// Sessions that may be connecting at once.
-const CONNECTING_MAX: u64 = 128;
+const CONNECTING_MAX: u64 = 512;
 
 /// What all loads need.
 pub(super) struct Bench<'a> {
@@ -109,7 +109,7 @@ impl Bench<'_> {
         Ok(())
     }
 
-    /// Lets not too many connect at once: a listen backlog is short.
+    /// Lets not too many connect at once: the kernel's bound on a listen backlog may be short.
     pub(super) async fn throttle(&self, opened: u64) {
         while opened > self.progress.connected.load(Ordering::Relaxed) + CONNECTING_MAX {
             tokio::time::sleep(LOOK_EVERY).await;

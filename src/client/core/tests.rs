@@ -260,3 +260,19 @@ fn a_memory_given_back_continues_where_it_was() {
     assert_eq!((case.entries(&[(1, 1), (1, 2)]).len(), case.core.counts().repeats), (1, 1));
     assert_eq!(case.core.send(topic(GROUP), Bytes::from_static(b"x")), 3);
 }
+
+#[test]
+fn what_stands_behind_entries_is_taken_behind_them() {
+    let mut case = Case::new();
+    let entry = |seq| v1::Entry { topic: wire(GROUP), epoch: 1, seq, kind: 1, text: Bytes::from_static(b"x"), ..Default::default() };
+    let place = |seq| Some(v1::Place { epoch: 1, seq });
+    let gap = v1::Gap { topic: wire(GROUP), from: place(3), to: place(7), reason: v1::GapReason::NotMember as i32 };
+    let follow = v1::Follow { topic: wire(GROUP), head: place(9), mark: place(7), following: true, ..Default::default() };
+    let frame = v1::ServerFrame { entries: (1..=3).map(entry).collect(), gaps: vec![gap], follows: vec![follow], ..Default::default() };
+    let events = case.take(frame);
+    assert!(matches!(&events[..], [Event::Entry(_), Event::Entry(_), Event::Entry(_), Event::Gap(_), Event::Follow { .. }]), "{events:?}");
+    let counts = case.core.counts();
+    assert_eq!((counts.entries, counts.repeats, counts.holes), (3, 0, 0));
+    assert_eq!(case.entries(&[(1, 8)]).len(), 1);
+    assert_eq!(case.core.counts().holes, 0);
+}

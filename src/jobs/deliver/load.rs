@@ -16,8 +16,10 @@ use crate::worker::Tenure;
 
 /// How many log frames are loaded at a time.
 const LOG_FRAMES_A_CALL: usize = 500;
-/// How long an answer to a floor request may take before it is asked for again.
+/// How long a floor may take to begin, or to go on, before it is asked for again.
 const FLOOR_PATIENCE: Duration = Duration::from_secs(10);
+/// How long the stream for an answer lives that never begins: a request whose stream is gone is not answered.
+const FLOOR_LIFETIME: Duration = Duration::from_secs(20);
 
 /// Claims the shard and loads it; `None` when it is time to stop before that. `lost` says what an edge saw that Redis does not have.
 pub(super) async fn take(job: &Deliver, tenure: &Tenure, lost: Option<&str>) -> Result<Option<Owner>, Error> {
@@ -39,6 +41,8 @@ pub(super) async fn take(job: &Deliver, tenure: &Tenure, lost: Option<&str>) -> 
         tracing::warn!(shard, why, epoch = state.epoch(), "a new epoch is needed");
         let Some(floor) = ask_floor(job, &redis, tenure, state.epoch(), why).await? else { return Ok(None) };
         begin(&redis, &mut fence, &mut state, floor, &facts.run_id, job.clock.now_ms()).await?;
+        // An emptied Redis forgot that too, and a program with another number must not be the first to say it.
+        redis.pin_shards(job.settings.shards).await.map_err(failed)?;
     }
     let outlet = Outlet::new(shard, state.epoch(), claim.token, fence.nonce());
     tracing::info!(shard, epoch = state.epoch(), commit = state.commit(), token = claim.token, topics = state.topics(), "owns the shard");
@@ -110,10 +114,11 @@ async fn ask_floor(job: &Deliver, redis: &Redis, tenure: &Tenure, epoch_above: u
     loop {
         let reply = keys::floor_reply(shard, rand::random());
         let request = FloorRequest { shard, shards: job.settings.shards, reply: reply.clone(), epoch_above, why: why.clone() };
+        redis.make_stream(&reply, FLOOR_LIFETIME).await.map_err(failed)?;
         redis.add(&keys::floor(), &request.encode_to_vec()).await.map_err(failed)?;
         let mut floor = Floor { epoch: 0, rows: Vec::new(), current: Vec::new() };
         let mut after = BTreeMap::from([(reply.clone(), StreamId::default())]);
-        let patience = tokio::time::Instant::now() + FLOOR_PATIENCE;
+        let mut patience = tokio::time::Instant::now() + FLOOR_PATIENCE;
         while tokio::time::Instant::now() < patience {
             let read = tokio::select! {
                 () = tenure.stop.cancelled() => return Ok(None),
@@ -121,11 +126,13 @@ async fn ask_floor(job: &Deliver, redis: &Redis, tenure: &Tenure, epoch_above: u
             };
             for entry in read.into_iter().flat_map(|(_, entries)| entries) {
                 after.insert(reply.clone(), entry.id);
+                patience = tokio::time::Instant::now() + FLOOR_PATIENCE;
                 let frame: FloorFrame = entry.decode(&reply).map_err(failed)?;
                 floor.rows.extend(frame.rows.into_iter().filter_map(|row| row.row));
                 floor.current.extend(frame.current.into_iter().filter_map(|item| item.input));
                 if frame.epoch > 0 {
                     floor.epoch = frame.epoch;
+                    redis.delete(&reply).await.map_err(failed)?;
                     return Ok(Some(floor));
                 }
             }

@@ -8,6 +8,7 @@
 //! is claimed and loaded again; what the edges were not told they ask for, because a new owner makes them attach again. A claim lives no
 //! longer than the connection it was made over: a new connection may be to a Redis that lost its last writes.
 
+mod aside;
 mod forward;
 mod load;
 mod outlet;

@@ -21,6 +21,8 @@ const LONELY_DEATHS_MAX: u64 = 3;
 pub(super) struct Poison {
     hook: Option<Hook>,
     panics: HashMap<(Lane, StreamId, usize), u32>,
+    /// An item that killed its owners again and again.
+    deadly: Option<(Lane, StreamId, usize)>,
 }
 
 /// An input that was put aside.
@@ -28,6 +30,7 @@ pub(super) struct Aside {
     pub(super) lane: Lane,
     pub(super) id: StreamId,
     pub(super) item: InItem,
+    pub(super) reason: &'static str,
 }
 
 impl Aside {
@@ -42,21 +45,40 @@ impl Aside {
 
 impl Poison {
     pub(super) fn new(hook: Option<Hook>) -> Self {
-        Self { hook, panics: HashMap::new() }
+        Self { hook, panics: HashMap::new(), deadly: None }
     }
 
-    /// Takes out of a frame what panicked too often.
+    /// Takes out of a frame what panicked or killed too often.
     pub(super) fn sift(&self, lane: Lane, id: StreamId, frame: &mut InFrame) -> Vec<Aside> {
-        if self.panics.is_empty() {
+        if self.panics.is_empty() && self.deadly.is_none() {
             return Vec::new();
         }
         let mut aside = Vec::new();
         for (index, item) in frame.items.iter_mut().enumerate() {
-            if self.panics.get(&(lane, id, index)).is_some_and(|panics| *panics >= PANICS_MAX) {
-                aside.push(Aside { lane, id, item: std::mem::take(item) });
+            let entry = (lane, id, index);
+            let panicked = self.panics.get(&entry).is_some_and(|panics| *panics >= PANICS_MAX);
+            let reason = if panicked { "panicked the core three times" } else { "its owners died over it again and again" };
+            if panicked || self.deadly == Some(entry) {
+                aside.push(Aside { lane, id, item: std::mem::take(item), reason });
             }
         }
         aside
+    }
+
+    /// An item is to be put aside for the deaths of its owners.
+    pub(super) fn condemn(&mut self, lane: Lane, id: StreamId, item: usize) {
+        self.deadly = Some((lane, id, item));
+    }
+
+    /// Runs `step` on a scratch state. What panics here does so again where it is counted.
+    pub(super) fn probe(&self, item: &InItem, step: impl FnOnce()) {
+        let guarded = AssertUnwindSafe(|| {
+            if let (Some(hook), Some(input)) = (&self.hook, &item.input) {
+                hook(input);
+            }
+            step();
+        });
+        drop(catch_unwind(guarded));
     }
 
     /// Runs `step` for a frame. A panic is counted for the entry it happened in; the memory it happened over is void.
@@ -86,11 +108,25 @@ impl Poison {
     }
 }
 
+/// How an entry is put aside that kills whoever takes it in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum PutAside {
+    /// Its senders are told.
+    Told,
+    /// Without another look at it.
+    Unseen,
+}
+
 /// How many frames to take at a time after `deaths` owners died without a word over what comes next, and whether to put the first one
 /// aside: the batch is halved with each death, down to one frame, which is tried alone three times.
-pub(super) fn batch_limit(frames_max: usize, deaths: u64) -> (usize, bool) {
-    let halvings = u64::from(frames_max.max(1).ilog2());
-    (frames_max.checked_shr(deaths.min(63) as u32).unwrap_or(0).max(1), deaths > halvings + LONELY_DEATHS_MAX)
+pub(super) fn batch_limit(frames_max: usize, deaths: u64) -> (usize, Option<PutAside>) {
+    let alone = deaths.saturating_sub(u64::from(frames_max.max(1).ilog2()));
+    let aside = match alone {
+        0..=LONELY_DEATHS_MAX => None,
+        _ if alone <= 2 * LONELY_DEATHS_MAX => Some(PutAside::Told),
+        _ => Some(PutAside::Unseen),
+    };
+    (frames_max.checked_shr(deaths.min(63) as u32).unwrap_or(0).max(1), aside)
 }
 
 #[cfg(test)]
@@ -100,11 +136,13 @@ mod tests {
     #[test]
     fn a_batch_halves_with_each_death_until_its_first_frame_is_put_aside() {
         let check = |deaths, expected| assert_eq!(batch_limit(256, deaths), expected, "after {deaths} deaths");
-        check(0, (256, false));
-        check(1, (128, false));
-        check(8, (1, false));
-        check(11, (1, false));
-        check(12, (1, true));
-        check(1_000, (1, true));
+        check(0, (256, None));
+        check(1, (128, None));
+        check(8, (1, None));
+        check(11, (1, None));
+        check(12, (1, Some(PutAside::Told)));
+        check(14, (1, Some(PutAside::Told)));
+        check(15, (1, Some(PutAside::Unseen)));
+        check(1_000, (1, Some(PutAside::Unseen)));
     }
 }

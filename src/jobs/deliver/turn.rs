@@ -4,17 +4,15 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use prost::Message as _;
 use tokio::time::Instant;
 
 use super::forward::Forwards;
 use super::outlet::{self, Frames, Outlet};
-use super::poison::{Aside, Poison, batch_limit};
+use super::poison::{Poison, batch_limit};
 use super::{Deliver, Error};
 use crate::broker::{self, Claim, Commit, CommitAnswer, Fence, Reader, Redis, StreamEntry, StreamId, keys};
 use crate::topic::frame::{InFrame, Lane};
 use crate::topic::{Batch, Followers, Shard};
-use crate::worker::deadletter::{self, DeadLetter};
 use crate::worker::{Tenure, chain};
 
 /// How long a read waits for input; also how soon a stop is seen when nothing comes.
@@ -26,18 +24,19 @@ const FEED_MEMORY_MS: u64 = 86_400_000;
 
 /// Who owns a shard, with its state in memory. Dropped whenever anything is in doubt.
 pub(super) struct Owner {
-    job: Deliver,
+    pub(super) job: Deliver,
     /// Held to the connection of the claim.
-    redis: Redis,
-    state: Shard,
+    pub(super) redis: Redis,
+    pub(super) state: Shard,
     tenure: Tenure,
-    fence: Fence,
+    pub(super) fence: Fence,
     followers: Followers,
     outlet: Outlet,
     forwards: Forwards,
     /// Up to where the input is taken in, by lane.
     taken: [StreamId; 2],
-    deaths: u64,
+    pub(super) deaths: u64,
+    pub(super) suspect: Option<usize>,
     ticked: Instant,
     checkpointed: Instant,
 }
@@ -66,6 +65,7 @@ impl Owner {
             forwards,
             taken: claim.taken,
             deaths: claim.deaths,
+            suspect: claim.suspect,
             ticked: now,
             checkpointed: now,
         }
@@ -76,7 +76,7 @@ impl Owner {
     }
 
     /// What a fenced write came to.
-    fn judge(&self, answer: Result<CommitAnswer, broker::Error>) -> Result<(), Error> {
+    pub(super) fn judge(&self, answer: Result<CommitAnswer, broker::Error>) -> Result<(), Error> {
         match answer.map_err(|source| self.failed(source))? {
             CommitAnswer::Done => Ok(()),
             CommitAnswer::Fenced => Err(Error::Fenced { shard: self.fence.shard }),
@@ -114,17 +114,12 @@ impl Owner {
             input.sort_by_key(|(key, _)| *key != streams[0]);
             let lanes = input.into_iter().map(|(key, entries)| (if key == streams[0] { Lane::Urgent } else { Lane::Normal }, entries));
             let mut lanes: Vec<_> = lanes.collect();
-            if put_aside {
-                self.put_first_aside(&lanes).await?;
-                continue;
-            }
             if limit == 1 {
                 lanes.truncate(1);
             }
             if !lanes.is_empty() {
-                if self.deaths > 0 {
-                    let answer = self.redis.attempt(&mut self.fence).await;
-                    self.judge(answer)?;
+                if self.deaths > 0 && !self.suspect_first(&lanes, limit, put_aside, poison).await? {
+                    continue;
                 }
                 unsent = self.turn(lanes, poison).await?;
             }
@@ -159,15 +154,17 @@ impl Owner {
                         continue;
                     }
                 };
-                for aside in poison.sift(lane, entry.id, &mut frame) {
-                    self.put_item_aside(&stream, &aside, &mut batch).await?;
-                }
+                let asides = poison.sift(lane, entry.id, &mut frame);
                 let (state, followers) = (&mut self.state, &mut self.followers);
                 let stepped =
                     poison.guard(lane, entry.id, &mut batch, frame, |batch, frame| state.step(batch, followers, lane, frame, now_ms));
                 match stepped {
                     Ok(stepped) => stepped.map_err(|source| Error::LostTail { shard, source })?,
                     Err(()) => return Err(Error::Panicked { shard, id: entry.id }),
+                }
+                // Behind the rest of its frame: a refusal before that would spend the numbers of the messages in front of it.
+                for aside in asides {
+                    self.put_item_aside(&stream, &aside, &mut batch).await?;
                 }
             }
         }
@@ -178,10 +175,10 @@ impl Owner {
     }
 
     /// Commits, and pushes what that forwards.
-    async fn commit(&mut self, commit: Commit) -> Result<(), Error> {
+    pub(super) async fn commit(&mut self, commit: Commit) -> Result<(), Error> {
         let answer = self.redis.commit(&mut self.fence, &commit).await;
         self.judge(answer)?;
-        self.deaths = 0;
+        (self.deaths, self.suspect) = (0, None);
         for lane in Lane::ALL {
             self.taken[lane as usize] = commit.taken[lane as usize].unwrap_or(self.taken[lane as usize]);
         }
@@ -239,41 +236,6 @@ impl Owner {
         let released = self.redis.release_lease(shard, "deliver", &self.tenure.holder, Some(self.fence)).await;
         tracing::info!(shard, epoch = self.state.epoch(), commit = self.state.commit(), "gave the shard up");
         released.map_err(|source| self.failed(source))
-    }
-
-    /// Files a dead letter.
-    async fn bury(&self, stream: &str, entry: StreamId, payload: Option<&[u8]>, reason: String, attempts: u64) -> Result<(), Error> {
-        let about = DeadLetter::about(stream, entry, payload);
-        let letter = DeadLetter { job: "deliver".to_owned(), reason, attempts, time_ms: self.job.clock.now_ms(), ..about };
-        deadletter::add(&self.job.redis, &letter).await.map(drop).map_err(|source| Error::Bury { shard: self.fence.shard, source })
-    }
-
-    async fn put_item_aside(&mut self, stream: &str, aside: &Aside, batch: &mut Batch) -> Result<(), Error> {
-        let frame = InFrame { items: vec![aside.item.clone()], ..InFrame::default() };
-        let reason = "panicked the core three times".to_owned();
-        self.bury(stream, aside.id, Some(&frame.encode_to_vec()), reason, 3).await?;
-        if let Some(post) = aside.post() {
-            self.state.reject_quarantined(batch, post, self.job.clock.now_ms());
-        }
-        metrics::counter!("roger_quarantined_total", "job" => "deliver", "lane" => if aside.lane == Lane::Urgent { "urgent" } else { "normal" }).increment(1);
-        Ok(())
-    }
-
-    /// Puts the first entry in front aside: whoever took it in died without a word, again and again.
-    async fn put_first_aside(&mut self, lanes: &[(Lane, Vec<StreamEntry>)]) -> Result<(), Error> {
-        let shard = self.fence.shard;
-        let Some((lane, entry)) = lanes.iter().find_map(|(lane, entries)| Some((*lane, entries.first()?))) else { return Ok(()) };
-        let stream = match lane {
-            Lane::Urgent => keys::urgent(shard),
-            Lane::Normal => keys::input(shard),
-        };
-        let reason = format!("{} owners in a row died over it without a word", self.deaths);
-        self.bury(&stream, entry.id, entry.payload.as_deref(), reason, self.deaths).await?;
-        let answer = self.redis.step_over(&mut self.fence, lane, entry.id).await;
-        self.judge(answer)?;
-        self.taken[lane as usize] = entry.id;
-        self.deaths = 0;
-        Ok(())
     }
 }
 

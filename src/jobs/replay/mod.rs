@@ -108,11 +108,17 @@ impl Replay {
     async fn answer(&self, request: &ReplayRequest, ask: Ask) -> Result<(), Error> {
         let broker = |source| Error::Broker { topic: ask.topic, source };
         let out = keys::out_replay(&request.edge);
-        if !self.redis.exists(&out).await.map_err(broker)? {
-            tracing::debug!(edge = request.edge, "replay for an edge that is gone");
-            return Ok(());
-        }
-        let draft = self.draft(ask).await?;
+        // Both at once, for edges are seldom gone; one that is gone does not wait for SQL.
+        let there = async { if self.redis.exists(&out).await.map_err(|source| Some(broker(source)))? { Ok(()) } else { Err(None) } };
+        let draft = async { self.draft(ask).await.map_err(Some) };
+        let draft = match tokio::try_join!(there, draft) {
+            Ok(((), draft)) => draft,
+            Err(Some(error)) => return Err(error),
+            Err(None) => {
+                tracing::debug!(edge = request.edge, "replay for an edge that is gone");
+                return Ok(());
+            }
+        };
         metrics::counter!("roger_replayed_entries_total").increment(draft.entries.len() as u64);
         if !draft.lost.is_empty() {
             metrics::counter!("roger_replay_lost_spans_total").increment(draft.lost.len() as u64);

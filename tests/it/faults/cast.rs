@@ -145,6 +145,7 @@ impl Cast {
                     issued_ms: 0,
                     token_id: 0,
                 },
+                expired: Mutex::default(),
             };
             let (tokens, heard) = (Arc::new(tokens), Arc::default());
             let (words, before) = (Words::default(), Counts::default());
@@ -172,6 +173,16 @@ impl Cast {
 
     pub fn user(&self, name: &str) -> UserId {
         self.member(name).user
+    }
+
+    /// A token of a member, and the installation it is for.
+    pub async fn token(&self, name: &str) -> (String, u64) {
+        (self.member(name).tokens.token(None).await.unwrap(), self.member(name).memory.installation.0)
+    }
+
+    /// How often the fleet called a token of the member expired.
+    pub fn tokens_expired(&self, name: &str) -> u64 {
+        *self.member(name).tokens.expired.lock().unwrap()
     }
 
     pub fn session(&self, name: &str) -> Session {
@@ -355,10 +366,12 @@ struct Minted {
     clock: Clock,
     lifetime: Duration,
     claims: Claims,
+    expired: Mutex<u64>,
 }
 
 impl Tokens for Minted {
-    fn token<'a>(&'a self, _expired: Option<&'a str>) -> TokenFuture<'a> {
+    fn token<'a>(&'a self, expired: Option<&'a str>) -> TokenFuture<'a> {
+        *self.expired.lock().unwrap() += u64::from(expired.is_some());
         let (issued_ms, token_id) = (self.clock.now_ms(), rand::random());
         let expires_ms = issued_ms + self.lifetime.as_millis() as u64;
         let token = self.signer.sign(&Claims { issued_ms, expires_ms, token_id, ..self.claims.clone() }).unwrap();

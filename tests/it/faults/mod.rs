@@ -1,12 +1,19 @@
 //! What a fleet of real programs does when a part of it dies, sleeps, or loses what it had.
 
+mod asleep;
+mod bare;
 mod cast;
+mod deaths;
 mod everysec;
 mod flushall;
+mod full;
 mod handover;
 mod lanes;
+mod limits;
 mod loss;
 mod mariadb;
+mod poison;
+mod stopping;
 
 use serde_json::Value;
 

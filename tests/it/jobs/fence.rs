@@ -79,12 +79,12 @@ async fn deaths_count_only_with_work_in_hand() {
     }
     for expected in [2, 3] {
         let (mut fence, _) = claim(&redis).await;
-        assert_eq!(redis.attempt(&mut fence).await.unwrap(), CommitAnswer::Done);
+        assert_eq!(redis.attempt(&mut fence, None).await.unwrap(), CommitAnswer::Done);
         assert_eq!(claim(&redis).await.1.deaths, expected);
     }
     // It got past it.
     let (mut fence, _) = claim(&redis).await;
-    assert_eq!(redis.attempt(&mut fence).await.unwrap(), CommitAnswer::Done);
+    assert_eq!(redis.attempt(&mut fence, None).await.unwrap(), CommitAnswer::Done);
     assert_eq!(redis.begin_epoch(&mut fence, 1, "run", None).await.unwrap(), CommitAnswer::Done);
     assert_eq!(redis.commit(&mut fence, &commit(1, 1)).await.unwrap(), CommitAnswer::Done);
     redis.release_lease(0, "deliver", "test", Some(fence)).await.unwrap();

@@ -1,9 +1,12 @@
 //! What is lost between a radio and its edge: receipts and acknowledgements.
 
+use roger::proto::v1::Reason;
+
 use super::radio::{Radio, message};
 use super::stage::{Stage, hello, hello_at};
 use super::wire::Wire;
 use crate::support::eventually;
+use crate::support::fleet::FleetOptions;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_message_sent_again_after_a_lost_receipt_arrives_once_and_the_receipt_carries_the_highest_sequence() {
@@ -86,4 +89,29 @@ async fn a_radio_that_comes_back_gets_what_is_behind_its_own_mark_and_nothing_el
     speaker.say(group, 5, "m5").await;
     fourth.hears(group, &["m2", "m3", "m4", "m5"]).await;
     assert!(fourth.heard.gaps.is_empty(), "{:?}", fourth.heard);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_stored_may_be_said_again_however_old_it_is_and_costs_nothing() {
+    // Room for each message once.
+    let overrides = vec![("edge.rate_messages_per_s", "1".to_owned()), ("edge.rate_burst", "300".to_owned())];
+    let stage = Stage::with(FleetOptions { edges: 1, overrides, ..FleetOptions::default() }).await;
+    let group = stage.group;
+    let mut neil = stage.radio(0, "neil").await;
+    let all: Vec<_> = (1..=300).map(|number| message(group, number, number.to_string())).collect();
+    for part in all.chunks(100) {
+        neil.say_all(part.to_vec()).await;
+    }
+    neil.receipt(group, 300).await;
+    neil.heard.receipts.clear();
+    for part in all.chunks(100) {
+        neil.say_all(part.to_vec()).await;
+    }
+    assert_eq!(neil.receipt(group, 1).await.client_seq, 300);
+    neil.beat().await;
+    assert!(neil.heard.refusals.is_empty(), "{:?}", neil.heard.refusals[0]);
+    // What is still remembered is compared.
+    neil.say(group, 299, "something else").await;
+    let refused = neil.until("a refusal", |heard| heard.refusals.first().cloned()).await;
+    assert_eq!((refused.reason(), refused.client_seq, refused.client_seq_high), (Reason::SequenceReused, 299, 300));
 }

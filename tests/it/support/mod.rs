@@ -8,6 +8,7 @@ pub mod mariadb;
 pub mod ports;
 pub mod process;
 pub mod redis;
+pub mod world;
 
 use std::future::Future;
 use std::time::{Duration, Instant};

@@ -32,7 +32,9 @@ async fn a_letter_is_listed_shown_redriven_and_dropped() {
     assert_eq!(entries.iter().map(|entry| entry.id).collect::<Vec<_>>(), [added]);
     let again: InFrame = entries[0].decode("in").unwrap();
     assert_ne!(again.producer, 9);
-    assert_eq!((again.number, again.items), (1, frame.items.clone()));
+    let Some(Input::Post(message)) = again.items[0].input.clone() else { panic!("{again:?}") };
+    assert_eq!((again.number, message.topic, message.sender, message.client_seq), (1, 8 << 3 | 1, 4, 1));
+    assert_ne!(message.installation, 0, "a new message of an installation of its own");
     assert!(server.cli(&["XRANGE", &keys::input(3), "-", "+"]).contains(&first), "the new entry names its letter");
 
     deadletter::drop(&redis, &second).await.unwrap();

@@ -1,0 +1,51 @@
+//! Who belongs to what: memberships of groups, the register of a user's groups in their inbox, profiles. All of it is versioned, because
+//! it comes from the directory and not in the order of the messages; a lower version changes nothing.
+
+use prost::Message as _;
+
+use super::frame::{Departed, Membership, MembershipAt, Notice, NoticeBody, Outcome, Output, Profile, Register};
+use super::step::Step;
+use crate::model::{GroupId, MessageKind, TopicId, UserId};
+
+impl Step<'_> {
+    pub(super) fn membership(&mut self, topic: TopicId, membership: Membership) {
+        let user = UserId(membership.user);
+        let member = self.topic(topic).and_then(|topic| topic.members.get(&user));
+        if topic.group_of().is_none() || membership.version <= member.map_or(0, |member| member.version) {
+            return;
+        }
+        let was_present = member.is_some_and(super::state::Member::present);
+        let place = self.shard.head(topic).into();
+        self.decide(Outcome::Membership(MembershipAt { membership, place }));
+        if was_present && !membership.joined {
+            for edge in self.followers.edges_of(topic) {
+                self.batch.outputs.push(edge, Output::Departed(Departed { topic: topic.packed(), user: user.0, place }));
+            }
+            self.followers.depart(topic, user);
+        }
+    }
+
+    pub(super) fn register(&mut self, register: Register, tell: bool) {
+        let Some(inbox) = TopicId::from_packed(register.topic).filter(|topic| topic.inbox_of().is_some()) else {
+            self.batch.tally.malformed += 1;
+            return;
+        };
+        let known = self.topic(inbox).and_then(|topic| topic.groups.get(&GroupId(register.group)));
+        if register.version <= known.map_or(0, |known| known.version) {
+            return;
+        }
+        let changed = known.map_or(register.joined, |known| known.joined != register.joined);
+        self.decide(Outcome::Register(register.clone()));
+        if changed && tell {
+            let kind = if register.joined { MessageKind::Joined } else { MessageKind::Left };
+            let body = NoticeBody { group: register.group, version: register.version, name: register.name, ..NoticeBody::default() };
+            self.notice(inbox, Notice { topic: inbox.packed(), kind: kind as u32, body: body.encode_to_vec().into() });
+        }
+    }
+
+    pub(super) fn profile(&mut self, topic: TopicId, profile: Profile) {
+        if profile.version > self.topic(topic).map_or(0, |topic| topic.profile_version) {
+            self.decide(Outcome::Profile(profile));
+        }
+    }
+}
