@@ -89,7 +89,7 @@ impl Redis {
     }
 
     /// The streams of edges that do not live and that no expiry takes away: owners write to none of them, and nobody reads them. Also
-    /// whether all keys were looked at; of a Redis with very many only the first [`SCANS_MAX`] pieces are.
+    /// whether all keys were looked at; of a Redis with very many only about two million are.
     pub async fn left_over_streams(&self, now_ms: u64) -> Result<(Vec<String>, bool), Error> {
         let operation = "look for streams of edges that are gone";
         let live: HashSet<String> = self.live_edges(now_ms).await?.into_iter().collect();

@@ -95,7 +95,7 @@ impl Redis {
         Ok(found)
     }
 
-    /// About [`SCANNED`] sessions of a shard, and where to go on: at 0 all were seen. Who is there all the while comes at least once.
+    /// About a thousand sessions of a shard, and where to go on: at 0 all were seen. Who is there all the while comes at least once.
     pub async fn scan_sessions(&self, shard: u32, shards: u32, cursor: u64) -> Result<(u64, Vec<FoundSession>), Error> {
         let operation = "list sessions";
         let mut command = redis::cmd("ZSCAN");

@@ -11,20 +11,21 @@ pub(super) use bench::{Appendfsync, Bench, Load};
 
 use super::when::{Since, since};
 
-/// Operates a fleet, and is a client of it.
+/// Operates a fleet of Roger, the back-end of push-to-talk dispatch, and is a client of it.
 #[derive(Debug, Parser)]
 #[command(
     name = "roger",
     version,
-    about,
+    about = "Operates a fleet of Roger, the back-end of a push-to-talk dispatch platform, and is a client of it.",
     max_term_width = 110,
-    after_help = "Exit codes: 0 done, 1 found something wrong, 64 usage, 69 a server is missing, 70 defect, 78 configuration."
+    after_help = "A fleet to try: scripts/demo. As a client: roger login NAME, roger groups, roger listen, roger send --group NAME TEXT. \
+                  As an operator: roger doctor, which says what is wrong and what to do.\n\nExit codes: 0 done, 1 found something wrong, 64 usage, 69 a server is missing, 70 defect, 78 configuration."
 )]
 pub(super) struct Cli {
-    /// The configuration of the fleet; without it the defaults.
+    /// The configuration file of the fleet, as config/roger.toml; without it every key has its default.
     #[arg(long, global = true, env = "ROGER_CONFIG", value_name = "FILE")]
     pub(super) config: Option<PathBuf>,
-    /// One JSON value on stdout instead of text; one a line where it goes on.
+    /// Answer with JSON on stdout instead of text; a command that goes on prints one value a line.
     #[arg(long, global = true)]
     pub(super) json: bool,
     #[command(subcommand)]
@@ -33,53 +34,53 @@ pub(super) struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
-    /// Log in and keep the tokens for further commands.
+    /// Log in; further commands use the login, which is kept in $XDG_STATE_HOME/roger or ~/.local/state/roger.
     Login(Login),
-    /// End a login.
+    /// End a login and forget it.
     Logout(As),
-    /// Send a text to a group or a user and wait for its receipt.
+    /// Send a text to a group or a user, and wait for the receipt: then the fleet has it stored.
     Send(Send),
-    /// Print what comes, and acknowledge it.
+    /// Print what comes for an account, and acknowledge it; goes on until it is interrupted.
     Listen(Listen),
     /// List the groups of an account with their members.
     Groups(As),
-    /// List the edges that live, and who is connected to them.
+    /// List the edges that live, and who is connected to them until when.
     Sessions(Sessions),
-    /// Show each shard's input, log, archive lag and owner, and the streams of offline.
+    /// Show what waits on each shard, who delivers and archives it, what SQL does not have yet, and what waits for offline.
     Queues,
-    /// Look into work that was given up.
+    /// Look into dead letters: work the fleet has given up. Put it back, or drop it.
     #[command(subcommand)]
     Dead(Dead),
-    /// Check everything the fleet needs; exit 1 when something fails.
+    /// Check everything the fleet needs, and say what to do about what is wrong; exit 1 when something fails.
     Doctor,
-    /// Prove from the store that nothing was lost, doubled or disordered; exit 1 on findings.
+    /// Prove from SQL that no message was lost, doubled or disordered; exit 1 on findings.
     Audit,
-    /// List who changed what: accounts, groups, members, revoked logins. The newest first.
+    /// List who changed which account, group or member, and revoked logins; the newest first.
     Changes(Changes),
-    /// The keys that sign and verify tokens.
+    /// Make the keys that sign and verify access tokens.
     #[command(subcommand)]
     Keys(Keys),
-    /// Make accounts and groups as a seed file wants them; may be repeated.
+    /// Make tenants, accounts and groups as a seed file wants them; applying it again changes nothing.
     Apply(Apply),
-    /// Accounts.
+    /// Add accounts, set passwords, forbid and allow logins.
     #[command(subcommand)]
     Account(Account),
-    /// Groups.
+    /// Add and rename groups.
     #[command(subcommand)]
     Group(Group),
-    /// Members of groups.
+    /// Make accounts members of groups, and end memberships.
     #[command(subcommand)]
     Member(Member),
     /// Play a recording through the fleet.
     #[command(subcommand)]
     Replay(Replay),
-    /// Play the sample dialogue while parts of the fleet are killed.
+    /// Play the sample dialogue while parts of the fleet are killed; scripts/demo starts a fleet and this.
     Demo(Demo),
-    /// Measure; JSON on stdout.
+    /// Measure latency, throughput and memory; JSON on stdout.
     Bench(Bench),
-    /// Print the completions of a shell.
+    /// Print the completions of a shell, as: roger completions bash > ~/.local/share/bash-completion/completions/roger.
     Completions {
-        /// Which.
+        /// Which shell.
         shell: clap_complete::Shell,
     },
 }
@@ -90,7 +91,7 @@ pub(super) struct Doors {
     /// An edge; several are tried in turn. Without it edge.listen of the configuration.
     #[arg(long = "edge", value_name = "http://HOST:PORT", value_delimiter = ',', env = "ROGER_CLIENT_EDGES")]
     pub(super) edges: Vec<String>,
-    /// The directory. Without it directory.listen of the configuration.
+    /// The directory. Without it directory.listen of the configuration; a login goes on with the one it was made at.
     #[arg(long, value_name = "http://HOST:PORT", env = "ROGER_CLIENT_DIRECTORY")]
     pub(super) directory: Option<String>,
 }
@@ -111,7 +112,7 @@ pub(super) struct Login {
 
 #[derive(Args, Debug)]
 pub(super) struct As {
-    /// Which login; without it the only one there is.
+    /// As which of the logins on this machine, by login name; without it the only one there is.
     #[arg(long = "as", value_name = "NAME")]
     pub(super) account: Option<String>,
     #[command(flatten)]
@@ -123,13 +124,13 @@ pub(super) struct Send {
     #[command(flatten)]
     pub(super) who: As,
     /// To a group of this name or id.
-    #[arg(long, required_unless_present = "user", conflicts_with = "user")]
+    #[arg(long, value_name = "NAME|ID", required_unless_present = "user", conflicts_with = "user")]
     pub(super) group: Option<String>,
-    /// To the user with this id.
-    #[arg(long)]
+    /// To the inbox of the user with this id, as `roger groups` lists it.
+    #[arg(long, value_name = "ID")]
     pub(super) user: Option<u64>,
-    /// How long to try, as `30s`.
-    #[arg(long, value_parser = duration, default_value = "30s")]
+    /// How long to wait for the receipt, as `30s`; later the text is kept, and goes out with the next `roger send`.
+    #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "30s")]
     pub(super) within: Duration,
     /// The text; without it each line of stdin is a message.
     pub(super) text: Option<String>,
@@ -140,7 +141,7 @@ pub(super) struct Listen {
     #[command(flatten)]
     pub(super) who: As,
     /// End after this many entries.
-    #[arg(long)]
+    #[arg(long, value_name = "COUNT")]
     pub(super) count: Option<u64>,
     /// End after this time, as `10s` or `5m`.
     #[arg(long = "for", value_parser = duration)]
@@ -178,33 +179,33 @@ pub(super) struct Changes {
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Dead {
-    /// List them.
+    /// List dead letters with their reasons, the oldest first.
     List {
         /// The most to list.
-        #[arg(long, default_value_t = 100)]
+        #[arg(long, value_name = "COUNT", default_value_t = 100)]
         limit: usize,
-        /// Go on behind this one.
-        #[arg(long)]
+        /// Go on behind the one with this id.
+        #[arg(long, value_name = "ID")]
         after: Option<String>,
     },
-    /// Show one with its payload.
+    /// Show a dead letter with its reason and whole payload.
     Show {
         /// As listed.
         id: String,
     },
-    /// Put one back on its stream.
+    /// Put a dead letter back on its stream: the fleet tries it again.
     Redrive {
         /// As listed.
         id: String,
-        /// Really.
+        /// Do it; without this the command only says what it would do.
         #[arg(long)]
         yes: bool,
     },
-    /// Delete one for good.
+    /// Delete a dead letter for good: its work is never done.
     Drop {
         /// As listed.
         id: String,
-        /// Really.
+        /// Do it; without this the command only says what it would do.
         #[arg(long)]
         yes: bool,
     },
@@ -214,7 +215,7 @@ pub(super) enum Dead {
 pub(super) enum Keys {
     /// Make a pair: token.secret for the directory, token.pub for it and the edges.
     Create {
-        /// Where to put them.
+        /// The folder to put them into; keys that are there already are left, and nothing is made.
         #[arg(long, value_name = "DIR")]
         dir: PathBuf,
     },
@@ -222,13 +223,13 @@ pub(super) enum Keys {
 
 #[derive(Args, Debug)]
 pub(super) struct Apply {
-    /// As config/demo.toml.
+    /// A TOML file of tenants, accounts and groups with their members; config/demo.toml is one.
     pub(super) seed: PathBuf,
 }
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Account {
-    /// Create one.
+    /// Create an account.
     Add {
         /// The login name.
         name: String,
@@ -238,27 +239,27 @@ pub(super) enum Account {
         /// Radio or dispatcher.
         #[arg(long, value_enum, default_value_t = Kind::Device)]
         kind: Kind,
-        /// Made when there is none of the name.
-        #[arg(long)]
+        /// The company it belongs to; made when there is none of the name.
+        #[arg(long, value_name = "NAME")]
         tenant: String,
         /// Take the password from the first line of stdin; without it the account cannot log in.
         #[arg(long)]
         password_stdin: bool,
     },
-    /// Set the password from the first line of stdin; ends all logins.
+    /// Set the password, typed unseen or from the first line of stdin; no login of before can be renewed.
     Password {
         /// The login name.
         name: String,
     },
-    /// Forbid to log in.
+    /// Forbid an account to log in, or to renew a login; the tokens it has run out by themselves.
     Disable {
         /// The login name.
         name: String,
-        /// Really.
+        /// Do it; without this the command only says what it would do.
         #[arg(long)]
         yes: bool,
     },
-    /// Allow again to log in.
+    /// Allow an account to log in again.
     Enable {
         /// The login name.
         name: String,
@@ -275,22 +276,23 @@ pub(super) enum Kind {
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Group {
-    /// Create one.
+    /// Create a group without members.
     Add {
         /// Its name.
         name: String,
-        /// Its tenant.
-        #[arg(long)]
+        /// The company it belongs to.
+        #[arg(long, value_name = "NAME")]
         tenant: String,
     },
-    /// Give one another name.
+    /// Give a group another name.
     Rename {
         /// Its name.
         name: String,
-        /// The new one.
+        /// The new name.
+        #[arg(value_name = "NEW_NAME")]
         wanted: String,
-        /// Its tenant.
-        #[arg(long)]
+        /// The company it belongs to.
+        #[arg(long, value_name = "NAME")]
         tenant: String,
     },
 }
@@ -303,7 +305,7 @@ pub(super) enum Member {
     Remove {
         #[command(flatten)]
         membership: Membership,
-        /// Really.
+        /// Do it; without this the command only says what it would do.
         #[arg(long)]
         yes: bool,
     },
@@ -315,8 +317,8 @@ pub(super) struct Membership {
     pub(super) group: String,
     /// The account's login name.
     pub(super) account: String,
-    /// The group's tenant.
-    #[arg(long)]
+    /// The company the group belongs to.
+    #[arg(long, value_name = "NAME")]
     pub(super) tenant: String,
 }
 
@@ -331,16 +333,16 @@ pub(super) struct Radio {
     /// One transmission a line: {"t_s": seconds, "speaker": name, "text": text}.
     pub(super) file: PathBuf,
     /// How much faster than recorded, or `max`.
-    #[arg(long, default_value = "max", value_parser = speed)]
+    #[arg(long, value_name = "TIMES", default_value = "max", value_parser = speed)]
     pub(super) speed: Speed,
     /// Take the crew (CDR, CMP, LMP) off the air in silences of theirs longer than 10 minutes, and bring them back on another edge.
     #[arg(long)]
     pub(super) los: bool,
     /// Only the first so many transmissions.
-    #[arg(long)]
+    #[arg(long, value_name = "COUNT")]
     pub(super) limit: Option<usize>,
     /// How long to wait at the end until everybody has everything.
-    #[arg(long, value_parser = duration, default_value = "120s")]
+    #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "120s")]
     pub(super) within: Duration,
     #[command(flatten)]
     pub(super) doors: Doors,

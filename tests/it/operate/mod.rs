@@ -2,6 +2,7 @@
 
 mod changes;
 mod doctor;
+mod help;
 mod sessions;
 
 use std::fs;
