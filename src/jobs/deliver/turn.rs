@@ -19,6 +19,8 @@ use crate::worker::{Tenure, chain};
 const BLOCK: Duration = Duration::from_millis(500);
 /// How often an owner shows the edges that it is there, and looks after what is due.
 const TICK: Duration = Duration::from_secs(1);
+/// The most bytes of frames in one commit, but for the first: alerts wait for no more than that.
+const BATCH_BYTES_MAX: usize = 4 << 20;
 /// After this long without a frame a producer is forgotten.
 const FEED_MEMORY_MS: u64 = 86_400_000;
 
@@ -96,12 +98,14 @@ impl Owner {
         let streams = [keys::urgent(shard), keys::input(shard)];
         let mut reader = Reader::new(&self.job.redis, BLOCK);
         let mut unsent = Frames::new();
+        // How many frames are read at a time: fewer while they are large.
+        let mut frames = self.job.settings.batch_frames_max;
         while !self.tenure.stop.is_cancelled() {
             let (limit, put_aside) = batch_limit(self.job.settings.batch_frames_max, self.deaths);
             let after = BTreeMap::from([(streams[0].clone(), self.taken[0]), (streams[1].clone(), self.taken[1])]);
             let redis = self.redis.clone();
             // The edges are told of the last batch while the next one is read.
-            let both = async { tokio::join!(reader.read(limit, &after), outlet::write(&redis, std::mem::take(&mut unsent))) };
+            let both = async { tokio::join!(reader.read(limit.min(frames), &after), outlet::write(&redis, std::mem::take(&mut unsent))) };
             let (read, written) = tokio::select! {
                 () = self.tenure.stop.cancelled() => break,
                 both = both => both,
@@ -117,6 +121,10 @@ impl Owner {
             if limit == 1 {
                 lanes.truncate(1);
             }
+            frames = match bound(&mut lanes) {
+                Some(fitting) => fitting,
+                None => (frames * 2).min(self.job.settings.batch_frames_max),
+            };
             if !lanes.is_empty() {
                 if self.deaths > 0 && !self.suspect_first(&lanes, limit, put_aside, poison).await? {
                     continue;
@@ -239,6 +247,23 @@ impl Owner {
     }
 }
 
+/// Leaves of what was read as much as makes one batch; the rest is read again. Returns how many frames that is, if it is not all.
+fn bound(lanes: &mut Vec<(Lane, Vec<StreamEntry>)>) -> Option<usize> {
+    let (mut bytes, mut fitting, mut all) = (0, 0, 0);
+    for (_, entries) in lanes.iter_mut() {
+        all += entries.len();
+        entries.retain(|entry| {
+            bytes += entry.payload.as_ref().map_or(0, |payload| payload.len());
+            // What does not fit ends the batch: nothing behind it may go before it.
+            let fits = fitting == 0 || bytes <= BATCH_BYTES_MAX;
+            fitting += usize::from(fits);
+            fits
+        });
+    }
+    lanes.retain(|(_, entries)| !entries.is_empty());
+    (fitting < all).then_some(fitting.max(1))
+}
+
 fn count(batch: &Batch) {
     let tally = batch.tally;
     metrics::counter!("roger_messages_accepted_total").increment(tally.accepted);
@@ -246,4 +271,24 @@ fn count(batch: &Batch) {
     metrics::counter!("roger_messages_rejected_total").increment(tally.rejected);
     metrics::counter!("roger_frames_repeated_total").increment(tally.frames_repeated);
     metrics::counter!("roger_inputs_malformed_total").increment(tally.malformed);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_batch_is_bounded_by_bytes_and_has_at_least_one_frame() {
+        let check = |mib: &[&[usize]], kept: &[usize], fitting: Option<usize>| {
+            let entry = |mib: &usize| StreamEntry { id: StreamId(1, 0), payload: Some(vec![0; mib << 20].into()) };
+            let entries = |frames: &&[usize]| frames.iter().map(entry).collect();
+            let mut lanes: Vec<_> = Lane::ALL.into_iter().zip(mib.iter().map(entries)).collect();
+            assert_eq!(bound(&mut lanes), fitting, "{mib:?}");
+            assert_eq!(lanes.iter().map(|(_, entries): &(_, Vec<_>)| entries.len()).collect::<Vec<_>>(), kept, "{mib:?}");
+        };
+        check(&[&[1], &[1, 1]], &[1, 2], None);
+        check(&[&[1, 1], &[1, 1, 1]], &[2, 2], Some(4));
+        check(&[&[9], &[1, 1]], &[1], Some(1));
+        check(&[&[], &[3, 3, 1]], &[1], Some(1));
+    }
 }
