@@ -60,7 +60,7 @@ async fn a_session_that_nobody_could_tell_of_its_successor_is_closed() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_session_whose_presence_was_lost_is_present_again_and_goes_on() {
     let stage = stage().await;
-    let (neil, mut buzz) = (stage.radio(0, "neil").await, stage.radio(0, "buzz").await);
+    let (mut neil, buzz) = (stage.radio(0, "neil").await, stage.radio(0, "buzz").await);
     let (redis, user) = (handle(&stage.fleet.redis), UserId(neil.heard.welcome.user_id));
     let before = of_user(&redis, user).await;
     assert_eq!(before.len(), 1);
