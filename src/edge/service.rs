@@ -177,7 +177,7 @@ impl Service {
             let inbox: TopicId = session.inbox();
             session.follow(edge, &mut state, inbox);
         }
-        tracing::info!(session.id = id.0, user.id = session.claims.user.0, "session opened");
+        tracing::info!(session.id = id.for_logs(), user.id = session.claims.user.0, "session opened");
         metrics::counter!("roger_sessions_opened_total").increment(1);
         Ok(session)
     }

@@ -118,7 +118,7 @@ impl Session {
         let text = crate::proto::status::text_of(reason).to_owned();
         state.queue.close(v1::Close { reason: v1::Reason::from(reason).into(), retry_after_ms, text });
         drop(state);
-        tracing::info!(session.id = self.id.0, user.id = self.claims.user.0, reason = reason.as_str(), "session closed");
+        tracing::info!(session.id = self.id.for_logs(), user.id = self.claims.user.0, reason = reason.as_str(), "session closed");
         metrics::counter!("roger_sessions_closed_total", "reason" => reason.as_str()).increment(1);
         edge.forget(self.id);
         self.over.cancel();

@@ -38,9 +38,17 @@ id!(
     InstallationId
 );
 id!(
-    /// One connection of an installation to an edge, random.
+    /// One connection of an installation to an edge, random. A secret between them: calls of browsers are taken for whose they say.
     SessionId
 );
+
+impl SessionId {
+    /// Half of it in hexadecimal: enough to find it in a log, not enough to speak in its name.
+    pub fn for_logs(self) -> String {
+        format!("{:08x}", self.0 >> 32)
+    }
+}
+
 id!(
     /// The company an account belongs to; nobody sees or reaches another tenant's users and groups.
     TenantId
