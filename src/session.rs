@@ -40,28 +40,18 @@ impl Presence {
     /// Opens it, until `deadline_ms` if nothing is heard. Returns the sessions it displaced: for a device all others, for a dispatcher those
     /// of the same installation.
     pub async fn open(&self, redis: &Redis, shards: u32, kind: UserKind, deadline_ms: u64) -> Result<Vec<Self>, Error> {
-        let displaced = self.open_or_not(redis, shards, kind, deadline_ms, false).await?.unwrap_or_default();
+        let (field, json) = (self.field(), self.json());
+        let displaced = redis.open_session(shards, self.opening(&field, &json, kind, deadline_ms, false)).await?.unwrap_or_default();
         Ok(displaced.iter().filter_map(|json| serde_json::from_str(json).ok()).collect())
     }
 
-    /// Opens it again after Redis lost it; false when another session has taken its place.
-    pub async fn open_again(&self, redis: &Redis, shards: u32, kind: UserKind, deadline_ms: u64) -> Result<bool, Error> {
-        self.open_or_not(redis, shards, kind, deadline_ms, true).await.map(|opened| opened.is_some())
+    fn json(&self) -> String {
+        serde_json::to_string(self).expect("a presence is plain data")
     }
 
-    async fn open_or_not(
-        &self,
-        redis: &Redis,
-        shards: u32,
-        kind: UserKind,
-        deadline_ms: u64,
-        again: bool,
-    ) -> Result<Option<Vec<String>>, Error> {
-        let json = serde_json::to_string(self).expect("a presence is plain data");
-        let field = self.field();
-        let (user, exclusive) = (self.user, kind == UserKind::Device);
-        let opening = Opening { user, installation: &field, json: &json, member: &self.member, deadline_ms, exclusive, again };
-        redis.open_session(shards, opening).await
+    fn opening<'a>(&'a self, installation: &'a str, json: &'a str, kind: UserKind, deadline_ms: u64, again: bool) -> Opening<'a> {
+        let exclusive = kind == UserKind::Device;
+        Opening { user: self.user, installation, json, member: &self.member, deadline_ms, exclusive, again }
     }
 
     /// Closes it; false when another one took its place already.
@@ -79,6 +69,16 @@ impl Presence {
 pub async fn of_user(redis: &Redis, user: UserId, shards: u32) -> Result<Vec<Presence>, Error> {
     let all = redis.sessions_of(user, shards).await?;
     Ok(all.iter().filter_map(|json| serde_json::from_str(json).ok()).collect())
+}
+
+/// Opens sessions again that Redis lost or swept, each with its kind and its deadline, in one round trip; of each whether it is open now.
+/// False when another session has taken its place.
+pub async fn open_again(redis: &Redis, shards: u32, sessions: &[(&Presence, UserKind, u64)]) -> Result<Vec<bool>, Error> {
+    let written: Vec<_> = sessions.iter().map(|(presence, _, _)| (presence.field(), presence.json())).collect();
+    let openings = sessions.iter().zip(&written);
+    let openings = openings.map(|((presence, kind, deadline_ms), (field, json))| presence.opening(field, json, *kind, *deadline_ms, true));
+    let opened = redis.open_sessions(shards, &openings.collect::<Vec<_>>()).await?;
+    Ok(opened.iter().map(Option::is_some).collect())
 }
 
 /// Ends the sessions of a shard whose deadline has passed.

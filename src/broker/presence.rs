@@ -3,7 +3,7 @@
 use super::connection::Redis;
 use super::error::Error;
 use super::keys;
-use super::scripts::{SESSION_CLOSE, SESSION_OPEN, SWEEP};
+use super::scripts::{SESSION_BEAT, SESSION_CLOSE, SESSION_OPEN, SWEEP};
 use crate::model::{TopicId, UserId};
 
 /// How many lapsed sessions one sweep takes.
@@ -28,15 +28,30 @@ pub struct Opening<'a> {
     pub again: bool,
 }
 
-impl Redis {
-    /// Opens a session; returns the JSON of those it displaced, `None` when it was not opened again.
-    pub async fn open_session(&self, shards: u32, opening: Opening<'_>) -> Result<Option<Vec<String>>, Error> {
-        let Opening { user, installation, json, member, deadline_ms, exclusive, again } = opening;
+impl Opening<'_> {
+    fn call(&self, shards: u32) -> redis::Cmd {
+        let Self { user, installation, json, member, deadline_ms, exclusive, again } = *self;
         let shard = TopicId::inbox(user).shard(shards);
         let mut call = SESSION_OPEN.call(&[&keys::presence(user, shards), &keys::deadlines(shard)]);
         call.arg(installation).arg(json).arg(deadline_ms).arg(member).arg(if exclusive { "1" } else { "0" });
         call.arg(if again { "1" } else { "0" });
-        self.command("open a session", call).await
+        call
+    }
+}
+
+impl Redis {
+    /// Opens a session; returns the JSON of those it displaced, `None` when it was not opened again.
+    pub async fn open_session(&self, shards: u32, opening: Opening<'_>) -> Result<Option<Vec<String>>, Error> {
+        self.command("open a session", opening.call(shards)).await
+    }
+
+    /// Opens sessions in one round trip; of each what [`Redis::open_session`] returns. When it fails, any of them may have been opened.
+    pub async fn open_sessions(&self, shards: u32, openings: &[Opening<'_>]) -> Result<Vec<Option<Vec<String>>>, Error> {
+        let mut pipeline = redis::Pipeline::with_capacity(openings.len());
+        for opening in openings {
+            pipeline.add_command(opening.call(shards));
+        }
+        self.pipe("open sessions", &pipeline).await
     }
 
     /// Closes a session; false when another one took its place, or the sweep was faster.
@@ -47,14 +62,14 @@ impl Redis {
         self.command::<i64>("close a session", call).await.map(|closed| closed == 1)
     }
 
-    /// Moves the deadlines of sessions that showed that they live; one that was swept stays away.
-    pub async fn beat_sessions(&self, shard: u32, beats: &[(u64, String)]) -> Result<(), Error> {
-        let mut command = redis::cmd("ZADD");
-        command.arg(keys::deadlines(shard)).arg("XX");
+    /// Moves the deadlines of sessions that showed that they live, each with its member. Returns the members that were gone, and stay away:
+    /// displaced, swept or lost.
+    pub async fn beat_sessions(&self, shard: u32, beats: &[(u64, &str)]) -> Result<Vec<String>, Error> {
+        let mut call = SESSION_BEAT.call(&[&keys::deadlines(shard)]);
         for (deadline_ms, member) in beats {
-            command.arg(deadline_ms).arg(member);
+            call.arg(deadline_ms).arg(member);
         }
-        self.command("move the deadlines of sessions", command).await
+        self.command("move the deadlines of sessions", call).await
     }
 
     /// Takes lapsed sessions off; returns their members.

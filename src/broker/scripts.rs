@@ -47,6 +47,7 @@ scripts! {
     RECLAIM = "reclaim.lua";
     RELEASE = "release.lua";
     RENEW = "renew.lua";
+    SESSION_BEAT = "session_beat.lua";
     SESSION_OPEN = "session_open.lua";
     SESSION_CLOSE = "session_close.lua";
     SWEEP = "sweep.lua";

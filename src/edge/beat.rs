@@ -1,7 +1,8 @@
-//! Once a second: sessions that are silent or do not read, deadlines that move, and the edge's own heartbeat.
+//! The edge's own heartbeat; and once a second: sessions that are silent or do not read, and deadlines that move.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::hub::Edge;
@@ -9,41 +10,54 @@ use super::listen;
 use super::session::Session;
 use crate::broker::EdgeBeat;
 use crate::model::Reason;
+use crate::session;
 use crate::shutdown::Shutdown;
 
-/// How long an edge lives without a heartbeat, and how many ticks lie between two.
+/// How long an edge lives without a heartbeat, and how much lies between two.
 const EDGE_LIFETIME: Duration = Duration::from_secs(10);
-const TICKS_A_BEAT: u64 = 2;
+const EDGE_BEAT: Duration = Duration::from_secs(2);
 /// After so many intervals without a frame a session is over.
 pub(super) const BEATS_MISSED_MAX: u32 = 3;
-/// How many deadlines move in one call.
+/// How many deadlines move, and how many sessions open again, in one call.
 const DEADLINES_A_CALL: usize = 1_000;
+const OPENED_A_CALL: usize = 250;
+
+/// Tells that the edge lives until it is time to stop. It does nothing else: however much there is to do for sessions, the edge's streams
+/// must not lapse meanwhile.
+pub(super) async fn heart(edge: &Arc<Edge>, listen: &str, shutdown: Shutdown) {
+    let started_ms = edge.clock.now_ms();
+    let mut known = false;
+    while !shutdown.is_cancelled() {
+        let (name, sessions) = (edge.config.name.clone(), edge.session_count() as u64);
+        let beat = EdgeBeat { boot: edge.boot.clone(), name, listen: listen.to_owned(), sessions, started_ms };
+        // Streams expire by the clock of Redis, so the edge's entry in the set goes by the system's clock as well.
+        match edge.redis.beat_edge(&beat, crate::clock::Clock::system().now_ms(), EDGE_LIFETIME).await {
+            Ok(there) => {
+                if known && !there {
+                    edge.views_void.store(true, Ordering::Relaxed);
+                    edge.streams_gone.store(true, Ordering::Relaxed);
+                }
+                known = true;
+            }
+            Err(error) => tracing::warn!(error = &error as &dyn std::error::Error, "the edge's heartbeat did not reach Redis"),
+        }
+        edge.clock.sleep(EDGE_BEAT).await;
+    }
+}
 
 /// Ticks until it is time to stop.
-pub(super) async fn run(edge: &Arc<Edge>, listen: &str, shutdown: Shutdown) {
-    let (started_ms, mut ticks) = (edge.clock.now_ms(), 0_u64);
-    let mut known = false;
-    loop {
-        if ticks % TICKS_A_BEAT == 0 {
-            let (name, sessions) = (edge.config.name.clone(), edge.session_count() as u64);
-            let beat = EdgeBeat { boot: edge.boot.clone(), name, listen: listen.to_owned(), sessions, started_ms };
-            // Streams expire by the clock of Redis, so the edge's entry in the set goes by the system's clock as well.
-            match edge.redis.beat_edge(&beat, crate::clock::Clock::system().now_ms(), EDGE_LIFETIME).await {
-                Ok(true) => known = true,
-                Ok(false) if known => come_back(edge).await,
-                Ok(false) => known = true,
-                Err(error) => tracing::warn!(error = &error as &dyn std::error::Error, "the edge's heartbeat did not reach Redis"),
-            }
+pub(super) async fn run(edge: &Arc<Edge>, shutdown: Shutdown) {
+    let mut ticks = 0_u64;
+    while !shutdown.is_cancelled() {
+        if edge.streams_gone.swap(false, Ordering::Relaxed) {
+            come_back(edge).await;
         }
-        if let Ok(facts) = if ticks % 5 == 0 { edge.redis.refresh_facts().await } else { edge.redis.facts().await } {
+        if let Ok(facts) = if ticks.is_multiple_of(5) { edge.redis.refresh_facts().await } else { edge.redis.facts().await } {
             edge.set_durability(facts.durability);
         }
         ticks += 1;
         look_after(edge).await;
-        tokio::select! {
-            () = edge.clock.sleep(Duration::from_secs(1)) => {}
-            () = shutdown.cancelled() => return,
-        }
+        edge.clock.sleep(Duration::from_secs(1)).await;
     }
 }
 
@@ -56,7 +70,7 @@ async fn look_after(edge: &Arc<Edge>) {
     let now_ms = edge.clock.now_ms();
     let interval_ms = edge.config.heartbeat_interval.as_millis() as u64;
     let slow_ms = edge.config.slow_consumer.as_millis() as u64;
-    let mut deadlines: HashMap<u32, Vec<(u64, String)>> = HashMap::new();
+    let mut deadlines: HashMap<u32, Vec<(u64, Arc<Session>)>> = HashMap::new();
     for session in edge.sessions() {
         let mut state = session.lock();
         let silent_ms = now_ms.saturating_sub(state.heard_ms);
@@ -76,19 +90,36 @@ async fn look_after(edge: &Arc<Edge>) {
         }
         if state.heard_ms >= state.beaten_ms + interval_ms / 2 {
             state.beaten_ms = state.heard_ms;
-            let entry = (deadline(edge, state.heard_ms), session.presence.member.clone());
-            deadlines.entry(session.presence.shard(edge.shards)).or_default().push(entry);
+            let deadline_ms = deadline(edge, state.heard_ms);
+            drop(state);
+            deadlines.entry(session.presence.shard(edge.shards)).or_default().push((deadline_ms, session));
         }
     }
     for (shard, beats) in deadlines {
         for beats in beats.chunks(DEADLINES_A_CALL) {
-            if let Err(error) = edge.redis.beat_sessions(shard, beats).await {
-                tracing::warn!(
-                    error = &error as &dyn std::error::Error,
-                    shard,
-                    "deadlines of sessions did not move; they do with the next heartbeat"
-                );
+            beat_sessions(edge, shard, beats).await;
+        }
+    }
+}
+
+/// Moves deadlines. A session that has none any more was displaced and nobody could tell it, or Redis lost it.
+async fn beat_sessions(edge: &Arc<Edge>, shard: u32, beats: &[(u64, Arc<Session>)]) {
+    let moved: Vec<_> = beats.iter().map(|(deadline_ms, session)| (*deadline_ms, session.presence.member.as_str())).collect();
+    match edge.redis.beat_sessions(shard, &moved).await {
+        Ok(gone) => {
+            let gone: HashSet<String> = gone.into_iter().collect();
+            let again: Vec<_> =
+                beats.iter().map(|(_, session)| session.clone()).filter(|one| gone.contains(&one.presence.member)).collect();
+            for sessions in again.chunks(OPENED_A_CALL) {
+                reopen(edge, sessions).await;
             }
+        }
+        Err(error) => {
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                shard,
+                "deadlines of sessions did not move; they do with the next heartbeat"
+            );
         }
     }
 }
@@ -97,17 +128,28 @@ async fn look_after(edge: &Arc<Edge>) {
 /// are over.
 async fn come_back(edge: &Arc<Edge>) {
     tracing::warn!("the streams of this edge were gone; opening its sessions again");
-    for session in edge.sessions() {
-        if !reopen(edge, &session).await {
-            session.close(edge, Reason::Superseded, 0);
-        }
+    for sessions in edge.sessions().chunks(OPENED_A_CALL) {
+        reopen(edge, sessions).await;
     }
     listen::attach_everything(edge);
 }
 
-async fn reopen(edge: &Arc<Edge>, session: &Arc<Session>) -> bool {
+/// Opens sessions again that are not on Redis any more, and closes those whose place another session took.
+async fn reopen(edge: &Arc<Edge>, sessions: &[Arc<Session>]) {
     let deadline_ms = deadline(edge, edge.clock.now_ms());
-    let opened = session.presence.open_again(&edge.redis, edge.shards, session.claims.kind, deadline_ms).await;
-    // Redis is away again: the next heartbeat finds the streams gone once more.
-    opened.unwrap_or(true)
+    let presences: Vec<_> = sessions.iter().map(|session| (&session.presence, session.claims.kind, deadline_ms)).collect();
+    match session::open_again(&edge.redis, edge.shards, &presences).await {
+        Ok(opened) => {
+            for (session, _) in sessions.iter().zip(opened).filter(|(_, opened)| !opened) {
+                session.close(edge, Reason::Superseded, 0);
+            }
+        }
+        Err(error) => {
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                sessions = sessions.len(),
+                "sessions were not opened again; they are with their next heartbeats"
+            );
+        }
+    }
 }

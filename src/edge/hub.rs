@@ -30,6 +30,8 @@ pub(super) struct Edge {
     pages_read_ms: AtomicU64,
     /// What is known of owners counts no more: streams of this edge were gone.
     pub(super) views_void: AtomicBool,
+    /// The sessions have to be opened and attached again: streams of this edge were gone.
+    pub(super) streams_gone: AtomicBool,
 }
 
 /// Which sessions follow a topic. Lists are replaced, never changed, so that a reader needs the lock only to get one.
@@ -85,6 +87,7 @@ impl Edge {
             durability: AtomicU8::new(Durability::Memory as u8),
             pages_read_ms: AtomicU64::new(0),
             views_void: AtomicBool::new(false),
+            streams_gone: AtomicBool::new(false),
         }
     }
 

@@ -46,6 +46,8 @@ pub(super) async fn run(edge: &Arc<Edge>, shutdown: Shutdown) {
     while !shutdown.is_cancelled() {
         if edge.views_void.swap(false, Ordering::Relaxed) {
             views.fill(View { patience: SILENCE, ..View::default() });
+            // The streams were made anew: by a Redis whose clock is behind with lower ids than those that were read.
+            after.values_mut().for_each(|id| *id = StreamId::default());
         }
         let begun_ms = edge.clock.now_ms();
         let read = tokio::select! {
@@ -141,9 +143,8 @@ fn attach_again(edge: &Arc<Edge>, shard: u32) {
     }
 }
 
-/// Everything of all shards: this edge's streams were lost, and owners may count anew.
+/// Everything of all shards: this edge's streams were lost.
 pub(super) fn attach_everything(edge: &Arc<Edge>) {
-    edge.views_void.store(true, Ordering::Relaxed);
     for shard in 0..edge.shards {
         attach_again(edge, shard);
     }

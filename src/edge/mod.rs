@@ -111,8 +111,9 @@ pub async fn run(config: Config, clock: Clock, shutdown: Shutdown) -> Result<(),
     spawn(&tasks, &edge, &shutdown, move |edge, stop| async move { edge.pusher.watch_backlog(&edge.redis, backlog_max, stop).await });
     spawn(&tasks, &edge, &shutdown, {
         let here = here.clone();
-        move |edge, stop| async move { beat::run(&edge, &here, stop).await }
+        move |edge, stop| async move { beat::heart(&edge, &here, stop).await }
     });
+    spawn(&tasks, &edge, &shutdown, |edge, stop| async move { beat::run(&edge, stop).await });
     spawn(&tasks, &edge, &last, |edge, stop| async move { listen::run(&edge, stop).await });
 
     let reflection = tonic_reflection::server::Builder::configure()

@@ -195,7 +195,7 @@ impl Service {
             let frame = OutFrame { items: items.map(|displace| Output::Displace(displace).into()).collect(), ..OutFrame::default() };
             let told = self.0.redis.add_existing(usize::MAX >> 1, [(keys::out_urgent(&boot), prost::Message::encode_to_vec(&frame))]).await;
             if let Err(error) = told {
-                // Its presence is gone: it is found out with its edge's next heartbeat, and what it acknowledges is its own.
+                // Its presence is gone: its edge finds that out when it next moves the deadline, and closes it.
                 tracing::warn!(error = &error as &dyn std::error::Error, "a displaced session was not told");
             }
         }

@@ -1,5 +1,6 @@
 //! The fleet's main job over real programs: what is said arrives once and in order, whatever its clients and the machines do.
 
+mod astray;
 mod bad_input;
 mod browser;
 mod configuration;
