@@ -151,3 +151,34 @@ impl Edge {
         lock(&self.sessions).len()
     }
 }
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use crate::clock::Hand;
+    use crate::model::{InstallationId, TenantId, UserId, UserKind};
+    use crate::session::Presence;
+    use crate::token::{Claims, KeyPair};
+
+    /// An edge whose Redis was never there, and the hand of its clock.
+    pub(in crate::edge) fn edge() -> (Edge, Hand) {
+        let folder = tempfile::tempdir().unwrap();
+        KeyPair::create(folder.path()).unwrap();
+        let verifier = Verifier::load(&folder.path().join(crate::token::PUBLIC_FILE)).unwrap();
+        let config = config::Config::defaults().unwrap();
+        let redis = Redis::new(crate::broker::Settings::from(&config.redis)).unwrap();
+        let (clock, hand) = Clock::manual(1_700_000_000_000);
+        (Edge::new(config.edge, 4, redis, clock, verifier), hand)
+    }
+
+    /// A session at it.
+    pub(in crate::edge) fn session(edge: &Edge, user: UserId) -> Arc<Session> {
+        let (installation, kind) = (InstallationId(1), UserKind::Device);
+        let presence = Presence::new(user, installation, SessionId(user.0), &edge.boot, &edge.config.name, edge.clock.now_ms());
+        let claims =
+            Claims { user, tenant: TenantId(1), kind, installation, name: "somebody".to_owned(), expires_ms: 0, issued_ms: 0, token_id: 0 };
+        let session = Session::new(edge, claims, presence, HashMap::new());
+        edge.register(&session).unwrap();
+        session
+    }
+}
