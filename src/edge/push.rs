@@ -286,6 +286,11 @@ mod tests {
     use crate::topic::frame::Detach;
 
     impl Pusher {
+        /// The requests for pages that wait.
+        pub(in crate::edge) fn take_replays(&self) -> Vec<ReplayRequest> {
+            std::mem::take(&mut *lock(&self.replays))
+        }
+
         /// Takes everything as if Redis had it.
         pub(in crate::edge) fn all_is_through(&self) {
             drop(self.take(true));
