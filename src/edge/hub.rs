@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use super::push::Pusher;
 use super::session::Session;
@@ -28,6 +29,8 @@ pub(super) struct Edge {
     durability: AtomicU8,
     /// When the stream of pages was last seen read to its end, UTC ms.
     pages_read_ms: AtomicU64,
+    /// When the streams of this edge were last read.
+    read_last: Mutex<Instant>,
     /// What is known of owners counts no more: streams of this edge were gone.
     pub(super) views_void: AtomicBool,
     /// The sessions have to be opened and attached again: streams of this edge were gone.
@@ -86,6 +89,7 @@ impl Edge {
             sessions: Mutex::default(),
             durability: AtomicU8::new(Durability::Memory as u8),
             pages_read_ms: AtomicU64::new(0),
+            read_last: Mutex::new(Instant::now()),
             views_void: AtomicBool::new(false),
             streams_gone: AtomicBool::new(false),
         }
@@ -120,6 +124,15 @@ impl Edge {
 
     pub(super) fn pages_were_read(&self, when_ms: u64) {
         self.pages_read_ms.store(when_ms, Ordering::Relaxed);
+    }
+
+    /// When the streams of this edge were last read, to whatever end.
+    pub(super) fn read_last(&self) -> Instant {
+        *lock(&self.read_last)
+    }
+
+    pub(super) fn was_read(&self) {
+        *lock(&self.read_last) = Instant::now();
     }
 
     /// Takes a session in, unless there are as many as there may be.

@@ -93,6 +93,7 @@ pub(super) async fn run(edge: &Arc<Edge>, shutdown: Shutdown) {
         match read {
             Ok(mut read) => {
                 delays.reset();
+                edge.was_read();
                 if read.iter().all(|(key, pages)| *key != streams[2] || pages.len() < FRAMES_A_READ) {
                     edge.pages_were_read(begun_ms);
                 }

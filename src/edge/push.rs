@@ -42,6 +42,8 @@ pub(super) struct Pusher {
     crowded: Vec<AtomicBool>,
     /// The latest commit of each shard this edge has seen the effect of.
     seen: Vec<Mutex<Place>>,
+    /// When the round that is under way began.
+    since: Mutex<Option<Instant>>,
     mark_linger: Duration,
     notify: Notify,
 }
@@ -83,6 +85,7 @@ impl Pusher {
             pending_bytes: AtomicUsize::new(0),
             crowded: (0..shards).map(|_| AtomicBool::new(false)).collect(),
             seen: (0..shards).map(|_| Mutex::default()).collect(),
+            since: Mutex::default(),
             mark_linger,
             notify: Notify::new(),
         }
@@ -132,6 +135,11 @@ impl Pusher {
         }
     }
 
+    /// When the round that is under way began, if one is.
+    pub(super) fn pushing_since(&self) -> Option<Instant> {
+        *lock(&self.since)
+    }
+
     /// Whether something for a shard has not reached Redis yet: its owner cannot have answered that.
     pub(super) fn holds(&self, shard: u32) -> bool {
         let waits = |buffer: &Mutex<Buffer>| {
@@ -177,6 +185,7 @@ impl Pusher {
         if frames.is_empty() {
             return false;
         }
+        *lock(&self.since) = Some(Instant::now());
         let mut delays = Delays::reconnecting();
         // What is written is as safe as the Redis it went to makes it, whatever Redis is there by now.
         let durability = loop {
@@ -193,6 +202,7 @@ impl Pusher {
             );
             tokio::time::sleep(delay).await;
         };
+        *lock(&self.since) = None;
         for frame in sent {
             self.pending_bytes.fetch_sub(frame.bytes, Ordering::Relaxed);
             lock(&self.buffers[frame.shard as usize][frame.lane as usize]).pushing = false;
