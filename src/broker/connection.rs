@@ -145,9 +145,14 @@ impl Redis {
 
     /// Sends a pipeline in one round trip. When it fails, any part of it may have been executed.
     pub(super) async fn pipe<T: FromRedisValue>(&self, operation: &'static str, pipeline: &Pipeline) -> Result<T, Error> {
-        let (number, mut connection, _) = self.current().await?;
+        self.pipe_to(operation, pipeline).await.map(|(answer, _)| answer)
+    }
+
+    /// As [`Redis::pipe`]; also what the server is that answered.
+    pub(super) async fn pipe_to<T: FromRedisValue>(&self, operation: &'static str, pipeline: &Pipeline) -> Result<(T, Arc<Facts>), Error> {
+        let (number, mut connection, facts) = self.current().await?;
         match pipeline.query_async(&mut connection).await {
-            Ok(answer) => Ok(answer),
+            Ok(answer) => Ok((answer, facts)),
             Err(source) => {
                 let error = Error::of(operation, source);
                 // Any of these may mean another server, or answers that come late: none of them is worth keeping the connection for.

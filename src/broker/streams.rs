@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use redis::Value;
 use redis::aio::MultiplexedConnection;
 
-use super::connection::Redis;
+use super::connection::{Facts, Redis};
 use super::error::Error;
 use crate::topic::frame::FORMAT;
 
@@ -171,13 +172,14 @@ impl Redis {
         id.parse().map_err(|_| Error::answer(OPERATION, &Value::SimpleString(id)))
     }
 
-    /// Adds one entry to each of several streams, in one round trip. When it fails, any of them may have been added.
-    pub async fn add_all(&self, entries: &[(String, Vec<u8>)]) -> Result<(), Error> {
+    /// Adds one entry to each of several streams, in one round trip; returns what the server that took them is. When it fails, any of them
+    /// may have been added.
+    pub async fn add_all(&self, entries: &[(String, Vec<u8>)]) -> Result<Arc<Facts>, Error> {
         let mut pipeline = redis::Pipeline::new();
         for (key, payload) in entries {
             pipeline.cmd("XADD").arg(key).arg("*").arg(FORMAT).arg(payload.as_slice()).ignore();
         }
-        self.pipe("push frames", &pipeline).await
+        self.pipe_to::<()>("push frames", &pipeline).await.map(|((), facts)| facts)
     }
 
     /// Adds entries to streams that exist; others are not made, their reader is gone. A stream is capped near `length_max` entries.
@@ -242,6 +244,15 @@ impl Redis {
         let mut command = redis::cmd("XTRIM");
         command.arg(key).arg("MINID").arg(first.to_string());
         self.command("trim a stream", command).await
+    }
+
+    /// Removes the entries below an id from each of several streams, in one round trip.
+    pub async fn trim_all(&self, streams: impl IntoIterator<Item = (&String, StreamId)>) -> Result<(), Error> {
+        let mut pipeline = redis::Pipeline::new();
+        for (key, first) in streams {
+            pipeline.cmd("XTRIM").arg(key).arg("MINID").arg(first.to_string()).ignore();
+        }
+        self.pipe("trim streams", &pipeline).await
     }
 
     /// Removes one entry; false when it was gone.

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::follow::Follow;
 use super::hub::Edge;
 use super::session::{Session, State};
 use crate::model::{Place, Reason, Span, TopicId};
@@ -14,8 +15,10 @@ const PAGE_ENTRIES_MAX: usize = 512;
 const PAGE_BYTES_MAX: usize = 256 * 1024;
 /// How many requests for pages a session has under way at most.
 const REQUESTS_MAX: usize = 4;
-/// After this long an answer is asked for again, if it is not among the pages that wait to be read.
-const REQUEST_PATIENCE_MS: u64 = 5_000;
+/// After this long an answer is asked for again, if it is not among the pages that wait to be read; and less often each time that none
+/// comes, for those who answer, or their SQL, are away.
+pub(super) const PATIENCE_MS: u64 = 5_000;
+const PATIENCE_MS_MAX: u64 = 60_000;
 
 impl Session {
     /// A live entry. Returns whether there is something new to write.
@@ -49,6 +52,8 @@ impl Session {
         if follow.cursor.at() == before {
             // Not the answer that was waited for.
             lost.clear();
+        } else {
+            follow.patience_ms = PATIENCE_MS;
         }
         // What is lost is told in its place: entries that were kept meanwhile come with the last page, and lie behind it.
         for entry in entries {
@@ -91,16 +96,10 @@ impl Session {
         Ok(())
     }
 
-    /// Asks for what followed topics lack, as far as the session has room; ends what is ended.
+    /// Ends what is ended, and asks for what followed topics lack, as far as the session has room.
     pub(super) fn pump(self: &Arc<Self>, edge: &Edge, state: &mut State) {
-        let now_ms = edge.clock.now_ms();
-        let asking = state.behind.iter().filter_map(|(_, topic)| state.follows.get(topic)).filter(|follow| follow.cursor.asking());
-        let (mut under_way, mut entries_asked) =
-            asking.fold((0, 0), |(pages, entries), follow| (pages + 1, entries + follow.asked_entries));
         let behind: Vec<_> = state.behind.iter().copied().collect();
         for (order, topic) in behind {
-            // Pages on their way take room too: all together stay below the bound.
-            let room = if state.has_room(edge) { edge.config.unacked_entries_max.saturating_sub(state.unacked + entries_asked) } else { 0 };
             let Some(follow) = state.follows.get_mut(&topic) else {
                 state.behind.remove(&(order, topic));
                 continue;
@@ -108,37 +107,59 @@ impl Session {
             while let Some(skipped) = follow.cursor.skip() {
                 state.queue.gap(convert::gap(topic, skipped, v1::GapReason::NotMember));
             }
-            if follow.cursor.asking() && follow.asked_ms + REQUEST_PATIENCE_MS < edge.pages_read_ms() {
-                follow.cursor.forget_request();
-                (under_way, entries_asked) = (under_way - 1, entries_asked - follow.asked_entries);
-            }
+            follow.give_up_waiting(edge.pages_read_ms());
             if follow.cursor.ended() {
                 self.end(edge, state, topic);
                 self.send_refused(edge, state, topic, Reason::NotMember);
-                continue;
-            }
-            if follow.cursor.is_live() {
+            } else if follow.cursor.is_live() {
                 state.behind.remove(&(order, topic));
-                continue;
             }
+        }
+        self.ask(edge, state);
+    }
+
+    /// Asks for pages: alerts first, then whoever was asked for least recently, so that topics without an answer hold up no others.
+    fn ask(&self, edge: &Edge, state: &mut State) {
+        let now_ms = edge.clock.now_ms();
+        let asking = state.behind.iter().filter_map(|(_, topic)| state.follows.get(topic)).filter(|follow| follow.cursor.asking());
+        let (mut under_way, mut entries_asked) =
+            asking.fold((0, 0), |(pages, entries), follow| (pages + 1, entries + follow.asked_entries));
+        let asked_ms = |topic: &TopicId| state.follows.get(topic).map_or(0, |follow| follow.asked_ms);
+        let mut behind: Vec<_> = state.behind.iter().map(|(order, topic)| (*order, asked_ms(topic), *topic)).collect();
+        behind.sort_unstable();
+        for (_, _, topic) in behind {
+            // Pages on their way take room too: all together stay below the bound.
+            let room = if state.has_room(edge) { edge.config.unacked_entries_max.saturating_sub(state.unacked + entries_asked) } else { 0 };
             if room == 0 || under_way >= REQUESTS_MAX {
-                continue;
+                return;
             }
+            let Some(follow) = state.follows.get_mut(&topic) else { continue };
             state.requests += 1;
-            if let Some(span) = follow.cursor.ask(state.requests) {
-                let entries_max = room.min(PAGE_ENTRIES_MAX);
-                (follow.asked_ms, follow.asked_entries) = (now_ms, entries_max);
-                (under_way, entries_asked) = (under_way + 1, entries_asked + entries_max);
-                edge.pusher.replay(ReplayRequest {
-                    topic: topic.packed(),
-                    session: self.id.0,
-                    edge: edge.boot.clone(),
-                    span: span.into(),
-                    entries_max: entries_max as u32,
-                    bytes_max: PAGE_BYTES_MAX as u32,
-                    request: state.requests,
-                });
-            }
+            let Some(span) = follow.cursor.ask(state.requests) else { continue };
+            let entries_max = room.min(PAGE_ENTRIES_MAX);
+            (follow.asked_ms, follow.asked_entries) = (now_ms, entries_max);
+            (under_way, entries_asked) = (under_way + 1, entries_asked + entries_max);
+            edge.pusher.replay(ReplayRequest {
+                topic: topic.packed(),
+                session: self.id.0,
+                edge: edge.boot.clone(),
+                span: span.into(),
+                entries_max: entries_max as u32,
+                bytes_max: PAGE_BYTES_MAX as u32,
+                request: state.requests,
+                asked_ms: now_ms,
+                patience_ms: follow.patience_ms as u32,
+            });
+        }
+    }
+}
+
+impl Follow {
+    /// Forgets a request whose answer did not come although pages were read up to `pages_read_ms`.
+    fn give_up_waiting(&mut self, pages_read_ms: u64) {
+        if self.cursor.asking() && self.asked_ms + self.patience_ms < pages_read_ms {
+            self.cursor.forget_request();
+            self.patience_ms = (self.patience_ms * 2).min(PATIENCE_MS_MAX);
         }
     }
 }
@@ -150,5 +171,62 @@ impl State {
         self.queue.entries() < limits.queue_entries_max
             && self.queue.bytes() < limits.queue_bytes_max
             && self.unacked < limits.unacked_entries_max
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::UserId;
+    use crate::topic::frame::Attached;
+
+    const GROUPS: [u64; 8] = [1, 2, 3, 4, 5, 6, 7, 8];
+
+    /// A session that lacks something in each of its groups.
+    fn session(edge: &Edge) -> Arc<Session> {
+        let session = crate::edge::hub::tests::session(edge, UserId(1));
+        let mut state = session.lock();
+        for group in GROUPS {
+            let topic = TopicId::group(crate::model::GroupId(group));
+            session.follow(edge, &mut state, topic);
+            let (head, mark) = (Place::new(1, 5).into(), Place::START.into());
+            let gaps = vec![Span::new(Place::START, Place::new(1, 5)).into()];
+            let (topic_packed, session_id) = (topic.packed(), session.id.0);
+            let attached = Attached {
+                topic: topic_packed,
+                session: session_id,
+                head,
+                mark,
+                gaps,
+                client_seq_high: 0,
+                groups: Vec::new(),
+                live: true,
+                former: Vec::new(),
+            };
+            session.attached(edge, &mut state, topic, &attached);
+        }
+        drop(state);
+        session
+    }
+
+    #[test]
+    fn topics_without_an_answer_hold_up_no_others_and_are_asked_for_less_and_less() {
+        let (edge, hand) = crate::edge::hub::tests::edge();
+        let session = session(&edge);
+        let mut asked: Vec<(u64, u64)> = Vec::new();
+        let begun_ms = edge.clock.now_ms();
+        for _ in 0..300 {
+            hand.advance(std::time::Duration::from_secs(1));
+            edge.pages_were_read(edge.clock.now_ms());
+            session.pump(&edge, &mut session.lock());
+            for request in edge.pusher.take_replays() {
+                assert!(request.patience_ms >= 5_000);
+                asked.push((request.topic, (request.asked_ms - begun_ms) / 1_000));
+            }
+        }
+        let topics: std::collections::BTreeSet<_> = asked.iter().take(GROUPS.len()).map(|(topic, _)| *topic).collect();
+        assert_eq!(topics.len(), GROUPS.len(), "everybody once before anybody twice: {asked:?}");
+        let late = asked.iter().filter(|(_, second)| *second >= 180).count();
+        assert!(late <= 16, "{late} requests in two minutes: {asked:?}");
     }
 }

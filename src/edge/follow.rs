@@ -3,6 +3,7 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
+use super::entries::PATIENCE_MS;
 use super::hub::Edge;
 use super::session::{Session, State};
 use crate::model::{GroupId, MessageKind, Place, Reason, TopicId};
@@ -24,6 +25,8 @@ pub(super) struct Follow {
     /// When a page was asked for last, and of how many entries.
     pub(super) asked_ms: u64,
     pub(super) asked_entries: usize,
+    /// How long its answer is waited for before it is asked again.
+    pub(super) patience_ms: u64,
     /// When it was attached last.
     attached_ms: u64,
 }
@@ -42,7 +45,7 @@ pub(super) enum Standing {
 impl Follow {
     fn new(mark: Option<Place>) -> Self {
         let (cursor, standing, in_flight) = (Cursor::new(mark), Standing::Asked, VecDeque::new());
-        Self { cursor, standing, client_seq_high: 0, in_flight, asked_ms: 0, asked_entries: 0, attached_ms: 0 }
+        Self { cursor, standing, client_seq_high: 0, in_flight, asked_ms: 0, asked_entries: 0, patience_ms: PATIENCE_MS, attached_ms: 0 }
     }
 
     /// Whether the owner confirmed that the user is a member and did not leave since.

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use super::push::Pusher;
 use super::session::Session;
@@ -28,6 +29,8 @@ pub(super) struct Edge {
     durability: AtomicU8,
     /// When the stream of pages was last seen read to its end, UTC ms.
     pages_read_ms: AtomicU64,
+    /// When the streams of this edge were last read.
+    read_last: Mutex<Instant>,
     /// What is known of owners counts no more: streams of this edge were gone.
     pub(super) views_void: AtomicBool,
     /// The sessions have to be opened and attached again: streams of this edge were gone.
@@ -86,6 +89,7 @@ impl Edge {
             sessions: Mutex::default(),
             durability: AtomicU8::new(Durability::Memory as u8),
             pages_read_ms: AtomicU64::new(0),
+            read_last: Mutex::new(Instant::now()),
             views_void: AtomicBool::new(false),
             streams_gone: AtomicBool::new(false),
         }
@@ -122,6 +126,15 @@ impl Edge {
         self.pages_read_ms.store(when_ms, Ordering::Relaxed);
     }
 
+    /// When the streams of this edge were last read, to whatever end.
+    pub(super) fn read_last(&self) -> Instant {
+        *lock(&self.read_last)
+    }
+
+    pub(super) fn was_read(&self) {
+        *lock(&self.read_last) = Instant::now();
+    }
+
     /// Takes a session in, unless there are as many as there may be.
     pub(super) fn register(&self, session: &Arc<Session>) -> Result<(), Reason> {
         let mut sessions = lock(&self.sessions);
@@ -149,5 +162,36 @@ impl Edge {
 
     pub(super) fn session_count(&self) -> usize {
         lock(&self.sessions).len()
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use crate::clock::Hand;
+    use crate::model::{InstallationId, TenantId, UserId, UserKind};
+    use crate::session::Presence;
+    use crate::token::{Claims, KeyPair};
+
+    /// An edge whose Redis was never there, and the hand of its clock.
+    pub(in crate::edge) fn edge() -> (Edge, Hand) {
+        let folder = tempfile::tempdir().unwrap();
+        KeyPair::create(folder.path()).unwrap();
+        let verifier = Verifier::load(&folder.path().join(crate::token::PUBLIC_FILE)).unwrap();
+        let config = config::Config::defaults().unwrap();
+        let redis = Redis::new(crate::broker::Settings::from(&config.redis)).unwrap();
+        let (clock, hand) = Clock::manual(1_700_000_000_000);
+        (Edge::new(config.edge, 4, redis, clock, verifier), hand)
+    }
+
+    /// A session at it.
+    pub(in crate::edge) fn session(edge: &Edge, user: UserId) -> Arc<Session> {
+        let (installation, kind) = (InstallationId(1), UserKind::Device);
+        let presence = Presence::new(user, installation, SessionId(user.0), &edge.boot, &edge.config.name, edge.clock.now_ms());
+        let claims =
+            Claims { user, tenant: TenantId(1), kind, installation, name: "somebody".to_owned(), expires_ms: 0, issued_ms: 0, token_id: 0 };
+        let session = Session::new(edge, claims, presence, HashMap::new());
+        edge.register(&session).unwrap();
+        session
     }
 }

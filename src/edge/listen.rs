@@ -35,6 +35,42 @@ struct View {
     patience: Duration,
 }
 
+/// What a counted frame is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Heard {
+    /// A repeat, or of an owner before the one that is known.
+    Stale,
+    /// The next one.
+    Next,
+    /// Not the next one: something was lost on the way.
+    Jump,
+    /// The first one of another owner, which knows nobody here.
+    Stranger,
+}
+
+impl View {
+    fn hear(&mut self, lane: usize, frame: &OutFrame) -> Heard {
+        let known = self.owner == frame.owner && self.heard.is_some();
+        if known && frame.counter <= self.counters[lane]
+            || !known && self.heard.is_some() && (frame.epoch, frame.token) < (self.epoch, self.token)
+        {
+            return Heard::Stale;
+        }
+        let heard = match known {
+            false => Heard::Stranger,
+            true if frame.counter == self.counters[lane] + 1 => Heard::Next,
+            true => Heard::Jump,
+        };
+        if !known {
+            *self = Self { epoch: frame.epoch, token: frame.token, owner: frame.owner, ..Self::default() };
+        }
+        self.counters[lane] = frame.counter;
+        self.heard = Some(Instant::now());
+        self.patience = SILENCE;
+        heard
+    }
+}
+
 /// Reads until it is time to stop.
 pub(super) async fn run(edge: &Arc<Edge>, shutdown: Shutdown) {
     let streams = [keys::out_urgent(&edge.boot), keys::out(&edge.boot), keys::out_replay(&edge.boot)];
@@ -57,6 +93,7 @@ pub(super) async fn run(edge: &Arc<Edge>, shutdown: Shutdown) {
         match read {
             Ok(mut read) => {
                 delays.reset();
+                edge.was_read();
                 if read.iter().all(|(key, pages)| *key != streams[2] || pages.len() < FRAMES_A_READ) {
                     edge.pages_were_read(begun_ms);
                 }
@@ -87,10 +124,8 @@ pub(super) async fn run(edge: &Arc<Edge>, shutdown: Shutdown) {
         if trimmed.elapsed() >= TRIM && trimmed_to != after {
             trimmed = Instant::now();
             trimmed_to.clone_from(&after);
-            for (key, id) in &after {
-                // What stays a little longer does no harm.
-                drop(edge.redis.trim(key, id.next()).await);
-            }
+            // What stays a little longer does no harm.
+            drop(edge.redis.trim_all(after.iter().map(|(key, id)| (key, id.next()))).await);
         }
     }
 }
@@ -98,24 +133,16 @@ pub(super) async fn run(edge: &Arc<Edge>, shutdown: Shutdown) {
 fn take(edge: &Arc<Edge>, views: &mut [View], lane: usize, frame: OutFrame, touched: &mut Vec<Arc<Session>>) {
     if frame.counter > 0 {
         let Some(view) = views.get_mut(frame.shard as usize) else { return };
-        let known = view.owner == frame.owner && view.heard.is_some();
-        if known && frame.counter <= view.counters[lane]
-            || !known && view.heard.is_some() && (frame.epoch, frame.token) < (view.epoch, view.token)
-        {
+        let heard = view.hear(lane, &frame);
+        if heard == Heard::Stale {
             return;
         }
-        // Another owner knows nobody here; a jump means that something was lost on the way.
-        let again = !known || frame.counter != view.counters[lane] + 1;
-        if !known {
-            *view = View { epoch: frame.epoch, token: frame.token, owner: frame.owner, ..View::default() };
+        if heard == Heard::Stranger {
             edge.pusher.greet(frame.shard);
         }
-        view.counters[lane] = frame.counter;
-        view.heard = Some(Instant::now());
-        view.patience = SILENCE;
         edge.pusher.saw(frame.shard, frame.epoch, frame.commit);
         // Before what the frame says is handed on: among what was lost may be that somebody left.
-        if again {
+        if heard != Heard::Next {
             attach_again(edge, frame.shard);
         }
     }
@@ -155,6 +182,11 @@ fn ask_silent(edge: &Arc<Edge>, views: &mut [View]) {
     for (shard, view) in views.iter_mut().enumerate() {
         let heard = *view.heard.get_or_insert_with(Instant::now);
         if heard.elapsed() < view.patience {
+            continue;
+        }
+        if edge.pusher.holds(shard as u32) {
+            // What it was asked, or told, has not reached it: asked once more it would only have more to read, and this edge to keep.
+            view.heard = Some(Instant::now());
             continue;
         }
         let patience = (view.patience * 2).clamp(SILENCE, SILENCE_MAX);
@@ -262,4 +294,57 @@ pub(super) fn by_edge(displaced: Vec<crate::session::Presence>) -> HashMap<Strin
         edges.entry(presence.edge).or_default().push(presence.session);
     }
     edges
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::edge::hub::tests;
+    use crate::model::UserId;
+
+    #[test]
+    fn frames_of_an_owner_are_told_apart_by_their_counters_and_owners_by_their_tokens() {
+        let mut view = View::default();
+        let mut check = |lane, (epoch, token, owner, counter), expected| {
+            let frame = OutFrame { epoch, token, owner, counter, ..OutFrame::default() };
+            assert_eq!(view.hear(lane, &frame), expected, "{frame:?}");
+        };
+        check(1, (1, 5, 10, 4), Heard::Stranger);
+        check(1, (1, 5, 10, 5), Heard::Next);
+        check(1, (1, 5, 10, 5), Heard::Stale);
+        check(1, (1, 5, 10, 3), Heard::Stale);
+        // Each lane counts for itself.
+        check(0, (1, 5, 10, 1), Heard::Next);
+        check(1, (1, 5, 10, 8), Heard::Jump);
+        check(1, (1, 5, 10, 9), Heard::Next);
+        // An owner from before, whatever it counts; and the ones behind.
+        check(1, (1, 4, 9, 50), Heard::Stale);
+        check(1, (1, 6, 11, 1), Heard::Stranger);
+        check(0, (1, 6, 11, 1), Heard::Next);
+        check(1, (1, 5, 10, 10), Heard::Stale);
+        check(1, (2, 1, 12, 1), Heard::Stranger);
+        check(1, (1, 7, 13, 1), Heard::Stale);
+    }
+
+    #[test]
+    fn a_silent_shard_is_not_asked_again_before_it_was_asked() {
+        let (edge, _hand) = tests::edge();
+        let edge = Arc::new(edge);
+        let session = tests::session(&edge, UserId(1));
+        let inbox = session.inbox();
+        let shard = inbox.shard(edge.shards);
+        session.follow(&edge, &mut session.lock(), inbox);
+        let silent = || View { heard: Instant::now().checked_sub(SILENCE_MAX), patience: SILENCE, ..View::default() };
+        for _ in 0..5 {
+            let mut views = vec![silent(); edge.shards as usize];
+            ask_silent(&edge, &mut views);
+            assert_eq!(edge.pusher.waiting(shard), 1, "what was asked is not there yet");
+        }
+        // As if it were pushed.
+        edge.pusher.all_is_through();
+        let mut views = vec![silent(); edge.shards as usize];
+        ask_silent(&edge, &mut views);
+        assert_eq!(edge.pusher.waiting(shard), 1);
+        assert!(views[shard as usize].patience > SILENCE);
+    }
 }

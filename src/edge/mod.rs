@@ -7,6 +7,7 @@
 mod beat;
 mod entries;
 mod follow;
+mod health;
 mod hub;
 mod listen;
 mod push;
@@ -124,7 +125,9 @@ pub async fn run(config: Config, clock: Clock, shutdown: Shutdown) -> Result<(),
     let service = v1::talk_cloud_server::TalkCloudServer::new(service::Service(edge.clone()))
         .max_decoding_message_size(CLIENT_FRAME_BYTES_MAX)
         .max_encoding_message_size(CLIENT_FRAME_BYTES_MAX * 4);
-    reporter.set_serving::<v1::talk_cloud_server::TalkCloudServer<service::Service>>().await;
+    let name = <v1::talk_cloud_server::TalkCloudServer<service::Service> as tonic::server::NamedService>::NAME;
+    reporter.set_service_status(name, tonic_health::ServingStatus::Serving).await;
+    spawn(&tasks, &edge, &shutdown, move |edge, _| async move { health::watch(&edge, reporter, name).await });
     tracing::info!(edge.name = edge.config.name, edge.boot = edge.boot, listen = here, "ready");
     let limits = Limits {
         // A few more than sessions, for calls of browsers and for health checks.

@@ -14,7 +14,7 @@ use tokio::sync::Notify;
 
 use super::session::Session;
 use crate::broker::{Redis, keys};
-use crate::model::{Place, Reason, TopicId};
+use crate::model::{InstallationId, Place, Reason, TopicId, UserId};
 use crate::retry::Delays;
 use crate::shutdown::Shutdown;
 use crate::topic::frame::{InFrame, InItem, Input, Lane, Mark, ReplayRequest};
@@ -42,6 +42,8 @@ pub(super) struct Pusher {
     crowded: Vec<AtomicBool>,
     /// The latest commit of each shard this edge has seen the effect of.
     seen: Vec<Mutex<Place>>,
+    /// When the round that is under way began.
+    since: Mutex<Option<Instant>>,
     mark_linger: Duration,
     notify: Notify,
 }
@@ -49,17 +51,21 @@ pub(super) struct Pusher {
 #[derive(Default)]
 struct Buffer {
     items: VecDeque<(InItem, usize, Sender)>,
-    /// The latest mark of each installation in a topic.
-    marks: HashMap<(TopicId, u64), Mark>,
+    /// The latest mark of each installation of a user in a topic.
+    marks: HashMap<(TopicId, UserId, InstallationId), Mark>,
     marks_since: Option<Instant>,
     /// The number of the last frame.
     number: u64,
     /// A frame is due even if it is empty.
     greet: bool,
+    /// A frame with items is under way.
+    pushing: bool,
 }
 
 /// One frame of a round, with those who wait for it.
 struct Sent {
+    shard: u32,
+    lane: Lane,
     senders: Vec<(Arc<Session>, TopicId, u64)>,
     bytes: usize,
 }
@@ -79,6 +85,7 @@ impl Pusher {
             pending_bytes: AtomicUsize::new(0),
             crowded: (0..shards).map(|_| AtomicBool::new(false)).collect(),
             seen: (0..shards).map(|_| Mutex::default()).collect(),
+            since: Mutex::default(),
             mark_linger,
             notify: Notify::new(),
         }
@@ -102,7 +109,7 @@ impl Pusher {
         let buffer = &self.buffers[topic.shard(self.shards) as usize][Lane::of(topic) as usize];
         let mut buffer = lock(buffer);
         buffer.marks_since.get_or_insert_with(Instant::now);
-        buffer.marks.insert((topic, mark.installation), mark);
+        buffer.marks.insert((topic, UserId(mark.user), InstallationId(mark.installation)), mark);
     }
 
     /// A request for a page.
@@ -126,6 +133,20 @@ impl Pusher {
             let mut seen = lock(seen);
             *seen = Place::new(epoch, commit).max(*seen);
         }
+    }
+
+    /// When the round that is under way began, if one is.
+    pub(super) fn pushing_since(&self) -> Option<Instant> {
+        *lock(&self.since)
+    }
+
+    /// Whether something for a shard has not reached Redis yet: its owner cannot have answered that.
+    pub(super) fn holds(&self, shard: u32) -> bool {
+        let waits = |buffer: &Mutex<Buffer>| {
+            let buffer = lock(buffer);
+            buffer.pushing || !buffer.items.is_empty()
+        };
+        self.buffers.get(shard as usize).is_some_and(|lanes| lanes.iter().any(waits))
     }
 
     /// A shard has another owner: it hears at once what this edge has seen of the shard.
@@ -164,8 +185,14 @@ impl Pusher {
         if frames.is_empty() {
             return false;
         }
+        *lock(&self.since) = Some(Instant::now());
         let mut delays = Delays::reconnecting();
-        while let Err(error) = redis.add_all(&frames).await {
+        // What is written is as safe as the Redis it went to makes it, whatever Redis is there by now.
+        let durability = loop {
+            let error = match redis.add_all(&frames).await {
+                Ok(facts) => break facts.durability,
+                Err(error) => error,
+            };
             let delay = delays.next_delay();
             tracing::warn!(
                 error = &error as &dyn std::error::Error,
@@ -174,14 +201,11 @@ impl Pusher {
                 "frames were not pushed; sending them again"
             );
             tokio::time::sleep(delay).await;
-        }
-        // Of the connection the frames went over: a Redis with other settings is another connection.
-        let durability = match redis.facts().await {
-            Ok(facts) => facts.durability,
-            Err(_) => crate::model::Durability::Memory,
         };
+        *lock(&self.since) = None;
         for frame in sent {
             self.pending_bytes.fetch_sub(frame.bytes, Ordering::Relaxed);
+            lock(&self.buffers[frame.shard as usize][frame.lane as usize]).pushing = false;
             for (session, topic, client_seq) in frame.senders {
                 session.stored(topic, client_seq, durability);
             }
@@ -202,7 +226,7 @@ impl Pusher {
                     continue;
                 }
                 let mut items = Vec::with_capacity(buffer.items.len().min(FRAME_ITEMS_MAX));
-                let mut frame = Sent { senders: Vec::new(), bytes: 0 };
+                let mut frame = Sent { shard, lane, senders: Vec::new(), bytes: 0 };
                 while items.len() < FRAME_ITEMS_MAX && frame.bytes < FRAME_BYTES_MAX {
                     let Some((item, weight, sender)) = buffer.items.pop_front() else { break };
                     frame.bytes += weight;
@@ -218,6 +242,7 @@ impl Pusher {
                     items.extend(buffer.marks.drain().map(|(_, mark)| Input::Mark(mark).into()));
                 }
                 buffer.number += 1;
+                buffer.pushing = !items.is_empty();
                 let (number, seen) = (buffer.number, *lock(&self.seen[shard as usize]));
                 drop(buffer);
                 let key = match lane {
@@ -261,5 +286,65 @@ fn note_sender(senders: &mut Vec<(Arc<Session>, TopicId, u64)>, session: Arc<Ses
     match senders.last_mut() {
         Some((last, known, seq)) if Arc::ptr_eq(last, &session) && *known == topic => *seq = client_seq,
         _ => senders.push((session, topic, client_seq)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::GroupId;
+    use crate::topic::frame::Detach;
+
+    impl Pusher {
+        /// The requests for pages that wait.
+        pub(in crate::edge) fn take_replays(&self) -> Vec<ReplayRequest> {
+            std::mem::take(&mut *lock(&self.replays))
+        }
+
+        /// Takes everything as if Redis had it.
+        pub(in crate::edge) fn all_is_through(&self) {
+            drop(self.take(true));
+            self.buffers.iter().flatten().for_each(|buffer| lock(buffer).pushing = false);
+        }
+
+        /// How many items wait for a shard.
+        pub(in crate::edge) fn waiting(&self, shard: u32) -> usize {
+            self.buffers[shard as usize].iter().map(|buffer| lock(buffer).items.len()).sum()
+        }
+    }
+
+    fn frames(pusher: &Pusher) -> Vec<InFrame> {
+        let (frames, _) = pusher.take(true);
+        frames.iter().map(|(_, bytes)| InFrame::decode(bytes.as_slice()).unwrap()).collect()
+    }
+
+    #[test]
+    fn marks_of_two_users_of_one_installation_both_leave_and_of_each_the_latest() {
+        let (pusher, topic) = (Pusher::new(1, "edge-1", 4, Duration::ZERO), TopicId::group(GroupId(7)));
+        for (user, seq) in [(1, 3), (2, 2), (1, 4)] {
+            pusher.mark(topic, Mark { topic: topic.packed(), user, installation: 9, place: Place::new(1, seq).into() });
+        }
+        let mut marks: Vec<_> = frames(&pusher)
+            .remove(0)
+            .items
+            .into_iter()
+            .filter_map(|item| match item.input {
+                Some(Input::Mark(mark)) => Some((mark.user, mark.place.seq)),
+                _ => None,
+            })
+            .collect();
+        marks.sort_unstable();
+        assert_eq!(marks, [(1, 4), (2, 2)]);
+    }
+
+    #[test]
+    fn a_shard_is_held_from_the_push_until_its_frame_is_through() {
+        let (pusher, topic) = (Pusher::new(1, "edge-1", 4, Duration::ZERO), TopicId::group(GroupId(7)));
+        let shard = topic.shard(4);
+        assert!(!pusher.holds(shard));
+        pusher.push(topic, Input::Detach(Detach { topic: topic.packed(), session: 1 }), None);
+        assert!(pusher.holds(shard) && !pusher.holds((shard + 1) % 4));
+        assert_eq!(frames(&pusher).len(), 1);
+        assert!(pusher.holds(shard), "its frame is under way");
     }
 }

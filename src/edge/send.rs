@@ -70,6 +70,11 @@ impl Sending {
         self.open && client_seq <= self.stored.min(self.sure)
     }
 
+    /// Whether nothing waits, for the owner's word or for a receipt, in a topic that is closed.
+    pub(super) fn is_settled(&self) -> bool {
+        !self.open && self.parked.is_empty() && self.stored >= self.pushed
+    }
+
     /// Redis may have lost what was pushed: a repeat is not answered from memory but pushed again.
     pub(super) fn doubt(&mut self) {
         self.sure = 0;
@@ -141,7 +146,8 @@ impl Session {
     pub(super) fn watched(self: &Arc<Self>, edge: &Edge, state: &mut State, topic: TopicId, watched: Watched) {
         self.opened(edge, state, topic, Some(watched.client_seq_high));
         if watched.delivered > 0 {
-            state.queue.dispositions.push(v1::Disposition { topic: Some(topic.into()), delivered_client_seq: watched.delivered });
+            let Watched { topic: packed, session, delivered, .. } = watched;
+            self.delivered(state, topic, Delivered { topic: packed, session, client_seq: delivered });
         }
     }
 
@@ -164,10 +170,15 @@ impl Session {
         }
     }
 
-    /// The session may not write to a topic: what waited is refused.
+    /// The session may not write to a topic: what waited is refused. What was pushed before still gets its receipt.
     pub(super) fn send_refused(&self, edge: &Edge, state: &mut State, topic: TopicId, reason: Reason) {
-        let Some(sending) = state.sends.remove(&topic) else { return };
-        for (message, index) in sending.parked {
+        let Some(sending) = state.sends.get_mut(&topic) else { return };
+        let parked = std::mem::take(&mut sending.parked);
+        (sending.open, sending.asked, sending.asked_ms) = (false, false, edge.clock.now_ms());
+        if sending.is_settled() {
+            state.sends.remove(&topic);
+        }
+        for (message, index) in parked {
             state.refuse(refusal_of(edge, &message, reason, field(index, ".to"), 0));
         }
     }
@@ -254,5 +265,51 @@ impl Edge {
         let retry_after_ms = self.refusal(reason, field).retry_after_ms;
         let refused = status::Refused::new(reason).field(field);
         if retry_after_ms == 0 { refused.into() } else { refused.retry_after(Duration::from_millis(retry_after_ms.into())).into() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::edge::hub::tests;
+    use crate::model::{Durability, GroupId, UserId};
+
+    #[test]
+    fn what_was_pushed_before_a_refusal_still_gets_its_receipt() {
+        let (edge, _hand) = tests::edge();
+        let session = tests::session(&edge, UserId(1));
+        let topic = TopicId::group(GroupId(7));
+        let message = v1::Message {
+            to: Some(topic.into()),
+            client_seq: 1,
+            predecessor: 0,
+            kind: v1::MessageKind::Text as i32,
+            text: "on its way".into(),
+        };
+        let mut state = session.lock();
+        session.accept(&edge, &mut state, message, 0);
+        session.opened(&edge, &mut state, topic, Some(0));
+        session.send_refused(&edge, &mut state, topic, Reason::NotMember);
+        assert!(state.queue.is_empty(), "it is under way");
+        drop(state);
+        session.stored(topic, 1, Durability::Fsync);
+        let mut state = session.lock();
+        let (frame, _) = state.queue.next_frame().unwrap();
+        assert_eq!((frame.receipts[0].client_seq, frame.refusals.len()), (1, 0));
+        assert!(state.sends.is_empty(), "nothing is left of it");
+    }
+
+    #[test]
+    fn of_what_was_delivered_only_the_highest_is_told() {
+        let (edge, _hand) = tests::edge();
+        let session = tests::session(&edge, UserId(1));
+        let topic = TopicId::inbox(UserId(2));
+        let mut state = session.lock();
+        for delivered in [4, 6, 5] {
+            let watched = Watched { topic: topic.packed(), session: session.id.0, client_seq_high: 9, delivered };
+            session.watched(&edge, &mut state, topic, watched);
+        }
+        let (frame, _) = state.queue.next_frame().unwrap();
+        assert_eq!(frame.dispositions.iter().map(|told| told.delivered_client_seq).collect::<Vec<_>>(), [6]);
     }
 }

@@ -83,6 +83,7 @@ impl v1::talk_cloud_server::TalkCloud for Service {
                     }
                 }
             }
+            state.forget_callers_gone();
             state.waiters.push(Waiter { open, answer, done: Some(sender) });
             for (index, message) in request.messages.into_iter().enumerate().filter(|(_, message)| named(message).0.is_some()) {
                 session.accept(&self.0, &mut state, message, index);

@@ -138,6 +138,9 @@ impl Session {
         sending.stored = sending.stored.max(client_seq);
         // The owner may have accepted more from this installation before, in another session.
         let client_seq = sending.stored.max(sending.known.unwrap_or(0));
+        if sending.is_settled() {
+            state.sends.remove(&topic);
+        }
         state.receipt(topic, client_seq, durability);
         drop(state);
         self.wake();
@@ -200,8 +203,8 @@ impl State {
         self.queue.refusals.push(refusal);
     }
 
-    /// Unary calls whose callers are gone take no answer from those who ask again.
-    fn forget_callers_gone(&mut self) {
+    /// Unary calls whose callers are gone take no answer from those who ask again, and are not kept while none comes.
+    pub(super) fn forget_callers_gone(&mut self) {
         self.waiters.retain(|waiter| waiter.done.as_ref().is_some_and(|done| !done.is_closed()));
     }
 

@@ -94,7 +94,7 @@ pub async fn run(config: Config, clock: Clock, shutdown: Shutdown) -> Result<(),
     }
     let part = |name| readiness.part(name);
     let archive = Archive::new(redis.clone(), store.clone(), clock.clone(), Settings::new(&config.offline, shards));
-    let replay = Replay::new(redis.clone(), store.clone(), shards, WINDOWS_BYTES_MAX / shards as usize);
+    let replay = Replay::new(redis.clone(), store.clone(), clock.clone(), shards, WINDOWS_BYTES_MAX / shards as usize);
     let floor = Floor::new(redis.clone(), store.clone());
     let jobs = (
         run_ordered(archive, redis.clone(), leases, clock.clone(), shutdown.clone(), part("archive")),

@@ -149,8 +149,19 @@ fn frames_on_redis_stay_as_they_are() {
         line(&mut lines, golden, "FloorRequest", &request);
         line(&mut lines, golden, "FloorFrame", &FloorFrame { rows: rows(), epoch: 4, current: inputs() });
         let edge = "a-1".into();
-        let replay = ReplayRequest { topic: 0x39, session: 77, edge, span: span(4, 5), entries_max: 512, bytes_max: 1_024, request: 6 };
+        let replay = ReplayRequest {
+            topic: 0x39,
+            session: 77,
+            edge,
+            span: span(4, 5),
+            entries_max: 512,
+            bytes_max: 1_024,
+            request: 6,
+            ..ReplayRequest::default()
+        };
         line(&mut lines, golden, "ReplayRequest", &replay);
+        let patient = ReplayRequest { asked_ms: 1_700_000_000_123, patience_ms: 5_000, ..replay };
+        line(&mut lines, golden, "ReplayRequest.2", &patient);
         lines
     });
 }

@@ -2,7 +2,8 @@
 //!
 //! Consumes the stream `replay` (replay requests, consumer group `offline`). Reads SQL for what is archived and the end of `{s}:log` for the
 //! rest. Writes a page to `out:<edge>:replay`, if that edge still lives. A repeat is a page twice, which the session knows by its request
-//! and its places. There is no limit of attempts: a request lives as long as its edge, and waits for SQL when only SQL can answer.
+//! and its places. There is no limit of attempts: a request waits for SQL when only SQL can answer, until its session asks again; what is
+//! older than that is dropped unread, so that after an outage only what somebody still waits for is answered.
 //!
 //! A page answers for the places behind `after` up to `upto`: all that exist are in it, or in `lost`. Sequences have no holes, so a page
 //! shows by itself that it is complete. A hole is called lost only when SQL holds what comes behind it; until then it is asked again.
@@ -17,6 +18,7 @@ use std::time::{Duration, Instant};
 use prost::Message as _;
 
 use crate::broker::{self, Redis, StreamId, keys};
+use crate::clock::Clock;
 use crate::model::{Place, Span, TopicId};
 use crate::retry::ErrorClass;
 use crate::store::{self, Store};
@@ -39,6 +41,7 @@ const RETRY_AFTER: Duration = Duration::from_millis(500);
 pub struct Replay {
     redis: Redis,
     store: Store,
+    clock: Clock,
     shards: u32,
     window_bytes_max: usize,
     windows: Arc<Mutex<HashMap<u32, Arc<tokio::sync::Mutex<Window>>>>>,
@@ -96,13 +99,18 @@ struct Ask {
 
 impl Replay {
     /// The job, for a deployment of `shards`; keeps at most `window_bytes_max` of each shard's log in memory.
-    pub fn new(redis: Redis, store: Store, shards: u32, window_bytes_max: usize) -> Self {
-        Self { redis, store, shards, window_bytes_max, windows: Arc::default() }
+    pub fn new(redis: Redis, store: Store, clock: Clock, shards: u32, window_bytes_max: usize) -> Self {
+        Self { redis, store, clock, shards, window_bytes_max, windows: Arc::default() }
     }
 
     fn window(&self, shard: u32) -> Arc<tokio::sync::Mutex<Window>> {
         let mut windows = self.windows.lock().unwrap_or_else(PoisonError::into_inner);
         windows.entry(shard).or_insert_with(|| Arc::new(tokio::sync::Mutex::new(Window::new(shard, self.window_bytes_max)))).clone()
+    }
+
+    /// Whether its session has asked again meanwhile. A clock that is ahead costs only patience, which rises with every request.
+    fn is_stale(&self, request: &ReplayRequest) -> bool {
+        request.asked_ms > 0 && self.clock.now_ms() > request.asked_ms + u64::from(request.patience_ms)
     }
 
     async fn answer(&self, request: &ReplayRequest, ask: Ask) -> Result<(), Error> {
@@ -201,7 +209,7 @@ impl Competing for Replay {
     const JOB: &'static str = "replay";
     const GROUP: &'static str = "offline";
     const DEADLINE: Duration = Duration::from_secs(8);
-    // As long as the edge lives: see the head of this file.
+    // As long as its session waits: see the head of this file.
     const ATTEMPTS_MAX: u64 = u64::MAX;
 
     fn stream(&self) -> String {
@@ -218,6 +226,10 @@ impl Competing for Replay {
         };
         let bound = |asked: u32, most: usize| if asked == 0 { most } else { most.min(asked as usize) };
         let (entries_max, bytes_max) = (bound(request.entries_max, ENTRIES_MAX), bound(request.bytes_max, BYTES_MAX));
+        if self.is_stale(&request) {
+            metrics::counter!("roger_replay_stale_total").increment(1);
+            return Verdict::Done;
+        }
         match self.answer(&request, Ask { topic, span: request.span.into(), entries_max, bytes_max }).await {
             Ok(()) => Verdict::Done,
             Err(error) => match Verdict::of(&error) {

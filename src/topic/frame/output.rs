@@ -187,4 +187,10 @@ pub struct ReplayRequest {
     pub bytes_max: u32,
     #[prost(uint64, tag = "7")]
     pub request: u64,
+    /// When it was asked, UTC ms; 0 when that is not said.
+    #[prost(uint64, tag = "8")]
+    pub asked_ms: u64,
+    /// How long the session waits before it asks again: nobody takes an answer to what is older.
+    #[prost(uint32, tag = "9")]
+    pub patience_ms: u32,
 }

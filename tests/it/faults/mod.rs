@@ -13,6 +13,7 @@ mod limits;
 mod loss;
 mod mariadb;
 mod poison;
+mod readiness;
 mod stopping;
 
 use serde_json::Value;

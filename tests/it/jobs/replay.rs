@@ -38,7 +38,7 @@ impl Drop for Replaying {
 
 impl Replaying {
     async fn start(redis: &Redis, store: &Store, window_bytes_max: usize) -> Self {
-        let job = Replay::new(redis.clone(), store.clone(), super::SHARDS, window_bytes_max);
+        let job = Replay::new(redis.clone(), store.clone(), Clock::system(), super::SHARDS, window_bytes_max);
         let settings = CompetingSettings::new::<Replay>(4, 64, Duration::from_secs(10)).unwrap();
         let part = Readiness::new().part("replay");
         let task = tokio::spawn(run_competing(job, redis.clone(), settings, Clock::system(), Shutdown::manual(), part));
@@ -48,10 +48,16 @@ impl Replaying {
     }
 
     async fn ask(&mut self, edge: &str, after: (u64, u64), upto: (u64, u64), entries_max: u32) {
+        self.ask_at(0, edge, after, upto, entries_max).await;
+    }
+
+    /// Asks as of a time, with a patience of ten seconds.
+    async fn ask_at(&mut self, asked_ms: u64, edge: &str, after: (u64, u64), upto: (u64, u64), entries_max: u32) {
         self.request += 1;
         let span = Span::new(Place::new(after.0, after.1), Place::new(upto.0, upto.1)).into();
         let (topic, edge) = (topic("g:1").packed(), edge.to_owned());
-        let request = ReplayRequest { topic, session: 5, edge, span, entries_max, bytes_max: 0, request: self.request };
+        let asked = ReplayRequest { asked_ms, patience_ms: 10_000, ..ReplayRequest::default() };
+        let request = ReplayRequest { topic, session: 5, edge, span, entries_max, bytes_max: 0, request: self.request, ..asked };
         self.redis.add(&keys::replay(), &request.encode_to_vec()).await.unwrap();
     }
 
@@ -198,4 +204,20 @@ async fn an_edge_that_is_gone_gets_nothing() {
     })
     .await;
     assert!(!redis.exists(&keys::out_replay("other")).await.unwrap());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_nobody_waits_for_any_more_is_dropped_unread() {
+    let server = redis::Redis::start();
+    let (redis, database) = (handle(&server), Database::sqlite().await);
+    let mut owner = Owner::begin(&redis, 1).await;
+    owner.post(topic("g:1"), 1..=20).await;
+    let mut replaying = Replaying::start(&redis, &database.store, 1 << 20).await;
+    let now_ms = Clock::system().now_ms();
+    replaying.ask_at(now_ms - 20_000, "boot", (1, 0), (1, 10), 0).await;
+    replaying.ask_at(now_ms, "boot", (1, 10), (1, 20), 0).await;
+    // The first page that comes answers the second request.
+    assert_eq!(replaying.page().await.entries.len(), 10);
+    eventually("both are done", async || (redis.lengths(&[keys::replay()]).await.ok()? == [0]).then_some(())).await;
+    assert_eq!(redis.lengths(&[keys::out_replay("boot")]).await.unwrap(), [1]);
 }

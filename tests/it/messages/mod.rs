@@ -2,12 +2,14 @@
 
 mod astray;
 mod bad_input;
+mod bounds;
 mod browser;
 mod configuration;
 mod conversation;
 mod durability;
 mod logins;
 mod membership;
+mod private;
 mod radio;
 mod repeats;
 mod slow;

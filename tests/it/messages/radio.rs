@@ -28,6 +28,7 @@ pub struct Heard {
     pub entries: Vec<v1::Entry>,
     pub receipts: Vec<v1::Receipt>,
     pub refusals: Vec<v1::Refusal>,
+    pub dispositions: Vec<v1::Disposition>,
     pub gaps: Vec<v1::Gap>,
     pub follows: Vec<v1::Follow>,
     pub beats: usize,
@@ -61,6 +62,7 @@ impl Heard {
         self.entries.extend(frame.entries);
         self.receipts.extend(frame.receipts);
         self.refusals.extend(frame.refusals);
+        self.dispositions.extend(frame.dispositions);
         self.gaps.extend(frame.gaps);
         self.follows.extend(frame.follows);
         self.beats += usize::from(frame.beat);

@@ -346,7 +346,16 @@ impl Edge {
         if let Some(span) = followed.cursor.ask(request) {
             let edge = self.id.to_string();
             if world.reaches() {
-                let asked = ReplayRequest { topic, session: id, edge, span: span.into(), entries_max: 3, bytes_max: 0, request };
+                let asked = ReplayRequest {
+                    topic,
+                    session: id,
+                    edge,
+                    span: span.into(),
+                    entries_max: 3,
+                    bytes_max: 0,
+                    request,
+                    ..ReplayRequest::default()
+                };
                 world.redis.replay.push_back(asked);
             }
         }
