@@ -9,9 +9,9 @@ use super::memory::Unreceipted;
 
 /// How many messages with a receipt are kept in case the owner of the topic refuses one before them: then those behind it are refused
 /// too, and are sent again behind what was accepted. More can only be on their way between receipt and order when a shard stands still.
-const RECEIPTED_MAX: usize = 512;
+const RECEIPTED_MAX: usize = 4_096;
 /// As above, in bytes.
-const RECEIPTED_BYTES_MAX: usize = 1 << 20;
+const RECEIPTED_BYTES_MAX: usize = 4 << 20;
 
 /// How long a message whose predecessor is missing waits for what the owner of the topic says of those before it. After a loss it says
 /// nothing of what was lost.

@@ -15,7 +15,7 @@ use crate::shutdown::Shutdown;
 
 /// How long an edge lives without a heartbeat, and how much lies between two.
 const EDGE_LIFETIME: Duration = Duration::from_secs(10);
-const EDGE_BEAT: Duration = Duration::from_secs(2);
+const EDGE_BEAT: Duration = Duration::from_secs(1);
 /// After so many intervals without a frame a session is over.
 pub(super) const BEATS_MISSED_MAX: u32 = 3;
 /// How many deadlines move, and how many sessions open again, in one call.
@@ -35,7 +35,7 @@ pub(super) async fn heart(edge: &Arc<Edge>, listen: &str, shutdown: Shutdown) {
             Ok(there) => {
                 if known && !there {
                     edge.views_void.store(true, Ordering::Relaxed);
-                    edge.streams_gone.store(true, Ordering::Relaxed);
+                    edge.streams_gone.notify_one();
                 }
                 known = true;
             }
@@ -49,15 +49,15 @@ pub(super) async fn heart(edge: &Arc<Edge>, listen: &str, shutdown: Shutdown) {
 pub(super) async fn run(edge: &Arc<Edge>, shutdown: Shutdown) {
     let mut ticks = 0_u64;
     while !shutdown.is_cancelled() {
-        if edge.streams_gone.swap(false, Ordering::Relaxed) {
-            come_back(edge).await;
-        }
         if let Ok(facts) = if ticks.is_multiple_of(5) { edge.redis.refresh_facts().await } else { edge.redis.facts().await } {
             edge.set_durability(facts.durability);
         }
         ticks += 1;
         look_after(edge).await;
-        edge.clock.sleep(Duration::from_secs(1)).await;
+        tokio::select! {
+            () = edge.clock.sleep(Duration::from_secs(1)) => {}
+            () = edge.streams_gone.notified() => come_back(edge).await,
+        }
     }
 }
 

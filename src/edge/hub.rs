@@ -34,7 +34,7 @@ pub(super) struct Edge {
     /// What is known of owners counts no more: streams of this edge were gone.
     pub(super) views_void: AtomicBool,
     /// The sessions have to be opened and attached again: streams of this edge were gone.
-    pub(super) streams_gone: AtomicBool,
+    pub(super) streams_gone: tokio::sync::Notify,
 }
 
 /// Which sessions follow a topic. Lists are replaced, never changed, so that a reader needs the lock only to get one.
@@ -91,7 +91,7 @@ impl Edge {
             pages_read_ms: AtomicU64::new(0),
             read_last: Mutex::new(Instant::now()),
             views_void: AtomicBool::new(false),
-            streams_gone: AtomicBool::new(false),
+            streams_gone: tokio::sync::Notify::new(),
         }
     }
 

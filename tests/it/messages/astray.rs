@@ -65,11 +65,17 @@ async fn a_session_whose_presence_was_lost_is_present_again_and_goes_on() {
     let before = of_user(&redis, user).await;
     assert_eq!(before.len(), 1);
     stage.fleet.redis.cli(&["DEL", &keys::presence(user, SHARDS), &keys::deadlines(before[0].shard(SHARDS))]);
-    eventually("neil is present again", async || {
+    let begun = Instant::now();
+    loop {
+        assert!(begun.elapsed() < PATIENCE, "neil is not present again");
         neil.send(beat()).await;
-        (of_user(&redis, user).await == before).then_some(())
-    })
-    .await;
+        if let Ok(close) = tokio::time::timeout(Duration::from_millis(100), neil.closed()).await {
+            panic!("neil was closed: {close:?}");
+        }
+        if of_user(&redis, user).await == before {
+            break;
+        }
+    }
     buzz.say(stage.group, 1, "still there?").await;
     neil.hears(stage.group, &["still there?"]).await;
 }
