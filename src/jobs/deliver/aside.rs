@@ -48,10 +48,12 @@ impl Owner {
         self.judge(answer)?;
         let Some((lane, entry)) = lanes.iter().find_map(|(lane, entries)| Some((*lane, entries.first()?))) else { return Ok(true) };
         match (put_aside, self.suspect) {
-            (Some(PutAside::Told), Some(item)) => poison.condemn(lane, entry.id, item),
-            (Some(aside), _) => return self.put_first_aside(lane, entry, aside).await.map(|()| false),
-            (None, _) if limit == 1 => self.probe(lane, entry, poison).await?,
-            (None, _) => {}
+            (Some(PutAside::Item | PutAside::Told), Some(item)) => poison.condemn(lane, entry.id, item),
+            (Some(aside @ (PutAside::Told | PutAside::Unseen)), _) => {
+                return self.put_first_aside(lane, entry, aside).await.map(|()| false);
+            }
+            (None | Some(PutAside::Item), _) if limit == 1 => self.probe(lane, entry, poison).await?,
+            (None | Some(PutAside::Item), _) => {}
         }
         Ok(true)
     }

@@ -108,22 +108,26 @@ impl Poison {
     }
 }
 
-/// How an entry is put aside that kills whoever takes it in.
+/// How something is put aside that kills whoever takes it in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum PutAside {
-    /// Its senders are told.
+    /// The item that the last owner had in hand, if it had one: who was killed from outside mostly had none.
+    Item,
+    /// The whole frame; its senders are told.
     Told,
     /// Without another look at it.
     Unseen,
 }
 
 /// How many frames to take at a time after `deaths` owners died without a word over what comes next, and whether to put the first one
-/// aside: the batch is halved with each death, down to one frame, which is tried alone three times.
+/// aside: the batch is halved with each death, down to one frame, which is tried alone three times. Deaths that happened over none of its
+/// items may have come from outside, so the whole frame goes only after many more.
 pub(super) fn batch_limit(frames_max: usize, deaths: u64) -> (usize, Option<PutAside>) {
     let alone = deaths.saturating_sub(u64::from(frames_max.max(1).ilog2()));
     let aside = match alone {
         0..=LONELY_DEATHS_MAX => None,
-        _ if alone <= 2 * LONELY_DEATHS_MAX => Some(PutAside::Told),
+        _ if alone <= 3 * LONELY_DEATHS_MAX => Some(PutAside::Item),
+        _ if alone <= 4 * LONELY_DEATHS_MAX => Some(PutAside::Told),
         _ => Some(PutAside::Unseen),
     };
     (frames_max.checked_shr(deaths.min(63) as u32).unwrap_or(0).max(1), aside)
@@ -140,9 +144,11 @@ mod tests {
         check(1, (128, None));
         check(8, (1, None));
         check(11, (1, None));
-        check(12, (1, Some(PutAside::Told)));
-        check(14, (1, Some(PutAside::Told)));
-        check(15, (1, Some(PutAside::Unseen)));
+        check(12, (1, Some(PutAside::Item)));
+        check(17, (1, Some(PutAside::Item)));
+        check(18, (1, Some(PutAside::Told)));
+        check(20, (1, Some(PutAside::Told)));
+        check(21, (1, Some(PutAside::Unseen)));
         check(1_000, (1, Some(PutAside::Unseen)));
     }
 }
