@@ -16,6 +16,8 @@ use crate::shutdown::Shutdown;
 /// How long an edge lives without a heartbeat, and how much lies between two.
 const EDGE_LIFETIME: Duration = Duration::from_secs(10);
 const EDGE_BEAT: Duration = Duration::from_secs(1);
+/// How often sessions are looked after.
+const TICK: Duration = Duration::from_secs(1);
 /// After so many intervals without a frame a session is over.
 pub(super) const BEATS_MISSED_MAX: u32 = 3;
 /// How many deadlines move, and how many sessions open again, in one call.
@@ -55,7 +57,7 @@ pub(super) async fn run(edge: &Arc<Edge>, shutdown: Shutdown) {
         ticks += 1;
         look_after(edge).await;
         tokio::select! {
-            () = edge.clock.sleep(Duration::from_secs(1)) => {}
+            () = edge.clock.sleep(TICK) => {}
             () = edge.streams_gone.notified() => come_back(edge).await,
         }
     }

@@ -24,6 +24,8 @@ const PENDING_BYTES_MAX: usize = 64 << 20;
 /// How many items and bytes one frame has at most.
 const FRAME_ITEMS_MAX: usize = 4_096;
 const FRAME_BYTES_MAX: usize = 1 << 20;
+/// How often it is looked how much waits in front of each shard.
+const BACKLOG_EVERY: Duration = Duration::from_millis(500);
 /// What an item weighs beside the text of a message.
 const ITEM_OVERHEAD: usize = 96;
 
@@ -274,7 +276,7 @@ impl Pusher {
                 }
             }
             tokio::select! {
-                () = tokio::time::sleep(Duration::from_millis(500)) => {}
+                () = tokio::time::sleep(BACKLOG_EVERY) => {}
                 () = shutdown.cancelled() => {}
             }
         }
