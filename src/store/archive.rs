@@ -14,6 +14,7 @@ use super::conn::{Conn, Value, pieces, places, values};
 use super::dialect::{set_greater, set_later};
 use super::{Error, Store};
 use crate::model::{Place, Span, TopicId};
+use crate::topic::Member;
 use crate::topic::frame::{Entry, HeadRow, LogFrame, Mark, MemberRow, Membership, MembershipAt, Outcome, Refusal, Register, WireSpan};
 
 /// A commit of a shard's log, ordered by epoch, then commit. (0, 0) is before everything.
@@ -338,14 +339,17 @@ async fn write_members(conn: &mut Conn, batch: &ArchiveBatch) -> Result<(), Erro
         for users in pieces(&users, usize::MAX, |_| 0) {
             let mut rows = read_members(conn, batch.shard, *topic, users).await?;
             for user in users {
-                let row = rows.entry(*user).or_insert_with(|| MemberRow { topic: topic.packed(), user: *user, ..MemberRow::default() });
+                let member = rows.entry(*user).or_default();
                 for (membership, place) in by_user.get(user).into_iter().flatten() {
-                    continue_intervals(row, *membership, *place);
+                    member.change(membership, *place);
                 }
             }
             let encoded: Vec<(u64, u64, Vec<u8>)> = rows
-                .into_values()
-                .map(|row| (row.user, row.version, MemberRow { spans: row.spans, ..MemberRow::default() }.encode_to_vec()))
+                .into_iter()
+                .map(|(user, Member { version, spans })| {
+                    let spans = spans.into_iter().map(WireSpan::from).collect();
+                    (user, version, MemberRow { spans, ..MemberRow::default() }.encode_to_vec())
+                })
                 .collect();
             let values: Vec<[Value<'_>; 5]> = (encoded.iter())
                 .map(|(user, version, spans)| [batch.shard.into(), (*topic).into(), (*user).into(), (*version).into(), (&**spans).into()])
@@ -357,16 +361,15 @@ async fn write_members(conn: &mut Conn, batch: &ArchiveBatch) -> Result<(), Erro
     Ok(())
 }
 
-async fn read_members(conn: &mut Conn, shard: u32, topic: TopicId, users: &[u64]) -> Result<BTreeMap<u64, MemberRow>, Error> {
+async fn read_members(conn: &mut Conn, shard: u32, topic: TopicId, users: &[u64]) -> Result<BTreeMap<u64, Member>, Error> {
     let sql =
         format!("SELECT account, version, spans FROM topic_member WHERE shard = ? AND topic = ? AND account IN {}", places(1, users.len()));
     let mut values = vec![Value::from(shard), topic.into()];
     values.extend(users.iter().map(|user| Value::from(*user)));
     let mut rows = BTreeMap::new();
     for (user, version, spans) in conn.all::<(i64, i64, Vec<u8>)>(AssertSqlSafe(sql), &values).await? {
-        let spans = decode_spans(conn, &spans)?;
-        let row = MemberRow { topic: topic.packed(), user: user.cast_unsigned(), version: version.cast_unsigned(), spans };
-        rows.insert(row.user, row);
+        let spans = decode_spans(conn, &spans)?.into_iter().map(Span::from).collect();
+        rows.insert(user.cast_unsigned(), Member { version: version.cast_unsigned(), spans });
     }
     Ok(rows)
 }
@@ -374,26 +377,6 @@ async fn read_members(conn: &mut Conn, shard: u32, topic: TopicId, users: &[u64]
 /// The spans of column `topic_member.spans`.
 pub(super) fn decode_spans(conn: &Conn, bytes: &[u8]) -> Result<Vec<WireSpan>, Error> {
     Ok(MemberRow::decode(bytes).map_err(|source| conn.unreadable("topic_member.spans", source))?.spans)
-}
-
-/// Takes a change of membership into a member's intervals; one that is not newer changes nothing. A join opens an interval behind its
-/// place, a leave closes it there.
-fn continue_intervals(row: &mut MemberRow, change: Membership, place: Place) {
-    if change.version <= row.version {
-        return;
-    }
-    row.version = change.version;
-    let open = row.spans.last().is_some_and(|span| Place::from(span.upto) == Place::END);
-    match (change.joined, open) {
-        (true, false) => row.spans.push(Span::new(place, Place::END).into()),
-        (false, true) => {
-            if let Some(last) = row.spans.last_mut() {
-                last.upto = place.into();
-            }
-            row.spans.retain(|span| Place::from(span.after) < Place::from(span.upto));
-        }
-        (true, true) | (false, false) => {}
-    }
 }
 
 /// Inserts rows, or changes those whose key exists as `set` says.
@@ -409,24 +392,6 @@ async fn upsert<const N: usize>(conn: &mut Conn, table: &str, key: &str, set: &s
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn intervals_follow_the_versions() {
-        let change = |version, joined| Membership { topic: 0, user: 7, version, joined };
-        let mut row = MemberRow::default();
-        let mut check = |version, joined, seq, expected: &[(u64, u64)]| {
-            continue_intervals(&mut row, change(version, joined), Place::new(1, seq));
-            let spans: Vec<(u64, u64)> = row.spans.iter().map(|span| (span.after.seq, span.upto.seq)).collect();
-            assert_eq!(spans, expected, "after version {version}");
-        };
-        check(1, true, 0, &[(0, u64::MAX)]);
-        check(1, false, 5, &[(0, u64::MAX)]);
-        check(3, false, 5, &[(0, 5)]);
-        check(4, false, 6, &[(0, 5)]);
-        check(2, true, 9, &[(0, 5)]);
-        check(6, true, 9, &[(0, 5), (9, u64::MAX)]);
-        check(7, false, 9, &[(0, 5)]);
-    }
 
     /// What this writes the next version must read.
     #[test]

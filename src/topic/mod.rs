@@ -18,5 +18,5 @@ mod step;
 pub use cursor::{Cursor, Offer};
 pub use follow::{Followers, Outputs};
 pub use recent::{Recent, fingerprint};
-pub use state::{Shard, Topic};
+pub use state::{Member, Shard, Topic};
 pub use step::{Batch, LostTail, Tally};
