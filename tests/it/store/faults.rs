@@ -7,6 +7,7 @@ use roger::retry::ErrorClass;
 use roger::store::{Error, Options, Store};
 
 use super::{Database, archive, entry, over_both, topic};
+use crate::support::eventually;
 use crate::support::mariadb::MariaDb;
 
 over_both!(a_caller_that_goes_away_breaks_nothing);
@@ -69,7 +70,7 @@ async fn a_killed_mariadb_is_a_transient_error_until_it_is_back() {
             unreachable!("the server was never killed")
         }
     });
-    tokio::time::sleep(Duration::from_millis(200)).await;
+    eventually("the archive is at work", async || (store.archive_position(3).await.ok()?.commit > 3).then_some(())).await;
     server.stop();
     let (commit, error) = worker.await.unwrap();
     assert_eq!(error.class(), ErrorClass::Transient, "{error:?}");
