@@ -1,6 +1,6 @@
 //! Sessions on Redis: who has one, and until when without a heartbeat. The values are [`crate::session`]'s.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use super::connection::Redis;
 use super::error::Error;
@@ -108,6 +108,21 @@ impl Redis {
             found.extend(deadline_ms.map(|deadline_ms| FoundSession { json, deadline_ms: deadline_ms as u64 }));
         }
         Ok(found)
+    }
+
+    /// Which of some users have a session, each asked for once, some hundred in a round trip.
+    pub async fn online_among(&self, users: &BTreeSet<UserId>, shards: u32) -> Result<BTreeSet<UserId>, Error> {
+        let users: Vec<UserId> = users.iter().copied().collect();
+        let mut online = BTreeSet::new();
+        for users in users.chunks(SCANNED as usize) {
+            let mut pipeline = redis::Pipeline::with_capacity(users.len());
+            for user in users {
+                pipeline.cmd("HLEN").arg(keys::presence(*user, shards));
+            }
+            let sessions: Vec<u64> = self.pipe("ask who is connected", &pipeline).await?;
+            online.extend(users.iter().zip(sessions).filter(|(_, sessions)| *sessions > 0).map(|(user, _)| *user));
+        }
+        Ok(online)
     }
 
     /// About a thousand sessions of a shard, and where to go on: at 0 all were seen. Who is there all the while comes at least once.

@@ -2,10 +2,12 @@
 
 mod ids;
 mod message;
+mod people;
 mod place;
 mod reason;
 
 pub use ids::{GroupId, InstallationId, SessionId, TenantId, TopicId, TopicKind, TopicParseError, UserId};
-pub use message::{Durability, FRAME_MARKS_MAX, FRAME_MESSAGES_MAX, MessageKind, TEXT_BYTES_MAX, UserKind, check_text};
+pub use message::{Durability, FRAME_MARKS_MAX, FRAME_MESSAGES_MAX, MessageKind, TEXT_BYTES_MAX, check_text};
+pub use people::{GroupKind, LeftWhy, MemberRole, PresenceState, UserKind};
 pub use place::{Place, Span};
 pub use reason::Reason;
