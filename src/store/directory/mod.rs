@@ -11,6 +11,7 @@ mod change;
 mod group;
 mod named;
 mod outbox;
+mod revocation;
 mod rooms;
 mod scope;
 mod token;
@@ -22,6 +23,7 @@ pub use change::{Author, ChangeRecord, ChangesWanted};
 pub(super) use change::{Noted, Stamp, note};
 pub use group::{Group, GroupMember, MembersChanged, UserGroup};
 pub use outbox::OutboxRow;
+pub use revocation::{ACCESS_TOKENS_MAX, Access, Revocations, Revoked};
 pub use token::{LoginRecord, ResumeToken, Rotation};
 
 /// The longest name of an account, group or tenant, in characters; the shortest has one.

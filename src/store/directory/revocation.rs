@@ -251,8 +251,7 @@ async fn raise(conn: &mut Conn, user: UserId, installation: InstallationId, void
 async fn rows_of(conn: &mut Conn, accounts: &[(i64,)]) -> Result<BTreeMap<UserId, Vec<(InstallationId, u64)>>, Error> {
     let mut found: BTreeMap<UserId, Vec<(InstallationId, u64)>> = BTreeMap::new();
     for piece in pieces(accounts, usize::MAX, |_| 0) {
-        let sql =
-            format!("SELECT account, installation, before_ms FROM token_revocation WHERE account IN {}", places(1, piece.len()));
+        let sql = format!("SELECT account, installation, before_ms FROM token_revocation WHERE account IN {}", places(1, piece.len()));
         let values: Vec<Value<'_>> = piece.iter().map(|(account,)| Value::from(*account)).collect();
         for (user, installation, before_ms) in conn.all::<(i64, i64, i64)>(AssertSqlSafe(sql), &values).await? {
             let row = (InstallationId(installation.cast_unsigned()), before_ms.cast_unsigned());
