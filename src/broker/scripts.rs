@@ -51,7 +51,6 @@ scripts! {
     SESSION_OPEN = "session_open.lua";
     SESSION_CLOSE = "session_close.lua";
     SESSION_REVOKE = "session_revoke.lua";
-    SWEEP = "sweep.lua";
     WHEN_FULL = "when_full.lua";
 }
 

@@ -251,6 +251,9 @@ impl Session {
             }
             self.follow(edge, state, topic);
         }
+        if self.inbox().shard(shards) == shard {
+            self.wish_again(edge, state);
+        }
         for (topic, sending) in state.sends.iter_mut().filter(|(topic, _)| topic.shard(shards) == shard) {
             sending.doubt();
             if topic.inbox_of().is_some() && *topic != self.inbox() {

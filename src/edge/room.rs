@@ -14,22 +14,34 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// How many wishes of a session may be open at a time; a further one is refused as too many.
 const OPEN_MAX: usize = 8;
 
-/// Wishes without an answer.
+/// Wishes without an answer, in their order.
 #[derive(Default)]
 pub(super) struct Wishes {
     last: u64,
-    open: Vec<(u64, tokio::sync::oneshot::Sender<Entered>)>,
+    open: Vec<Wish>,
+}
+
+struct Wish {
+    enter: Enter,
+    /// Who waits for the answer, if anybody does.
+    done: Option<tokio::sync::oneshot::Sender<Entered>>,
 }
 
 impl Session {
-    /// Wants the user in the room of a group, or in none (0), without waiting for the answer.
-    pub(super) fn wish(&self, edge: &Edge, state: &mut State, group: GroupId) -> u64 {
+    /// Wants the user in the room of a group, or in none (0).
+    pub(super) fn wish(&self, edge: &Edge, state: &mut State, group: GroupId, done: Option<tokio::sync::oneshot::Sender<Entered>>) {
         state.wishes.last += 1;
-        let request = state.wishes.last;
         let inbox = self.inbox();
-        let enter = Enter { topic: inbox.packed(), group: group.0, session: self.id.0, request };
+        let enter = Enter { topic: inbox.packed(), group: group.0, session: self.id.0, request: state.wishes.last };
+        state.wishes.open.push(Wish { enter, done });
         edge.pusher.push(inbox, Input::Enter(enter), None);
-        request
+    }
+
+    /// Another owner of the inbox knows nothing of what was wished.
+    pub(super) fn wish_again(&self, edge: &Edge, state: &State) {
+        for wish in &state.wishes.open {
+            edge.pusher.push(self.inbox(), Input::Enter(wish.enter), None);
+        }
     }
 
     /// Wants the user in the room of a group, or in none (0), and waits until it is so.
@@ -41,12 +53,11 @@ impl Session {
                 return Err(edge.refused(Reason::UnknownSession, "session_id"));
             }
             state.heard_ms = edge.clock.now_ms();
-            state.wishes.open.retain(|(_, done)| !done.is_closed());
+            state.wishes.open.retain(|wish| wish.done.as_ref().is_none_or(|done| !done.is_closed()));
             if state.wishes.open.len() >= OPEN_MAX {
                 return Err(edge.refused(Reason::TooMany, ""));
             }
-            let request = self.wish(edge, &mut state, group);
-            state.wishes.open.push((request, done));
+            self.wish(edge, &mut state, group, Some(done));
         }
         match tokio::time::timeout(PATIENCE, answer).await {
             Ok(Ok(entered)) => match Reason::from_number(entered.reason) {
@@ -62,8 +73,8 @@ impl Session {
 impl State {
     /// The owner's answer. That of a wish nobody waits for is seen in the inbox.
     pub(super) fn entered(&mut self, entered: Entered) {
-        if let Some(at) = self.wishes.open.iter().position(|(request, _)| *request == entered.request) {
-            let (_, done) = self.wishes.open.swap_remove(at);
+        let answered = self.wishes.open.iter().position(|wish| wish.enter.request == entered.request);
+        if let Some(done) = answered.and_then(|at| self.wishes.open.remove(at).done) {
             // A caller that is gone needs no answer.
             let _gone = done.send(entered);
         }

@@ -191,7 +191,7 @@ impl Service {
             let inbox: TopicId = session.inbox();
             session.follow(edge, &mut state, inbox);
             if (1..=TopicId::ID_MAX).contains(&hello.current_group_id) {
-                session.wish(edge, &mut state, GroupId(hello.current_group_id));
+                session.wish(edge, &mut state, GroupId(hello.current_group_id), None);
             }
         }
         tracing::info!(session.id = id.for_logs(), user.id = session.claims.user.0, "session opened");

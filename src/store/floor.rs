@@ -261,7 +261,9 @@ async fn read_rows(conn: &mut Conn, shard: u32, cursor: &FloorCursor, limit: u32
             let sql = "topic, grp, version, joined FROM topic_room";
             for (text, group, version, joined) in page::<(String, i64, i64, i64)>(conn, sql, &["grp"], shard, cursor, limit).await? {
                 let topic = conn.topic("topic_room.topic", &text)?.packed();
-                let row = Room { topic, group: group.cast_unsigned(), version: version.cast_unsigned(), joined: joined != 0 };
+                let (version, joined) = (version.cast_unsigned(), joined != 0);
+                // Moves under way are taken as done after a loss.
+                let row = Room { topic, group: group.cast_unsigned(), version, joined, settled: true };
                 rows.push((at(&text, group, 0), RowKind::Room(row).into()));
             }
         }

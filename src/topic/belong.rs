@@ -41,7 +41,7 @@ impl Step<'_> {
             self.notice(inbox, body.into_notice(inbox, kind));
         }
         if !register.joined {
-            self.leave_room_of(inbox, GroupId(register.group), tell);
+            self.leave_room_of(inbox, GroupId(register.group));
         }
     }
 

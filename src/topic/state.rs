@@ -278,7 +278,7 @@ impl Shard {
     fn apply_room(&mut self, topic: TopicId, room: Room) {
         let group = GroupId(room.group);
         let rooms = &mut self.topics.entry(topic).or_default().rooms;
-        if rooms.get(&group).is_none_or(|known| room.version > known.version) {
+        if rooms.get(&group).is_none_or(|known| (room.version, room.settled) > (known.version, known.settled)) {
             rooms.insert(group, room);
         }
         self.dirty.insert(RowKey::Room(topic, group));

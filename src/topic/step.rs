@@ -162,6 +162,7 @@ impl Step<'_> {
             Input::Enter(enter) => enter.topic,
             Input::Move(step) => step.topic,
             Input::Presence(presence) => presence.topic,
+            Input::Moved(moved) => moved.topic,
         };
         let Some(topic) = TopicId::from_packed(packed) else {
             self.batch.tally.malformed += 1;
@@ -181,6 +182,7 @@ impl Step<'_> {
             Input::Enter(enter) => self.enter(topic, enter),
             Input::Move(step) => self.move_on(topic, step),
             Input::Presence(presence) => self.presence(topic, presence),
+            Input::Moved(moved) => self.moved(topic, moved),
         }
     }
 

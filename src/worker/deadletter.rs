@@ -209,6 +209,7 @@ fn summary(stream: &str, payload: &[u8]) -> String {
                 Input::Connection(change) => format!("connection {} online {}", topic(change.topic), change.online),
                 Input::Enter(enter) => format!("enter {} group {}", topic(enter.topic), enter.group),
                 Input::Move(step) => format!("move {} of {} version {}", topic(step.topic), step.user, step.version),
+                Input::Moved(moved) => format!("moved {} version {}", topic(moved.topic), moved.version),
                 Input::Presence(presence) => format!("presence {} of {}", topic(presence.topic), presence.user),
             };
             let mut items: Vec<String> =

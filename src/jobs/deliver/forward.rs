@@ -70,6 +70,7 @@ fn target(input: &Input) -> Option<TopicId> {
         Input::Membership(membership) => membership.topic,
         Input::Move(step) => step.topic,
         Input::Presence(presence) => presence.topic,
+        Input::Moved(moved) => moved.topic,
         // Of edges and the directory alone.
         _ => return None,
     };

@@ -29,7 +29,7 @@ pub struct InFrame {
 /// One entry of an [`InFrame`].
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct InItem {
-    #[prost(oneof = "Input", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13")]
+    #[prost(oneof = "Input", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14")]
     pub input: Option<Input>,
 }
 
@@ -68,6 +68,8 @@ pub enum Input {
     Move(Move),
     #[prost(message, tag = "13")]
     Presence(Presence),
+    #[prost(message, tag = "14")]
+    Moved(Moved),
 }
 
 /// A message for a topic. A repeat is known by (topic, sender, installation, client_seq).
@@ -222,8 +224,7 @@ pub struct Enter {
     pub request: u64,
 }
 
-/// Into the topic of the room that a user leaves: once that is so, the next room hears that the user comes. So a user is in one room or
-/// none at every moment, however the shards of the two stand to each other.
+/// Into the topic of the room that a user leaves, and from there into that of the next one, which answers the inbox with `Moved`.
 #[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
 pub struct Move {
     #[prost(uint64, tag = "1")]
@@ -236,6 +237,19 @@ pub struct Move {
     /// The group whose room is next; 0 for none.
     #[prost(uint64, tag = "4")]
     pub next: u64,
+    /// Whether the topic is that of the next room.
+    #[prost(bool, tag = "5")]
+    pub arrives: bool,
+}
+
+/// Into a user's inbox: the user has left the one room and is in the next.
+#[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
+pub struct Moved {
+    #[prost(uint64, tag = "1")]
+    pub topic: u64,
+    /// Of the user's rooms.
+    #[prost(uint64, tag = "2")]
+    pub version: u64,
 }
 
 /// Into a group's topic, or the inbox of who manages the user, for whoever follows it right now; it leaves no entry.

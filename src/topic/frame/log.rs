@@ -64,6 +64,9 @@ pub struct Room {
     pub version: u64,
     #[prost(bool, tag = "4")]
     pub joined: bool,
+    /// The rooms of both sides know it.
+    #[prost(bool, tag = "5")]
+    pub settled: bool,
 }
 
 /// A membership took effect behind the place.

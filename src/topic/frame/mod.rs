@@ -13,7 +13,8 @@ mod output;
 mod row;
 
 pub use input::{
-    Attach, Connection, Detach, Enter, InFrame, InItem, Input, Mark, Membership, Move, Notice, Post, Presence, Profile, Register, Watch,
+    Attach, Connection, Detach, Enter, InFrame, InItem, Input, Mark, Membership, Move, Moved, Notice, Post, Presence, Profile, Register,
+    Watch,
 };
 pub use log::{Feed, Forward, LogFrame, LogItem, MembershipAt, Outcome, Refusal, Room};
 pub use notice::{NoticeBody, rejected_body};

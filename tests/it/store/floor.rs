@@ -45,9 +45,16 @@ async fn a_floor_is_complete_in_pages_of_any_size(database: &Database) {
     let mut expected = BTreeSet::new();
     for id in 1..=5 {
         let (group, inbox) = (topic(&format!("g:{id}")), topic(&format!("u:{id}")));
-        outcomes.push(Outcome::Profile(Profile { topic: inbox.packed(), tenant: 1, version: 1 }));
+        outcomes.push(Outcome::Profile(Profile { topic: inbox.packed(), tenant: 1, version: 1, ..Profile::default() }));
         expected.extend([format!("head {group}"), format!("head {inbox}"), format!("register {inbox} {id}")]);
-        outcomes.push(Outcome::Register(Register { topic: inbox.packed(), group: id, version: 1, joined: true, name: "g".into() }));
+        outcomes.push(Outcome::Register(Register {
+            topic: inbox.packed(),
+            group: id,
+            version: 1,
+            joined: true,
+            name: "g".into(),
+            ..Register::default()
+        }));
         for user in 1..=4 {
             outcomes.push(joined(group, user, user, true, Place::new(1, 0)));
             expected.insert(format!("member {group} {user}"));
@@ -175,8 +182,8 @@ async fn the_directory_is_current(database: &Database) {
         let UserId(id) = *user;
         let expected: [InItem; 3] = [
             Input::Membership(Membership { topic, user: id, version, joined }).into(),
-            Input::Register(Register { topic: inbox, group: group.0, version, joined, name: "North".into() }).into(),
-            Input::Profile(Profile { topic: inbox, tenant: tenant.0, version: 1 }).into(),
+            Input::Register(Register { topic: inbox, group: group.0, version, joined, name: "North".into(), ..Register::default() }).into(),
+            Input::Profile(Profile { topic: inbox, tenant: tenant.0, version: 1, manager: 0, nickname: "ann".into() }).into(),
         ];
         for item in expected {
             assert_eq!(items.iter().filter(|held| **held == item).count(), 1, "{item:?}");
