@@ -192,6 +192,7 @@ async fn the_command_line_moves_into_a_room_and_out() {
     let seen = capcom.sees(neils, stage.group.id(), PresenceState::InRoom).await;
     assert_eq!(seen.current_group_id, stage.group.id());
     run(&["room", "none", "--edge", &edge, "--directory", &directory], "");
-    let told = |heard: &super::radio::Heard| heard.presences.iter().filter(|told| told.user_id == neils && told.current_group_id == 0).count();
+    let told =
+        |heard: &super::radio::Heard| heard.presences.iter().filter(|told| told.user_id == neils && told.current_group_id == 0).count();
     capcom.until("neil is in no room", |heard| (told(heard) >= 2).then_some(())).await;
 }
