@@ -2,7 +2,7 @@
 //!
 //! A row of `token_revocation` stands for an installation, or (as 0) for all that have no row of their own. Moments only rise, so rows may
 //! be written elsewhere in any order, any number of times. Whoever logs in later gets a token that is signed behind that moment, whatever
-//! the clocks of the fleet say.
+//! the clocks of the fleet say; and whatever calls tokens back does so behind what was called back before, and so behind that token.
 
 use std::collections::BTreeMap;
 
@@ -189,6 +189,8 @@ pub(super) async fn revoke_access(conn: &mut Conn, user: UserId, keep: Option<In
     }
     let sql = "DELETE FROM resume_token WHERE account = ? AND installation <> ?";
     let tokens = conn.execute(sql, values![user.0, kept.0]).await?;
+    let (last,): (Option<i64>,) = conn.one("SELECT MAX(before_ms) FROM token_revocation WHERE account = ?", values![user.0]).await?;
+    let now_ms = now_ms.max(last.map_or(0, |last| last.cast_unsigned() + 1));
     raise(conn, user, ALL, now_ms).await?;
     let sql = "UPDATE token_revocation SET before_ms = ? WHERE account = ? AND installation <> ? AND installation <> 0 AND before_ms < ?";
     conn.execute(sql, values![now_ms, user.0, kept.0, now_ms]).await?;
@@ -202,7 +204,7 @@ async fn revoke_installation(conn: &mut Conn, user: UserId, installation: Instal
     lock(conn, user).await?;
     let sql = "DELETE FROM resume_token WHERE account = ? AND installation = ?";
     let tokens = conn.execute(sql, values![user.0, installation.0]).await?;
-    let now_ms = now_ms.max(void_ms(conn, user, installation).await?);
+    let now_ms = now_ms.max(void_ms(conn, user, installation).await? + 1);
     raise(conn, user, installation, now_ms).await?;
     let before = json!({ "installation": format!("{:x}", installation.0), "resume_tokens": tokens });
     let after = json!({ "void_ms": now_ms });

@@ -7,6 +7,7 @@ mod directory;
 mod faults;
 mod floor;
 mod releases;
+mod revocations;
 
 use std::sync::Arc;
 
