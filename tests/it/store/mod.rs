@@ -6,6 +6,8 @@ mod changes;
 mod directory;
 mod faults;
 mod floor;
+mod releases;
+mod revocations;
 
 use std::sync::Arc;
 
