@@ -6,6 +6,7 @@ mod login;
 mod relay;
 mod serving;
 mod sessions;
+mod tenants;
 
 use std::path::Path;
 use std::time::Duration;
