@@ -2,8 +2,7 @@
 //!
 //! A token is PASETO v4.public: Ed25519 over a JSON payload, [`Claims`]. It is good until its time is over; what was called back before is
 //! known to the directory and, where sessions open, to Redis, for as long as such a token could live. That is why it lives for minutes, and
-//! why the resume token behind it is kept in SQL. Times are compared with the caller's clock, never with
-//! the library's.
+//! why the resume token behind it is kept in SQL. Times are compared with the caller's clock, never with the library's.
 
 mod release;
 
