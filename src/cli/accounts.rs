@@ -28,7 +28,7 @@ pub(super) async fn account(context: &Context, command: args::Account) -> Result
                 args::Kind::Dispatcher => UserKind::Dispatcher,
             };
             let nickname = nickname.unwrap_or_else(|| name.clone());
-            let spec = AccountSpec { name: name.clone(), nickname, kind, tenant, password };
+            let spec = AccountSpec { name: name.clone(), nickname, kind, tenant, parent: None, password };
             let user = context.registry().await?.add_account(&spec).await?;
             context.out.answer(&serde_json::json!({ "name": name, "user_id": user }), |_| format!("{name} is user {user}."));
         }

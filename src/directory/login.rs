@@ -25,7 +25,7 @@ use crate::store::{Account, Author, LoginRecord, ResumeToken, Rotation, Store};
 use crate::token::{Claims, Signer, Verifier};
 
 /// When to try again when too many log in.
-const BUSY_RETRY: Duration = Duration::from_secs(1);
+pub(super) const BUSY_RETRY: Duration = Duration::from_secs(1);
 
 /// Where clients log in and out.
 pub(super) struct Desk {

@@ -1,13 +1,13 @@
 //! Accounts, groups and members, as operators change them: by name.
 
 use super::password::{self, PASSWORD_BYTES_MAX, Passwords};
+use super::stock::IMPORT_DEVICES_MAX;
 use crate::clock::Clock;
 use crate::model::{GroupId, TenantId, UserId, UserKind};
 use crate::retry::ErrorClass;
-use crate::store::{self, Account, Ensured, Group, NewAccount, Store};
+use crate::store::{self, Account, AccountProfile, Ensured, Group, NewAccount, NewChild, Store};
 
-/// The longest login name, in characters.
-pub const LOGIN_NAME_CHARACTERS_MAX: usize = 64;
+pub use crate::store::LOGIN_NAME_CHARACTERS_MAX;
 
 /// What an account should be like.
 #[derive(Clone)]
@@ -16,10 +16,12 @@ pub struct AccountSpec {
     pub name: String,
     /// What others see: 1 to 100 characters.
     pub nickname: String,
-    /// Radio or dispatcher.
+    /// What it may do.
     pub kind: UserKind,
-    /// The name of its tenant.
+    /// The name of its tenant. A new account below another is of that one's tenant, and a new company below a root opens its own.
     pub tenant: String,
+    /// The login name of the account above; `None` for none, or, of an account that is there, for the one it has.
+    pub parent: Option<String>,
     /// 1 to [`PASSWORD_BYTES_MAX`] bytes; `None` for an account that cannot log in yet.
     pub password: Option<String>,
 }
@@ -27,8 +29,9 @@ pub struct AccountSpec {
 impl std::fmt::Debug for AccountSpec {
     /// Without the password.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { name, nickname, kind, tenant, password: _ } = self;
-        write!(f, "AccountSpec {{ name: {name:?}, nickname: {nickname:?}, kind: {kind:?}, tenant: {tenant:?} }}")
+        let Self { name, nickname, kind, tenant, parent, password: _ } = self;
+        let place = format!("tenant: {tenant:?}, parent: {parent:?}");
+        write!(f, "AccountSpec {{ name: {name:?}, nickname: {nickname:?}, kind: {kind:?}, {place} }}")
     }
 }
 
@@ -65,6 +68,24 @@ pub enum RegistryError {
         /// Its length.
         characters: usize,
     },
+    /// A login name has a slash, which tells the names of deleted accounts apart.
+    #[error("the login name {account:?} has a slash")]
+    NameSlash {
+        /// The name.
+        account: String,
+    },
+    /// An import is too large.
+    #[error("{count} devices are too many for one import: it may have {IMPORT_DEVICES_MAX}")]
+    ImportSize {
+        /// How many there are.
+        count: usize,
+    },
+    /// There is no device of this IMEI or id.
+    #[error("there is no device {device:?}")]
+    NoDevice {
+        /// What was asked for.
+        device: String,
+    },
     /// There is no tenant of this name.
     #[error("there is no tenant {tenant:?}")]
     NoTenant {
@@ -95,6 +116,9 @@ impl RegistryError {
             Self::Password { source, .. } => source.class(),
             Self::PasswordLength { .. }
             | Self::NameLength { .. }
+            | Self::NameSlash { .. }
+            | Self::ImportSize { .. }
+            | Self::NoDevice { .. }
             | Self::NoTenant { .. }
             | Self::NoAccount { .. }
             | Self::NoGroup { .. } => ErrorClass::Permanent,
@@ -102,7 +126,7 @@ impl RegistryError {
     }
 }
 
-fn store_failed(source: store::Error) -> RegistryError {
+pub(super) fn store_failed(source: store::Error) -> RegistryError {
     RegistryError::Store { source }
 }
 
@@ -120,15 +144,22 @@ impl Registry {
         Self { store, passwords, clock }
     }
 
-    /// Creates an account, and its tenant if there is none of the name.
+    /// Creates an account, and its tenant if there is none of the name. With a parent it stands below that one, whose tenant it has.
     ///
     /// # Errors
-    /// [`store::Error::NameTaken`] within [`RegistryError::Store`] when the login name is in use.
+    /// [`store::Error::NameTaken`] within [`RegistryError::Store`] when the login name is in use; [`RegistryError::NoAccount`] when there is no
+    /// parent of the name; [`store::Error::Invalid`] when its kind is not above.
     pub async fn add_account(&self, spec: &AccountSpec) -> Result<UserId, RegistryError> {
         check_login_name(&spec.name)?;
         let password_hash = self.hash(&spec.name, spec.password.as_deref()).await?;
+        if let Some(parent) = &spec.parent {
+            let parent = self.account(parent).await?.id;
+            let AccountSpec { name, nickname, kind, .. } = spec.clone();
+            let child = NewChild { parent, name, nickname, kind, password_hash, profile: AccountProfile::default() };
+            return self.store.create_child(child, self.clock.now_ms()).await.map_err(store_failed);
+        }
         let tenant = self.store.ensure_tenant(&spec.tenant).await.map_err(store_failed)?.id();
-        let account = spec.to_account(tenant, password_hash);
+        let account = spec.to_account(tenant, None, password_hash);
         self.store.create_account(account, self.clock.now_ms()).await.map_err(store_failed)
     }
 
@@ -193,12 +224,16 @@ impl Registry {
     pub(super) async fn ensure_account(&self, spec: &AccountSpec, tenant: TenantId) -> Result<(Ensured<UserId>, bool), RegistryError> {
         check_login_name(&spec.name)?;
         let now_ms = self.clock.now_ms();
+        let parent = match &spec.parent {
+            Some(parent) => Some(self.account(parent).await?.id),
+            None => None,
+        };
         let Some(found) = self.store.account_by_name(&spec.name).await.map_err(store_failed)? else {
             let hash = self.hash(&spec.name, spec.password.as_deref()).await?;
-            let created = self.store.ensure_account(spec.to_account(tenant, hash), now_ms).await.map_err(store_failed)?;
+            let created = self.store.ensure_account(spec.to_account(tenant, parent, hash), now_ms).await.map_err(store_failed)?;
             return Ok((created, spec.password.is_some()));
         };
-        let ensured = self.store.ensure_account(spec.to_account(tenant, String::new()), now_ms).await.map_err(store_failed)?;
+        let ensured = self.store.ensure_account(spec.to_account(tenant, parent, String::new()), now_ms).await.map_err(store_failed)?;
         let Some(password) = &spec.password else { return Ok((ensured, false)) };
         let failed = |source| RegistryError::Password { account: spec.name.clone(), source };
         let same = self.passwords.verify(password, Some(&found.password_hash)).await.map_err(failed)?;
@@ -234,14 +269,15 @@ impl Registry {
 }
 
 impl AccountSpec {
-    fn to_account(&self, tenant: TenantId, password_hash: String) -> NewAccount {
+    fn to_account(&self, tenant: TenantId, parent: Option<UserId>, password_hash: String) -> NewAccount {
         let Self { name, nickname, kind, .. } = self.clone();
-        NewAccount { name, nickname, kind, tenant, password_hash }
+        NewAccount { name, nickname, kind, tenant, password_hash, parent }
     }
 }
 
 fn check_login_name(name: &str) -> Result<(), RegistryError> {
     match name.chars().count() {
+        1..=LOGIN_NAME_CHARACTERS_MAX if name.contains('/') => Err(RegistryError::NameSlash { account: name.to_owned() }),
         1..=LOGIN_NAME_CHARACTERS_MAX => Ok(()),
         characters => Err(RegistryError::NameLength { account: name.to_owned(), characters }),
     }

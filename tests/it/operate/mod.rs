@@ -78,7 +78,13 @@ impl Site {
 
 /// An account that nobody logs in to.
 async fn account(store: &Store, tenant: TenantId, name: &str) -> UserId {
-    let account =
-        NewAccount { name: name.to_owned(), nickname: name.to_owned(), kind: UserKind::Device, tenant, password_hash: String::new() };
+    let account = NewAccount {
+        name: name.to_owned(),
+        nickname: name.to_owned(),
+        kind: UserKind::Device,
+        tenant,
+        password_hash: String::new(),
+        parent: None,
+    };
     store.create_account(account, Clock::system().now_ms()).await.unwrap()
 }

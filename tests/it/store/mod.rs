@@ -3,9 +3,12 @@
 mod archive;
 mod audit;
 mod changes;
+mod devices;
 mod directory;
 mod faults;
 mod floor;
+mod transfer;
+mod tree;
 
 use std::sync::Arc;
 
