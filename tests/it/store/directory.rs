@@ -57,7 +57,7 @@ async fn accounts_are_found_and_changed(database: &Database) {
     assert_eq!((tenant, other), (TenantId(1), TenantId(2)), "names that differ in case are two, and asking costs no number");
 
     let ann = store.create_account(radio("ann", tenant), 5).await.unwrap();
-    let profile = Profile { topic: TopicId::inbox(ann).packed(), tenant: tenant.0, version: 1, manager: 0, nickname: "ann".into() };
+    let profile = Profile { topic: TopicId::inbox(ann).packed(), tenant: tenant.0, version: 1, manager: 0, nickname: "Radio ann".into() };
     assert_eq!(drain(store).await, [Input::Profile(profile).into()]);
     let error = store.create_account(radio("ann", other), 5).await.unwrap_err();
     assert!(matches!(&error, Error::NameTaken { id, .. } if *id == ann.0), "{error:?}");
