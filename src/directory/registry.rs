@@ -18,10 +18,8 @@ pub struct AccountSpec {
     pub nickname: String,
     /// What it may do.
     pub kind: UserKind,
-    /// The name of its tenant. A new account below another is of that one's tenant, and a new company below a root opens its own.
+    /// The name of its tenant.
     pub tenant: String,
-    /// The login name of the account above; `None` for none, or, of an account that is there, for the one it has.
-    pub parent: Option<String>,
     /// 1 to [`PASSWORD_BYTES_MAX`] bytes; `None` for an account that cannot log in yet.
     pub password: Option<String>,
 }
@@ -29,9 +27,8 @@ pub struct AccountSpec {
 impl std::fmt::Debug for AccountSpec {
     /// Without the password.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { name, nickname, kind, tenant, parent, password: _ } = self;
-        let place = format!("tenant: {tenant:?}, parent: {parent:?}");
-        write!(f, "AccountSpec {{ name: {name:?}, nickname: {nickname:?}, kind: {kind:?}, {place} }}")
+        let Self { name, nickname, kind, tenant, password: _ } = self;
+        write!(f, "AccountSpec {{ name: {name:?}, nickname: {nickname:?}, kind: {kind:?}, tenant: {tenant:?} }}")
     }
 }
 
@@ -144,23 +141,30 @@ impl Registry {
         Self { store, passwords, clock }
     }
 
-    /// Creates an account, and its tenant if there is none of the name. With a parent it stands below that one, whose tenant it has.
+    /// Creates an account, and its tenant if there is none of the name.
     ///
     /// # Errors
-    /// [`store::Error::NameTaken`] within [`RegistryError::Store`] when the login name is in use; [`RegistryError::NoAccount`] when there is no
-    /// parent of the name; [`store::Error::Invalid`] when its kind is not above.
+    /// [`store::Error::NameTaken`] within [`RegistryError::Store`] when the login name is in use.
     pub async fn add_account(&self, spec: &AccountSpec) -> Result<UserId, RegistryError> {
         check_login_name(&spec.name)?;
         let password_hash = self.hash(&spec.name, spec.password.as_deref()).await?;
-        if let Some(parent) = &spec.parent {
-            let parent = self.account(parent).await?.id;
-            let AccountSpec { name, nickname, kind, .. } = spec.clone();
-            let child = NewChild { parent, name, nickname, kind, password_hash, profile: AccountProfile::default() };
-            return self.store.create_child(child, self.clock.now_ms()).await.map_err(store_failed);
-        }
         let tenant = self.store.ensure_tenant(&spec.tenant).await.map_err(store_failed)?.id();
         let account = spec.to_account(tenant, None, password_hash);
         self.store.create_account(account, self.clock.now_ms()).await.map_err(store_failed)
+    }
+
+    /// Creates an account below another, whose tenant it has, whatever the specification says; a company opens a tenant of its own name.
+    ///
+    /// # Errors
+    /// As [`Registry::add_account`], and for a tenant's name too; [`RegistryError::NoAccount`] when there is no parent of the name;
+    /// [`store::Error::Invalid`] within [`RegistryError::Store`] when its kind is not above.
+    pub async fn add_account_below(&self, parent: &str, spec: &AccountSpec) -> Result<UserId, RegistryError> {
+        check_login_name(&spec.name)?;
+        let parent = self.account(parent).await?.id;
+        let password_hash = self.hash(&spec.name, spec.password.as_deref()).await?;
+        let AccountSpec { name, nickname, kind, .. } = spec.clone();
+        let child = NewChild { parent, name, nickname, kind, password_hash, profile: AccountProfile::default() };
+        self.store.create_child(child, self.clock.now_ms()).await.map_err(store_failed)
     }
 
     /// Gives an account another password, and voids its resume tokens. Access tokens run out by themselves.
@@ -220,11 +224,17 @@ impl Registry {
         self.store.leave_group(group.id, account.id, self.clock.now_ms()).await.map_err(store_failed)
     }
 
-    /// Creates the account, or makes the one of this name as wanted; says what it did, and whether it set the password.
-    pub(super) async fn ensure_account(&self, spec: &AccountSpec, tenant: TenantId) -> Result<(Ensured<UserId>, bool), RegistryError> {
+    /// Creates the account, or makes the one of this name as wanted, below `parent` if one is named; says what it did, and whether it set the
+    /// password.
+    pub(super) async fn ensure_account(
+        &self,
+        spec: &AccountSpec,
+        parent: Option<&str>,
+        tenant: TenantId,
+    ) -> Result<(Ensured<UserId>, bool), RegistryError> {
         check_login_name(&spec.name)?;
         let now_ms = self.clock.now_ms();
-        let parent = match &spec.parent {
+        let parent = match parent {
             Some(parent) => Some(self.account(parent).await?.id),
             None => None,
         };

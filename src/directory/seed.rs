@@ -309,7 +309,7 @@ pub async fn apply(registry: &Registry, file: &SeedFile) -> Result<Summary, Erro
         let tenant = tenant(registry, file, &mut tenants, &mut summary, &entry.tenant).await?;
         let spec = entry.spec();
         let failed = file.failed(format!("account {:?}", entry.name));
-        let (ensured, password_set) = registry.ensure_account(&spec, tenant).await.map_err(failed)?;
+        let (ensured, password_set) = registry.ensure_account(&spec, entry.parent.as_deref(), tenant).await.map_err(failed)?;
         match ensured {
             Ensured::Created(_) => summary.accounts_created += 1,
             Ensured::Changed(_) => summary.accounts_changed += 1,
@@ -365,7 +365,7 @@ async fn tenant(
 
 impl AccountEntry {
     fn spec(&self) -> AccountSpec {
-        let Self { name, nickname, kind, tenant, parent, password } = self.clone();
-        AccountSpec { nickname: nickname.unwrap_or_else(|| name.clone()), name, kind, tenant, parent, password }
+        let Self { name, nickname, kind, tenant, parent: _, password } = self.clone();
+        AccountSpec { nickname: nickname.unwrap_or_else(|| name.clone()), name, kind, tenant, password }
     }
 }

@@ -1,8 +1,9 @@
 //! Devices as they come into stock: judged one by one, registered in one transaction, each with a code that is told once.
 
 use super::enrolment::EnrolmentCode;
+use super::registry::{Registry, RegistryError, store_failed};
 use crate::model::{Imei, UserId};
-use crate::store::{self, NAME_CHARACTERS_MAX, NewDevice, Store};
+use crate::store::{self, Device, DeviceUpdate, NAME_CHARACTERS_MAX, NewDevice, Store};
 
 /// The most devices of one import.
 pub const IMPORT_DEVICES_MAX: usize = 10_000;
@@ -86,4 +87,91 @@ pub(super) async fn renew(store: &Store, device: UserId) -> Result<String, store
     let code = EnrolmentCode::random();
     store.renew_enrolment(device, &code.hash()).await?;
     Ok(code.text())
+}
+
+/// What operators do with devices, by name.
+impl Registry {
+    /// Registers devices for the account of a login name; one answer each, in order.
+    ///
+    /// # Errors
+    /// [`RegistryError::NoAccount`], [`RegistryError::ImportSize`]; [`store::Error::NotPermitted`] within [`RegistryError::Store`] when the
+    /// account is of a kind that has no devices.
+    pub async fn import_devices(&self, receiver: &str, stocked: Vec<Stocked>) -> Result<Vec<Imported>, RegistryError> {
+        if stocked.len() > IMPORT_DEVICES_MAX {
+            return Err(RegistryError::ImportSize { count: stocked.len() });
+        }
+        let receiver = self.account(receiver).await?.id;
+        import(&self.store, receiver, stocked, self.clock.now_ms()).await.map_err(store_failed)
+    }
+
+    /// The device of an IMEI or a login name, which is the IMEI of those that have one.
+    ///
+    /// # Errors
+    /// [`RegistryError::NoDevice`].
+    pub async fn device(&self, name: &str) -> Result<Device, RegistryError> {
+        let none = || RegistryError::NoDevice { device: name.to_owned() };
+        let account = self.store.account_by_name(name).await.map_err(store_failed)?.ok_or_else(none)?;
+        self.store.devices(&[account.id]).await.map_err(store_failed)?.pop().ok_or_else(none)
+    }
+
+    /// The devices of an account, with `deep` those of the accounts below it too; without an account all there are. By id, at most `limit`.
+    ///
+    /// # Errors
+    /// [`RegistryError::NoAccount`].
+    pub async fn devices(&self, of: Option<&str>, deep: bool, limit: u32) -> Result<Vec<Device>, RegistryError> {
+        match of {
+            Some(name) => {
+                let top = self.account(name).await?.id;
+                self.store.devices_below(top, deep, UserId(0), limit).await.map_err(store_failed)
+            }
+            None => self.store.device_page(UserId(0), limit).await.map_err(store_failed),
+        }
+    }
+
+    /// Changes a device.
+    ///
+    /// # Errors
+    /// [`RegistryError::NoDevice`]; [`store::Error::Invalid`] within [`RegistryError::Store`].
+    pub async fn update_device(&self, name: &str, update: DeviceUpdate) -> Result<(), RegistryError> {
+        let device = self.device(name).await?.id;
+        self.store.update_device(device, update, self.clock.now_ms()).await.map_err(store_failed)
+    }
+
+    /// Hands devices from one account to another: all or none. Returns how many it was.
+    ///
+    /// # Errors
+    /// [`RegistryError::NoDevice`] for what is no IMEI, [`RegistryError::NoAccount`]; [`store::Error::NotPermitted`] within
+    /// [`RegistryError::Store`] when one of them is not the sender's, or the accounts are of two tenants.
+    pub async fn transfer_devices(&self, imeis: &[String], sender: &str, receiver: &str) -> Result<u64, RegistryError> {
+        let parse = |text: &String| text.parse::<Imei>().map_err(|_| RegistryError::NoDevice { device: text.clone() });
+        let imeis = imeis.iter().map(parse).collect::<Result<Vec<_>, _>>()?;
+        let (sender, receiver) = (self.account(sender).await?.id, self.account(receiver).await?.id);
+        self.store.transfer_devices(imeis, sender, receiver, self.clock.now_ms()).await.map_err(store_failed)
+    }
+
+    /// Gives a device another code, which is told here alone.
+    ///
+    /// # Errors
+    /// [`RegistryError::NoDevice`].
+    pub async fn renew_enrolment(&self, name: &str) -> Result<String, RegistryError> {
+        let device = self.device(name).await?.id;
+        renew(&self.store, device).await.map_err(store_failed)
+    }
+
+    /// Takes a device out of service.
+    ///
+    /// # Errors
+    /// [`RegistryError::NoDevice`].
+    pub async fn retire_device(&self, name: &str) -> Result<(), RegistryError> {
+        let device = self.device(name).await?.id;
+        self.store.retire_device(device, self.clock.now_ms()).await.map_err(store_failed)
+    }
+
+    /// A page of the accounts that are no devices, each with how many it manages: behind `after`, at most `limit`.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn account_page(&self, after: UserId, limit: u32) -> Result<Vec<(store::Account, u64)>, RegistryError> {
+        self.store.account_page(after, limit).await.map_err(store_failed)
+    }
 }

@@ -106,6 +106,18 @@ impl Store {
         .await
     }
 
+    /// All devices behind `after` by id, at most `limit`. For operators: nobody's permission is asked.
+    pub async fn device_page(&self, after: UserId, limit: u32) -> Result<Vec<Device>, Error> {
+        self.read("list the devices".to_owned(), move |conn| {
+            Box::pin(async move {
+                let sql = format!("{SELECT_DEVICES} account.id > ? ORDER BY account.id LIMIT ?");
+                let rows: Vec<DeviceRecord> = conn.all(AssertSqlSafe(sql), values![after.0, limit]).await?;
+                Ok(rows.into_iter().map(device).collect())
+            })
+        })
+        .await
+    }
+
     /// Changes a device, and tells its inbox.
     ///
     /// # Errors

@@ -1,6 +1,7 @@
 //! The command line as an operator uses it, over a real Redis and SQL in which a test plants what is to be seen.
 
 mod changes;
+mod devices;
 mod doctor;
 mod help;
 mod sessions;

@@ -7,6 +7,7 @@ mod devices;
 mod directory;
 mod faults;
 mod floor;
+mod migrations;
 mod transfer;
 mod tree;
 
