@@ -3,11 +3,15 @@
 mod archive;
 mod audit;
 mod changes;
+mod devices;
 mod directory;
 mod faults;
 mod floor;
+mod migrations;
 mod releases;
 mod revocations;
+mod transfer;
+mod tree;
 
 use std::sync::Arc;
 
