@@ -1,6 +1,7 @@
 //! The arguments of `roger`.
 
 mod bench;
+mod group;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -8,6 +9,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub(super) use bench::{Appendfsync, Bench, Load};
+pub(super) use group::{Friend, Group, Member, Membership, OneGroup, Role};
 
 use super::when::{Since, since};
 
@@ -65,12 +67,15 @@ pub(super) enum Command {
     /// Add accounts, set passwords, forbid and allow logins.
     #[command(subcommand)]
     Account(Account),
-    /// Add and rename groups.
+    /// Add, rename and dissolve groups; list them, show one, say who is a manager.
     #[command(subcommand)]
     Group(Group),
     /// Make accounts members of groups, and end memberships.
     #[command(subcommand)]
     Member(Member),
+    /// Show who is a friend of whom.
+    #[command(subcommand)]
+    Friend(Friend),
     /// Play a recording through the fleet.
     #[command(subcommand)]
     Replay(Replay),
@@ -272,54 +277,6 @@ pub(super) enum Kind {
     Device,
     /// One session for each installation.
     Dispatcher,
-}
-
-#[derive(Debug, Subcommand)]
-pub(super) enum Group {
-    /// Create a group without members.
-    Add {
-        /// Its name.
-        name: String,
-        /// The company it belongs to.
-        #[arg(long, value_name = "NAME")]
-        tenant: String,
-    },
-    /// Give a group another name.
-    Rename {
-        /// Its name.
-        name: String,
-        /// The new name.
-        #[arg(value_name = "NEW_NAME")]
-        wanted: String,
-        /// The company it belongs to.
-        #[arg(long, value_name = "NAME")]
-        tenant: String,
-    },
-}
-
-#[derive(Debug, Subcommand)]
-pub(super) enum Member {
-    /// Make an account a member of a group.
-    Add(Membership),
-    /// End a membership: the account sees nothing that is said from now on.
-    Remove {
-        #[command(flatten)]
-        membership: Membership,
-        /// Do it; without this the command only says what it would do.
-        #[arg(long)]
-        yes: bool,
-    },
-}
-
-#[derive(Args, Debug)]
-pub(super) struct Membership {
-    /// The group's name.
-    pub(super) group: String,
-    /// The account's login name.
-    pub(super) account: String,
-    /// The company the group belongs to.
-    #[arg(long, value_name = "NAME")]
-    pub(super) tenant: String,
 }
 
 #[derive(Debug, Subcommand)]

@@ -12,6 +12,7 @@ mod demo;
 mod doctor;
 mod error;
 mod fresh;
+mod groups;
 mod operate;
 mod output;
 mod radio;
@@ -87,8 +88,9 @@ async fn run(cli: Cli) -> Result<(), Error> {
         Command::Keys(command) => operate::keys(&context, &command),
         Command::Apply(args) => accounts::apply(&context, args).await,
         Command::Account(command) => accounts::account(&context, command).await,
-        Command::Group(command) => accounts::group(&context, command).await,
-        Command::Member(command) => accounts::member(&context, command).await,
+        Command::Group(command) => groups::group(&context, command).await,
+        Command::Member(command) => groups::member(&context, command).await,
+        Command::Friend(command) => groups::friend(&context, command).await,
         Command::Replay(args::Replay::Radio(args)) => replay::radio(&context, args).await,
         Command::Demo(args) => demo::demo(&context, args).await,
         Command::Bench(args) => bench::bench(context, args).await,

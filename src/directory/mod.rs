@@ -16,6 +16,7 @@ mod error;
 mod friends;
 mod group_app;
 mod group_desk;
+mod group_registry;
 mod groups;
 mod health;
 mod login;
@@ -26,6 +27,7 @@ mod resume;
 pub mod seed;
 mod service;
 mod sessions;
+mod temporary;
 mod throttle;
 
 use std::sync::Arc;
@@ -100,6 +102,7 @@ pub async fn run(config: Config, clock: Clock, shutdown: Shutdown) -> Result<(),
     let shards = u32::from(config.fleet.shards);
     parts.spawn(relaying(Relay::new(store.clone(), redis, shards, pulse, desk.nudge.clone()), store.clone(), shards, stop.clone()));
     parts.spawn(purging(desk.clone(), stop.clone()));
+    parts.spawn(temporary::ending(desk.clone(), stop.clone()));
 
     let limits = serve::Limits {
         connections_max: config.directory.connections_max,
@@ -272,7 +275,8 @@ fn store_failed(error: store::Error) -> Refused {
         store::Error::NameTaken { .. } => Refused::new(Reason::NameTaken).field("name"),
         store::Error::BadName { .. } => Refused::new(Reason::FieldInvalid).field("name"),
         store::Error::Invalid { field, .. } => Refused::new(Reason::FieldInvalid).field(field),
-        store::Error::InUse { .. } => Refused::new(Reason::InUse),
+        store::Error::InUse { .. } | store::Error::OwnerStays { .. } => Refused::new(Reason::InUse),
+        store::Error::Full { .. } => Refused::new(Reason::TooMany),
         error => unavailable("ask the store", error.class(), &error),
     }
 }

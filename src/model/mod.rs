@@ -8,6 +8,6 @@ mod reason;
 
 pub use ids::{GroupId, InstallationId, SessionId, TenantId, TopicId, TopicKind, TopicParseError, UserId};
 pub use message::{Durability, FRAME_MARKS_MAX, FRAME_MESSAGES_MAX, MessageKind, TEXT_BYTES_MAX, check_text};
-pub use people::{GroupKind, LeftWhy, MemberRole, PresenceState, UserKind};
+pub use people::{FriendState, GroupKind, LeftWhy, MemberRole, PresenceState, UserKind};
 pub use place::{Place, Span};
 pub use reason::Reason;

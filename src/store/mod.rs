@@ -36,8 +36,9 @@ use crate::retry::{Delays, ErrorClass};
 pub use archive::{ArchiveBatch, ArchiveState, Archived, Position};
 pub use audit::{AuditPage, FINDINGS_MAX, Finding};
 pub use directory::{
-    Account, Author, ChangeRecord, ChangesWanted, Ensured, Group, GroupMember, LoginRecord, MembersChanged, NAME_CHARACTERS_MAX,
-    NewAccount, OutboxRow, ResumeToken, Rotation, Tenant, UserGroup,
+    Account, Author, ChangeRecord, ChangesWanted, Ensured, FRIENDS_MAX, FoundGroup, FoundUser, Friend, GROUP_MEMBERS_MAX, Group,
+    GroupMember, GroupPage, LoginRecord, MembersChanged, NAME_CHARACTERS_MAX, NewAccount, NewGroup, OWNER_GROUPS_MAX, OutboxRow,
+    ResumeToken, Rotation, TEMPORARY_NAME, TemporaryGroup, Tenant, Tie, UserGroup,
 };
 pub use error::Error;
 pub use floor::{FloorCursor, FloorPage};

@@ -58,8 +58,8 @@ pub struct ChangeRecord {
     pub time_ms: u64,
     /// [`Author`] as text.
     pub who: String,
-    /// `tenant.added`; `account.added`, `.changed`, `.password_set`, `.disabled`, `.enabled`; `group.added`, `.renamed`; `member.joined`,
-    /// `.left`; `tokens.revoked`; `seed.applied`.
+    /// `tenant.added`; `account.added`, `.changed`, `.password_set`, `.disabled`, `.enabled`; `group.added`, `.renamed`, `.tied` (to
+    /// another session), `.dissolved`; `member.joined`, `.left`, `.role`; `friend.asked`, `.added`, `.removed`; `tokens.revoked`; `seed.applied`.
     pub what: String,
     /// `tenant:1`, `account:7`, `group:3`, `seed`.
     pub subject: String,

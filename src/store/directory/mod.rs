@@ -7,21 +7,37 @@
 //! Every change also leaves a row that says who made it (`change`), in the same transaction.
 
 mod account;
+mod call;
 mod change;
+mod create;
+mod dissolve;
+mod friend;
+mod grant;
 mod group;
+mod members;
 mod named;
 mod outbox;
+mod people;
+mod roles;
 mod rooms;
 mod scope;
+mod temporary;
+mod text;
 mod token;
 
 use super::Error;
 use super::conn::{Conn, values};
 pub use account::{Account, Ensured, NewAccount, Tenant};
+pub use call::FoundGroup;
 pub(super) use change::Stamp;
 pub use change::{Author, ChangeRecord, ChangesWanted};
-pub use group::{Group, GroupMember, MembersChanged, UserGroup};
+pub use create::{NewGroup, OWNER_GROUPS_MAX};
+pub use friend::{FRIENDS_MAX, Friend};
+pub use group::{Group, GroupMember, GroupPage, UserGroup};
+pub use members::{GROUP_MEMBERS_MAX, MembersChanged};
 pub use outbox::OutboxRow;
+pub use people::FoundUser;
+pub use temporary::{TEMPORARY_NAME, TemporaryGroup, Tie};
 pub use token::{LoginRecord, ResumeToken, Rotation};
 
 /// The longest name of an account, group or tenant, in characters; the shortest has one.
