@@ -123,13 +123,36 @@ async fn recipient(state: &State, args: &args::Send) -> Result<TopicId, Error> {
     if let Some(user) = args.user {
         return TopicId::checked(TopicKind::Inbox, user).ok_or_else(|| Error::Usage(format!("{user} cannot be the id of a user")));
     }
-    let wanted = args.group.as_deref().unwrap_or_default();
+    find_group(state, args.group.as_deref().unwrap_or_default()).await.map(TopicId::group)
+}
+
+/// The group of the account that has this name, or else this id.
+async fn find_group(state: &State, wanted: &str) -> Result<GroupId, Error> {
     let kept = state.load()?;
     let groups = list_groups(state, &kept).await?;
     let found =
         groups.iter().find(|group| group.name == wanted).or_else(|| groups.iter().find(|group| group.group_id.to_string() == wanted));
     let found = found.ok_or_else(|| Error::NoSuchGroup { name: wanted.to_owned(), account: kept.name.clone() })?;
-    Ok(TopicId::group(GroupId(found.group_id)))
+    Ok(GroupId(found.group_id))
+}
+
+pub(super) async fn room(context: &Context, args: args::Room) -> Result<(), Error> {
+    let state = State::chosen(args.who.account.as_deref())?;
+    let _alone = state.lock()?;
+    let group = if args.group == "none" { GroupId(0) } else { find_group(&state, &args.group).await? };
+    // Entries are left to `listen`: nothing is acknowledged here.
+    let (session, mut events) = open(context, &state, &args.who, Acknowledge::Explicit).await?;
+    let entered = tokio::select! {
+        entered = session.enter(group) => entered,
+        // What comes is read all the while, or the session would wait for its reader.
+        () = async { while events.recv().await.is_some() {} } => Err(crate::client::Error::Closed { reason: None }),
+    };
+    state.save_memory(&session.close().await)?;
+    entered?;
+    let said =
+        |_: &serde_json::Value| if group.0 == 0 { "In no room now.".to_owned() } else { format!("In the room of {} now.", args.group) };
+    context.out.answer(&serde_json::json!({ "group_id": group }), said);
+    Ok(())
 }
 
 pub(super) async fn send(context: &Context, args: args::Send) -> Result<(), Error> {

@@ -172,3 +172,27 @@ async fn a_room_outlives_its_owner_and_redis() {
     stage.announce(group, 2, "after the loss").await;
     back.until("the text", |heard| heard.texts(room(group)).contains(&"after the loss".to_owned()).then_some(())).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_command_line_moves_into_a_room_and_out() {
+    let stage = Stage::start().await;
+    let mut capcom = stage.radio(0, "capcom").await;
+    let run = |args: &[&str], input: &str| {
+        let mut command = stage.fleet.command(args);
+        command.env("XDG_STATE_HOME", stage.fleet.folder()).stdin(std::process::Stdio::piped()).stdout(std::process::Stdio::piped());
+        let mut child = command.stderr(std::process::Stdio::piped()).spawn().unwrap();
+        std::io::Write::write_all(&mut child.stdin.take().unwrap(), input.as_bytes()).unwrap();
+        let output = child.wait_with_output().unwrap();
+        assert!(output.status.success(), "{args:?}: {output:?}");
+    };
+    let (directory, edge) = (stage.fleet.directory(), stage.fleet.edge(1));
+    run(&["login", "neil", "--directory", &directory], "neil\n");
+    run(&["room", "loop", "--edge", &edge, "--directory", &directory], "");
+    let neils = stage.login("neil", 1).await.user.0;
+    let seen = capcom.sees(neils, stage.group.id(), PresenceState::InRoom).await;
+    assert_eq!(seen.current_group_id, stage.group.id());
+    run(&["room", "none", "--edge", &edge, "--directory", &directory], "");
+    let told =
+        |heard: &super::radio::Heard| heard.presences.iter().filter(|told| told.user_id == neils && told.current_group_id == 0).count();
+    capcom.until("neil is in no room", |heard| (told(heard) >= 2).then_some(())).await;
+}
