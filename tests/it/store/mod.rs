@@ -6,6 +6,8 @@ mod changes;
 mod directory;
 mod faults;
 mod floor;
+mod friends;
+mod groups;
 
 use std::sync::Arc;
 
