@@ -3,6 +3,7 @@
 mod account;
 mod bench;
 mod device;
+mod group;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -12,6 +13,7 @@ use clap::{Args, Parser, Subcommand};
 pub(super) use account::{Account, Kind};
 pub(super) use bench::{Appendfsync, Bench, Load};
 pub(super) use device::{Device, Import, Switch};
+pub(super) use group::{Friend, Group, Member, Membership, OneGroup, Role};
 
 use super::when::{Since, since};
 use crate::model::InstallationId;
@@ -77,12 +79,15 @@ pub(super) enum Command {
     Device(Device),
     /// Import devices for an account, as `roger device import` does.
     Import(Import),
-    /// Add and rename groups.
+    /// Add, rename and dissolve groups; list them, show one, say who is a manager.
     #[command(subcommand)]
     Group(Group),
     /// Make accounts members of groups, and end memberships.
     #[command(subcommand)]
     Member(Member),
+    /// Show who is a friend of whom.
+    #[command(subcommand)]
+    Friend(Friend),
     /// Play a recording through the fleet.
     #[command(subcommand)]
     Replay(Replay),
@@ -266,54 +271,6 @@ pub(super) enum Keys {
 pub(super) struct Apply {
     /// A TOML file of tenants, accounts and groups with their members; config/demo.toml is one.
     pub(super) seed: PathBuf,
-}
-
-#[derive(Debug, Subcommand)]
-pub(super) enum Group {
-    /// Create a group without members.
-    Add {
-        /// Its name.
-        name: String,
-        /// The company it belongs to.
-        #[arg(long, value_name = "NAME")]
-        tenant: String,
-    },
-    /// Give a group another name.
-    Rename {
-        /// Its name.
-        name: String,
-        /// The new name.
-        #[arg(value_name = "NEW_NAME")]
-        wanted: String,
-        /// The company it belongs to.
-        #[arg(long, value_name = "NAME")]
-        tenant: String,
-    },
-}
-
-#[derive(Debug, Subcommand)]
-pub(super) enum Member {
-    /// Make an account a member of a group.
-    Add(Membership),
-    /// End a membership: the account sees nothing that is said from now on.
-    Remove {
-        #[command(flatten)]
-        membership: Membership,
-        /// Do it; without this the command only says what it would do.
-        #[arg(long)]
-        yes: bool,
-    },
-}
-
-#[derive(Args, Debug)]
-pub(super) struct Membership {
-    /// The group's name.
-    pub(super) group: String,
-    /// The account's login name.
-    pub(super) account: String,
-    /// The company the group belongs to.
-    #[arg(long, value_name = "NAME")]
-    pub(super) tenant: String,
 }
 
 #[derive(Debug, Subcommand)]

@@ -13,7 +13,7 @@ pub use digest::{Digest, DigestParseError};
 pub use ids::{GroupId, InstallationId, ReleaseId, SessionId, TenantId, TopicId, TopicKind, TopicParseError, UserId};
 pub use imei::{Imei, ImeiParseError};
 pub use message::{Durability, FRAME_MARKS_MAX, FRAME_MESSAGES_MAX, MessageKind, TEXT_BYTES_MAX, check_text};
-pub use people::{GroupKind, LeftWhy, MemberRole, PresenceState, UserKind};
+pub use people::{FriendState, GroupKind, LeftWhy, MemberRole, PresenceState, UserKind};
 pub use place::{Place, Span};
 pub use position::Position;
 pub use reason::Reason;

@@ -38,8 +38,9 @@ pub use archive::{ArchiveBatch, ArchiveState, Archived, Position};
 pub use audit::{AuditPage, FINDINGS_MAX, Finding};
 pub use directory::{
     ACCESS_TOKENS_MAX, Access, Account, AccountCard, AccountProfile, AccountUpdate, Author, ChangeRecord, ChangesWanted, Device,
-    DeviceUpdate, Ensured, Group, GroupMember, LOGIN_NAME_CHARACTERS_MAX, LoginRecord, MembersChanged, NAME_CHARACTERS_MAX, Named,
-    NewAccount, NewChild, NewDevice, OutboxRow, ResumeToken, Revocations, Revoked, Rotation, Tenant, UserGroup,
+    DeviceUpdate, Ensured, FRIENDS_MAX, FoundGroup, FoundUser, Friend, GROUP_MEMBERS_MAX, Group, GroupMember, GroupPage,
+    LOGIN_NAME_CHARACTERS_MAX, LoginRecord, MembersChanged, NAME_CHARACTERS_MAX, Named, NewAccount, NewChild, NewDevice, NewGroup,
+    OWNER_GROUPS_MAX, OutboxRow, ResumeToken, Revocations, Revoked, Rotation, TEMPORARY_NAME, TemporaryGroup, Tenant, Tie, UserGroup,
 };
 pub use error::Error;
 pub use floor::{FloorCursor, FloorPage};

@@ -7,16 +7,26 @@
 //! Every change also leaves a row that says who made it (`change`), in the same transaction.
 
 mod account;
+mod call;
 mod change;
+mod create;
 mod device;
+mod dissolve;
 mod enrol;
+mod friend;
+mod grant;
 mod group;
+mod members;
 mod named;
 mod outbox;
+mod people;
 mod profile;
 mod revocation;
+mod roles;
 mod rooms;
 mod scope;
+mod temporary;
+mod text;
 mod token;
 mod transfer;
 mod tree;
@@ -26,14 +36,20 @@ use std::ops::RangeInclusive;
 use super::Error;
 use super::conn::{Conn, values};
 pub use account::{Account, Ensured, NewAccount, Tenant};
+pub use call::FoundGroup;
 pub use change::{Author, ChangeRecord, ChangesWanted};
 pub(super) use change::{Noted, Stamp, note};
+pub use create::{NewGroup, OWNER_GROUPS_MAX};
 pub use device::{Device, DeviceUpdate};
 pub use enrol::NewDevice;
-pub use group::{Group, GroupMember, MembersChanged, UserGroup};
+pub use friend::{FRIENDS_MAX, Friend};
+pub use group::{Group, GroupMember, GroupPage, UserGroup};
+pub use members::{GROUP_MEMBERS_MAX, MembersChanged};
 pub use outbox::OutboxRow;
+pub use people::FoundUser;
 pub use profile::{AccountProfile, AccountUpdate};
 pub use revocation::{ACCESS_TOKENS_MAX, Access, Revocations, Revoked};
+pub use temporary::{TEMPORARY_NAME, TemporaryGroup, Tie};
 pub use token::{LoginRecord, ResumeToken, Rotation};
 pub use tree::{AccountCard, Named, NewChild};
 

@@ -94,3 +94,15 @@ async fn parents(conn: &mut Conn, accounts: &[UserId]) -> Result<BTreeMap<UserId
     }
     Ok(found)
 }
+
+/// The accounts above one, itself left out.
+pub(super) async fn above(conn: &mut Conn, account: UserId) -> Result<BTreeSet<UserId>, Error> {
+    let mut found = BTreeSet::new();
+    let mut at = account;
+    for _ in 0..DEPTH_MAX {
+        let Some(parent) = parents(conn, &[at]).await?.remove(&at).filter(|parent| parent.0 != 0) else { break };
+        found.insert(parent);
+        at = parent;
+    }
+    Ok(found)
+}

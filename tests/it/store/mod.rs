@@ -7,6 +7,8 @@ mod devices;
 mod directory;
 mod faults;
 mod floor;
+mod friends;
+mod groups;
 mod migrations;
 mod releases;
 mod revocations;
