@@ -5,6 +5,7 @@ mod audit;
 mod changes;
 mod directory;
 mod faults;
+mod files;
 mod floor;
 mod releases;
 
