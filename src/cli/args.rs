@@ -213,8 +213,11 @@ pub(super) enum Dead {
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Keys {
-    /// Make a pair: token.secret for the directory, token.pub for it and the edges.
+    /// Make a pair: token.secret for the directory, token.pub for it, the edges and the gateway.
     Create {
+        /// Make release.secret, for whoever builds the app, and release.pub, for the gateway, instead.
+        #[arg(long)]
+        release: bool,
         /// The folder to put them into; keys that are there already are left, and nothing is made.
         #[arg(long, value_name = "DIR")]
         dir: PathBuf,

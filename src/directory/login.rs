@@ -12,13 +12,13 @@ use tokio_util::task::TaskTracker;
 use super::LOGIN_NAME_CHARACTERS_MAX;
 use super::password::{PASSWORD_BYTES_MAX, Passwords};
 use super::resume::ResumeSecret;
-use super::throttle::Throttle;
 use super::{password, store_failed, unavailable};
 use crate::clock::Clock;
 use crate::model::{InstallationId, Reason, UserId};
 use crate::proto::status::Refused;
 use crate::proto::v1;
 use crate::store::{Account, Author, LoginRecord, ResumeToken, Rotation, Store};
+use crate::throttle::Throttle;
 use crate::token::{Claims, Signer, Verifier};
 
 /// When to try again when too many log in.

@@ -18,7 +18,6 @@ mod relay;
 mod resume;
 pub mod seed;
 mod service;
-mod throttle;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -44,11 +43,11 @@ use crate::proto::{DESCRIPTORS, serve};
 use crate::retry::{Delays, ErrorClass};
 use crate::shutdown::Shutdown;
 use crate::store::{self, Author, Store};
+use crate::throttle::Throttle;
 use crate::token::{Signer, Verifier};
 use health::Pulse;
 use login::Desk;
 use relay::Relay;
-use throttle::Throttle;
 
 /// The largest request, in bytes.
 const REQUEST_BYTES_MAX: usize = 65_536;

@@ -22,6 +22,7 @@ mod file;
 mod floor;
 mod log;
 mod look;
+mod node;
 mod release;
 mod setting;
 
