@@ -18,7 +18,7 @@
 //! | [`proto`] | the client protocol, its conversions, its statuses, its server |
 //! | [`jobs`] | the kinds of work, one file or folder each |
 //! | [`edge`] | sessions of clients |
-//! | [`directory`] | login, accounts, groups |
+//! | [`directory`] | login, accounts, devices, groups, friends |
 //! | [`gateway`] | HTTP: app releases, files, server addresses |
 //! | [`client`] | the library an app in Rust uses: a session that survives the death of edges and of the app |
 //! | [`cli`] | the commands of `roger` |

@@ -155,11 +155,11 @@ pub async fn open_again(redis: &Redis, shards: u32, sessions: &[(&Presence, User
 }
 
 /// Ends the sessions of a shard whose deadline has passed.
-pub async fn sweep(redis: &Redis, shard: u32, now_ms: u64) -> Result<(), Error> {
-    let gone = redis.sweep_sessions(shard, now_ms).await?;
-    if !gone.is_empty() {
-        tracing::info!(shard, sessions = gone.len(), "sessions lapsed without a heartbeat");
-        metrics::counter!("roger_sessions_lapsed_total").increment(gone.len() as u64);
+pub async fn sweep(redis: &Redis, shard: u32, shards: u32, now_ms: u64) -> Result<(), Error> {
+    let gone = redis.sweep_sessions(shard, shards, now_ms).await?;
+    if gone > 0 {
+        tracing::info!(shard, sessions = gone, "sessions lapsed without a heartbeat");
+        metrics::counter!("roger_sessions_lapsed_total").increment(gone);
     }
     Ok(())
 }

@@ -1,15 +1,18 @@
 //! Sessions on Redis: who has one, and until when without a heartbeat. The values are [`crate::session`]'s.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
+
+use prost::Message as _;
 
 use super::connection::Redis;
 use super::error::Error;
 use super::keys;
-use super::scripts::{SESSION_BEAT, SESSION_CLOSE, SESSION_OPEN, SWEEP};
+use super::scripts::{SESSION_BEAT, SESSION_CLOSE, SESSION_OPEN};
 use crate::model::{TopicId, UserId};
+use crate::topic::frame::{Connection, FORMAT, InFrame, Input};
 
 /// How many lapsed sessions one sweep takes.
-const SWEPT_MAX: u32 = 1_000;
+const SWEPT_MAX: u32 = 500;
 /// About how many sessions one scan looks at.
 const SCANNED: u32 = 1_000;
 
@@ -45,11 +48,25 @@ impl Opening<'_> {
     fn call(&self, shards: u32) -> redis::Cmd {
         let Self { user, installation, json, member, deadline_ms, exclusive, again } = *self;
         let shard = TopicId::inbox(user).shard(shards);
-        let mut call = SESSION_OPEN.call(&[&keys::presence(user, shards), &keys::deadlines(shard)]);
+        let mut call = SESSION_OPEN.call(&[&keys::presence(user, shards), &keys::deadlines(shard), &keys::input(shard)]);
         call.arg(installation).arg(json).arg(deadline_ms).arg(member).arg(if exclusive { "1" } else { "0" });
-        call.arg(if again { "1" } else { "0" });
+        call.arg(if again { "1" } else { "0" }).arg(FORMAT).arg(connection(user, true));
         call
     }
+}
+
+/// The frame that tells the user's shard that the user came or went. It has no number: the script pushes it once.
+fn connection(user: UserId, online: bool) -> Vec<u8> {
+    let connection = Connection { topic: TopicId::inbox(user).packed(), online };
+    InFrame { items: vec![Input::Connection(connection).into()], ..InFrame::default() }.encode_to_vec()
+}
+
+fn closing(user: UserId, shards: u32, installation: &str, member: &str, lapsed_ms: Option<u64>) -> redis::Cmd {
+    let shard = TopicId::inbox(user).shard(shards);
+    let mut call = SESSION_CLOSE.call(&[&keys::presence(user, shards), &keys::deadlines(shard), &keys::input(shard)]);
+    call.arg(installation).arg(member).arg(lapsed_ms.map(|ms| ms.to_string()).unwrap_or_default());
+    call.arg(FORMAT).arg(connection(user, false));
+    call
 }
 
 impl Redis {
@@ -69,9 +86,7 @@ impl Redis {
 
     /// Closes a session; false when another one took its place, or the sweep was faster.
     pub async fn close_session(&self, user: UserId, shards: u32, installation: &str, member: &str) -> Result<bool, Error> {
-        let shard = TopicId::inbox(user).shard(shards);
-        let mut call = SESSION_CLOSE.call(&[&keys::presence(user, shards), &keys::deadlines(shard)]);
-        call.arg(installation).arg(member);
+        let call = closing(user, shards, installation, member, None);
         self.command::<i64>("close a session", call).await.map(|closed| closed == 1)
     }
 
@@ -85,11 +100,28 @@ impl Redis {
         self.command("move the deadlines of sessions", call).await
     }
 
-    /// Takes lapsed sessions off; returns their members.
-    pub async fn sweep_sessions(&self, shard: u32, now_ms: u64) -> Result<Vec<String>, Error> {
-        let mut call = SWEEP.call(&[&keys::deadlines(shard)]);
-        call.arg(now_ms).arg(SWEPT_MAX).arg(format!("{{s{shard}}}:presence:"));
-        self.command("sweep sessions", call).await
+    /// Takes lapsed sessions off, some hundred at most: their edge died, or slept. Returns how many there were.
+    pub async fn sweep_sessions(&self, shard: u32, shards: u32, now_ms: u64) -> Result<u64, Error> {
+        let operation = "sweep sessions";
+        let mut command = redis::cmd("ZRANGEBYSCORE");
+        command.arg(keys::deadlines(shard)).arg("-inf").arg(now_ms).arg("LIMIT").arg(0).arg(SWEPT_MAX);
+        let lapsed: Vec<String> = self.command(operation, command).await?;
+        if lapsed.is_empty() {
+            return Ok(0);
+        }
+        let mut pipeline = redis::Pipeline::with_capacity(lapsed.len());
+        for member in &lapsed {
+            let mut words = member.split(' ');
+            match (words.next().map(str::parse::<UserId>), words.next()) {
+                // One that beats meanwhile stays.
+                (Some(Ok(user)), Some(installation)) => {
+                    pipeline.add_command(closing(user, shards, installation, member, Some(now_ms)));
+                }
+                _ => drop(pipeline.cmd("ZREM").arg(keys::deadlines(shard)).arg(member)),
+            }
+        }
+        let closed: Vec<u64> = self.pipe(operation, &pipeline).await?;
+        Ok(closed.into_iter().sum())
     }
 
     /// The sessions of a user.
@@ -108,6 +140,21 @@ impl Redis {
             found.extend(deadline_ms.map(|deadline_ms| FoundSession { json, deadline_ms: deadline_ms as u64 }));
         }
         Ok(found)
+    }
+
+    /// Which of some users have a session, each asked for once, some hundred in a round trip.
+    pub async fn online_among(&self, users: &BTreeSet<UserId>, shards: u32) -> Result<BTreeSet<UserId>, Error> {
+        let users: Vec<UserId> = users.iter().copied().collect();
+        let mut online = BTreeSet::new();
+        for users in users.chunks(SCANNED as usize) {
+            let mut pipeline = redis::Pipeline::with_capacity(users.len());
+            for user in users {
+                pipeline.cmd("HLEN").arg(keys::presence(*user, shards));
+            }
+            let sessions: Vec<u64> = self.pipe("ask who is connected", &pipeline).await?;
+            online.extend(users.iter().zip(sessions).filter(|(_, sessions)| *sessions > 0).map(|(user, _)| *user));
+        }
+        Ok(online)
     }
 
     /// About a thousand sessions of a shard, and where to go on: at 0 all were seen. Who is there all the while comes at least once.

@@ -42,6 +42,8 @@ pub(super) enum Command {
     Send(Send),
     /// Print what comes for an account, and acknowledge it; goes on until it is interrupted.
     Listen(Listen),
+    /// Move into the room of a group, or out of any.
+    Room(Room),
     /// List the groups of an account with their members.
     Groups(As),
     /// List the edges that live, and who is connected to them until when.
@@ -146,6 +148,14 @@ pub(super) struct Listen {
     /// End after this time, as `10s` or `5m`.
     #[arg(long = "for", value_parser = duration)]
     pub(super) duration: Option<Duration>,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct Room {
+    #[command(flatten)]
+    pub(super) who: As,
+    /// The group, by its name or id; `none` to be in no room.
+    pub(super) group: String,
 }
 
 #[derive(Args, Debug)]

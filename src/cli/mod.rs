@@ -77,6 +77,7 @@ async fn run(cli: Cli) -> Result<(), Error> {
         Command::Logout(args) => radio::logout(&context, args).await,
         Command::Send(args) => radio::send(&context, args).await,
         Command::Listen(args) => radio::listen(&context, args).await,
+        Command::Room(args) => radio::room(&context, args).await,
         Command::Groups(args) => radio::groups(&context, args).await,
         Command::Sessions(args) => sessions::sessions(&context, args).await,
         Command::Queues => operate::queues(&context).await,

@@ -94,6 +94,7 @@ impl Driver {
             let next = match self.connect().await {
                 Ok(link) => {
                     let end = self.converse(link).await;
+                    self.shared.is_at(None);
                     self.judge(end)
                 }
                 Err(error) => self.judge_error(error),
@@ -271,6 +272,7 @@ impl Driver {
             *interval = Some(Duration::from_millis(if quiet == 0 { 20_000 } else { quiet }));
             self.delays.reset();
             self.expired = None;
+            self.shared.is_at(Some((self.edges[self.at].clone(), SessionId(welcome.session_id))));
             self.tell(Event::Connected {
                 edge: edge.to_owned(),
                 session: SessionId(welcome.session_id),

@@ -118,6 +118,8 @@ pub(crate) fn class_of(reason: Reason) -> ErrorClass {
         | Reason::UnknownSession
         | Reason::EdgeFull
         | Reason::TokenExpired
+        // Another one may be had, with the resume token or the password.
+        | Reason::TokenRevoked
         | Reason::PredecessorMissing => ErrorClass::Transient,
         Reason::TokenUnknown
         | Reason::BadCredentials
@@ -136,6 +138,10 @@ pub(crate) fn class_of(reason: Reason) -> ErrorClass {
         | Reason::SignedOut
         | Reason::WrongDoor
         | Reason::Quarantined
-        | Reason::TopicClosed => ErrorClass::Permanent,
+        | Reason::TopicClosed
+        | Reason::NotPermitted
+        | Reason::NameTaken
+        | Reason::FieldInvalid
+        | Reason::InUse => ErrorClass::Permanent,
     }
 }

@@ -41,11 +41,13 @@ fn fitting(groups: &[UserGroup], limit: usize) -> usize {
 }
 
 fn group(UserGroup { group, members }: UserGroup) -> v1::Group {
-    v1::Group { group_id: group.id.0, name: group.name, version: group.version, members: members.into_iter().map(member).collect() }
+    let members = members.into_iter().map(member).collect();
+    v1::Group { group_id: group.id.0, name: group.name, version: group.version, members, ..v1::Group::default() }
 }
 
 fn member(member: GroupMember) -> v1::Member {
-    v1::Member { user_id: member.id.0, name: member.name, nickname: member.nickname, kind: v1::UserKind::from(member.kind).into() }
+    let kind = v1::UserKind::from(member.kind).into();
+    v1::Member { user_id: member.id.0, name: member.name, nickname: member.nickname, kind, ..v1::Member::default() }
 }
 
 #[cfg(test)]

@@ -5,14 +5,17 @@
 //! answer, so that the time to write does not tell either.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::Notify;
 use tokio_util::task::TaskTracker;
 
 use super::LOGIN_NAME_CHARACTERS_MAX;
 use super::password::{PASSWORD_BYTES_MAX, Passwords};
 use super::resume::ResumeSecret;
 use super::{password, store_failed, unavailable};
+use crate::broker::Redis;
 use crate::clock::Clock;
 use crate::model::{InstallationId, Reason, UserId};
 use crate::proto::status::Refused;
@@ -36,6 +39,11 @@ pub(super) struct Desk {
     pub(super) resume_lifetime: Duration,
     /// What is written after the answer; waited for at the end of the program.
     pub(super) records: TaskTracker,
+    /// Wakes the relay of this program.
+    pub(super) nudge: Arc<Notify>,
+    /// Who is connected, and what else only Redis knows.
+    pub(super) redis: Redis,
+    pub(super) shards: u32,
 }
 
 impl Desk {
@@ -136,6 +144,7 @@ impl Desk {
         };
         let token = self.signer.sign(&claims).map_err(|error| unavailable("login", error.class(), &error))?;
         Ok(v1::LoginResponse {
+            upgrade: None,
             token,
             token_expires_ms: claims.expires_ms,
             resume_token: resume.text(),
@@ -155,7 +164,7 @@ impl Desk {
     }
 
     /// The store, whose changes name the account as their author.
-    fn store_of(&self, user: UserId) -> Store {
+    pub(super) fn store_of(&self, user: UserId) -> Store {
         self.store.on_behalf_of(Author::Account(user), self.clock.clone())
     }
 

@@ -8,7 +8,14 @@
 //! the shards is written in the transaction of the change and reaches them at least once, in order. SQL or Redis away at the start or
 //! later ends nothing: logins wait for SQL alone, changes of groups for both.
 
+mod accounts;
+mod caller;
+mod desk;
+mod devices;
 mod error;
+mod friends;
+mod group_app;
+mod group_desk;
 mod groups;
 mod health;
 mod login;
@@ -18,6 +25,7 @@ mod relay;
 mod resume;
 pub mod seed;
 mod service;
+mod sessions;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -38,7 +46,10 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::model::Reason;
 use crate::proto::status::Refused;
+use crate::proto::v1::friend_service_server::FriendServiceServer;
+use crate::proto::v1::group_service_server::GroupServiceServer;
 use crate::proto::v1::talk_cloud_server::TalkCloudServer;
+use crate::proto::v1::web_service_server::WebServiceServer;
 use crate::proto::{DESCRIPTORS, serve};
 use crate::retry::{Delays, ErrorClass};
 use crate::shutdown::Shutdown;
@@ -49,8 +60,8 @@ use health::Pulse;
 use login::Desk;
 use relay::Relay;
 
-/// The largest request, in bytes.
-const REQUEST_BYTES_MAX: usize = 65_536;
+/// The largest request, in bytes: an import of 10,000 devices fits.
+const REQUEST_BYTES_MAX: usize = 2 << 20;
 /// The largest answer, in bytes: what a gRPC client accepts by default.
 const ANSWER_BYTES_MAX: usize = 4_194_304;
 /// The most calls at once in a connection.
@@ -72,7 +83,7 @@ pub async fn run(config: Config, clock: Clock, shutdown: Shutdown) -> Result<(),
     let grace = shutdown.grace();
     let store = open_store(&config)?;
     let redis = open_redis(&config)?;
-    let desk = Arc::new(desk(&config, &store, clock)?);
+    let desk = Arc::new(desk(&config, &store, &redis, clock)?);
     let address = config.directory.listen;
     let listener = serve::listen(address).await.map_err(|source| Error::Listen { address, source })?;
     tracing::info!(%address, "listening");
@@ -86,7 +97,7 @@ pub async fn run(config: Config, clock: Clock, shutdown: Shutdown) -> Result<(),
         Ok(())
     });
     let shards = u32::from(config.fleet.shards);
-    parts.spawn(relaying(Relay::new(store.clone(), redis, shards, pulse), store.clone(), shards, stop.clone()));
+    parts.spawn(relaying(Relay::new(store.clone(), redis, shards, pulse, desk.nudge.clone()), store.clone(), shards, stop.clone()));
     parts.spawn(purging(desk.clone(), stop.clone()));
 
     let limits = serve::Limits {
@@ -133,7 +144,7 @@ fn open_redis(config: &Config) -> Result<Redis, Error> {
     Redis::new(settings).map_err(|source| Error::Redis { source })
 }
 
-fn desk(config: &Config, store: &Store, clock: Clock) -> Result<Desk, Error> {
+fn desk(config: &Config, store: &Store, redis: &Redis, clock: Clock) -> Result<Desk, Error> {
     let (secret, public) = (&config.auth.secret_key_file, &config.auth.public_key_file);
     let failed = |source| Error::Key { source };
     let (signer, verifier) = (Signer::load(secret).map_err(failed)?, Verifier::load(public).map_err(failed)?);
@@ -150,6 +161,9 @@ fn desk(config: &Config, store: &Store, clock: Clock) -> Result<Desk, Error> {
         token_lifetime: config.auth.token_lifetime,
         resume_lifetime: config.auth.resume_lifetime,
         records: TaskTracker::new(),
+        nudge: Arc::default(),
+        redis: redis.clone(),
+        shards: u32::from(config.fleet.shards),
     })
 }
 
@@ -163,7 +177,18 @@ fn routes(desk: &Arc<Desk>) -> Result<(HealthReporter, Routes), Error> {
     let service = TalkCloudServer::new(service::Service(desk.clone()))
         .max_decoding_message_size(REQUEST_BYTES_MAX)
         .max_encoding_message_size(ANSWER_BYTES_MAX);
-    Ok((reporter, Routes::new(service).add_service(health).add_service(reflection)))
+    macro_rules! bounded {
+        ($server:ty, $service:expr) => {
+            <$server>::new($service).max_decoding_message_size(REQUEST_BYTES_MAX).max_encoding_message_size(ANSWER_BYTES_MAX)
+        };
+    }
+    let routes = Routes::new(service)
+        .add_service(bounded!(WebServiceServer<desk::Web>, desk::Web(desk.clone())))
+        .add_service(bounded!(GroupServiceServer<desk::Groups>, desk::Groups(desk.clone())))
+        .add_service(bounded!(FriendServiceServer<desk::Friends>, desk::Friends(desk.clone())))
+        .add_service(health)
+        .add_service(reflection);
+    Ok((reporter, routes))
 }
 
 /// Brings the tables up to date as soon as SQL is there, and relays from then on.
@@ -236,6 +261,17 @@ fn unavailable(operation: &'static str, class: ErrorClass, error: &(dyn std::err
     Refused::new(Reason::StoreUnavailable).retry_after(STORE_RETRY)
 }
 
+/// What a client is told when the store refuses or fails.
 fn store_failed(error: store::Error) -> Refused {
-    unavailable("ask the store", error.class(), &error)
+    match error {
+        store::Error::NotPermitted { .. }
+        | store::Error::NoAccount { .. }
+        | store::Error::NoGroup { .. }
+        | store::Error::OtherTenant { .. } => Refused::new(Reason::NotPermitted),
+        store::Error::NameTaken { .. } => Refused::new(Reason::NameTaken).field("name"),
+        store::Error::BadName { .. } => Refused::new(Reason::FieldInvalid).field("name"),
+        store::Error::Invalid { field, .. } => Refused::new(Reason::FieldInvalid).field(field),
+        store::Error::InUse { .. } => Refused::new(Reason::InUse),
+        error => unavailable("ask the store", error.class(), &error),
+    }
 }

@@ -13,13 +13,14 @@ use crate::proto::v1::talk_cloud_server::TalkCloud;
 use crate::proto::v1::{
     AcknowledgeRequest, AcknowledgeResponse, ClientFrame, GetGroupListRequest, GetGroupListResponse, HeartbeatRequest, HeartbeatResponse,
     Hello, ImMessagePublishRequest, ImMessagePublishResponse, LoginRequest, LoginResponse, LogoutRequest, LogoutResponse, ServerFrame,
+    SetLockGroupIdRequest, SetLockGroupIdResponse,
 };
 
 /// The service.
 pub(super) struct Service(pub(super) Arc<Desk>);
 
 /// Counts what was refused, and puts it into a status.
-fn refused(refused: Refused) -> Status {
+pub(super) fn refused(refused: Refused) -> Status {
     metrics::counter!("roger_refusals_total", "reason" => refused.reason.as_str()).increment(1);
     refused.into()
 }
@@ -68,6 +69,10 @@ impl TalkCloud for Service {
     }
 
     async fn acknowledge(&self, _: Request<AcknowledgeRequest>) -> Result<Response<AcknowledgeResponse>, Status> {
+        wrong_door()
+    }
+
+    async fn set_lock_group_id(&self, _: Request<SetLockGroupIdRequest>) -> Result<Response<SetLockGroupIdResponse>, Status> {
         wrong_door()
     }
 

@@ -9,6 +9,7 @@ use super::hub::Edge;
 use super::session::{Session, State};
 use crate::broker::{Reader, StreamId, keys};
 use crate::model::{Reason, SessionId, TopicId};
+use crate::proto::convert;
 use crate::retry::Delays;
 use crate::shutdown::Shutdown;
 use crate::topic::frame::{Entry, OutFrame, Output};
@@ -264,6 +265,18 @@ fn hand(edge: &Arc<Edge>, output: Output, touched: &mut Vec<Arc<Session>>) {
                     session.page(edge, state, topic, page);
                 }
             });
+        }
+        Output::Entered(entered) => {
+            one(entered.session, touched, &mut |_, state| state.entered(entered));
+        }
+        Output::Presence(presence) => {
+            let Some(topic) = TopicId::from_packed(presence.topic) else { return };
+            let followers = edge.index.of(topic);
+            for session in followers.iter().flat_map(|followers| followers.iter()) {
+                let mut state = session.lock();
+                state.queue.presence(convert::presence(topic, presence.clone()));
+                touch(session, &mut state, touched);
+            }
         }
         Output::Displace(displace) => {
             if let Some(session) = edge.session(SessionId(displace.session)) {

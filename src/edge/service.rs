@@ -14,7 +14,7 @@ use super::listen;
 use super::session::{Session, Waiter};
 use super::stream::Downstream;
 use crate::broker::keys;
-use crate::model::{FRAME_MARKS_MAX, FRAME_MESSAGES_MAX, InstallationId, Reason, SessionId, TopicId};
+use crate::model::{FRAME_MARKS_MAX, FRAME_MESSAGES_MAX, GroupId, InstallationId, Reason, SessionId, TopicId};
 use crate::proto::v1;
 use crate::session::Presence;
 use crate::topic::frame::{Displace, OutFrame, Output};
@@ -115,6 +115,16 @@ impl v1::talk_cloud_server::TalkCloud for Service {
         Ok(Response::new(v1::HeartbeatResponse {}))
     }
 
+    async fn set_lock_group_id(&self, request: Request<v1::SetLockGroupIdRequest>) -> Result<Response<v1::SetLockGroupIdResponse>, Status> {
+        let request = request.into_inner();
+        let session = self.session(request.session_id)?;
+        if request.group_id > TopicId::ID_MAX {
+            return Err(self.0.refused(Reason::NotMember, "group_id"));
+        }
+        let entered = session.enter(&self.0, GroupId(request.group_id)).await?;
+        Ok(Response::new(v1::SetLockGroupIdResponse { group_id: entered.group, version: entered.version }))
+    }
+
     async fn login(&self, _: Request<v1::LoginRequest>) -> Result<Response<v1::LoginResponse>, Status> {
         Err(self.0.refused(Reason::WrongDoor, ""))
     }
@@ -177,6 +187,9 @@ impl Service {
             });
             let inbox: TopicId = session.inbox();
             session.follow(edge, &mut state, inbox);
+            if (1..=TopicId::ID_MAX).contains(&hello.current_group_id) {
+                session.wish(edge, &mut state, GroupId(hello.current_group_id), None);
+            }
         }
         tracing::info!(session.id = id.for_logs(), user.id = session.claims.user.0, "session opened");
         metrics::counter!("roger_sessions_opened_total").increment(1);

@@ -13,6 +13,7 @@ use tonic::Status;
 use super::follow::{Follow, Register};
 use super::hub::Edge;
 use super::queue::Queue;
+use super::room::Wishes;
 use super::send::Sending;
 use crate::model::{Durability, Place, Reason, SessionId, TopicId};
 use crate::proto::v1;
@@ -47,6 +48,8 @@ pub(super) struct State {
     /// Entries written and not acknowledged.
     pub(super) unacked: usize,
     pub(super) waiters: Vec<Waiter>,
+    /// To be in other rooms.
+    pub(super) wishes: Wishes,
     /// What the client sent that could not be read; its stream ends with this.
     pub(super) unreadable: Option<Status>,
     pub(super) requests: u64,
@@ -115,6 +118,7 @@ impl Session {
         state.sends.clear();
         state.behind.clear();
         state.waiters.clear();
+        state.wishes = Wishes::default();
         let text = crate::proto::status::text_of(reason).to_owned();
         state.queue.close(v1::Close { reason: v1::Reason::from(reason).into(), retry_after_ms, text });
         drop(state);
@@ -158,6 +162,7 @@ impl State {
             queue: Queue::new(now_ms),
             unacked: 0,
             waiters: Vec::new(),
+            wishes: Wishes::default(),
             unreadable: None,
             requests: 0,
             heard_ms: now_ms,

@@ -64,9 +64,7 @@ impl Desk {
 
 /// Whether an account of this kind may upload releases.
 pub(super) fn may_release(kind: UserKind) -> bool {
-    match kind {
-        UserKind::Device | UserKind::Dispatcher => false,
-    }
+    kind == UserKind::Root
 }
 
 /// The parameters of a request.

@@ -147,6 +147,32 @@ pub enum Error {
         /// How many it has.
         characters: usize,
     },
+    /// The author does not manage what this is about, or it does not exist: the two are not told apart.
+    #[error("{operation}: not permitted, or there is no such thing")]
+    NotPermitted {
+        /// What was to be done.
+        operation: String,
+    },
+    /// A value breaks its rule.
+    #[error("{operation}: {field} {rule}")]
+    Invalid {
+        /// What was to be done.
+        operation: String,
+        /// Which value, as a client names it.
+        field: &'static str,
+        /// What it must be like, as the end of a sentence.
+        rule: &'static str,
+    },
+    /// An account still has children or devices.
+    #[error("{operation}: {children} accounts and {devices} devices stand below it")]
+    InUse {
+        /// What was to be done.
+        operation: String,
+        /// Accounts right below it, devices left out.
+        children: u64,
+        /// Its devices.
+        devices: u64,
+    },
     /// The account belongs to another tenant.
     #[error("{operation}: account {user} belongs to tenant {has}, not {wanted}")]
     OtherTenant {
@@ -176,6 +202,9 @@ impl Error {
             | Self::NoGroup { .. }
             | Self::NameTaken { .. }
             | Self::BadName { .. }
+            | Self::NotPermitted { .. }
+            | Self::Invalid { .. }
+            | Self::InUse { .. }
             | Self::OtherTenant { .. } => ErrorClass::Permanent,
             Self::Crashed { .. } | Self::Unreadable { .. } | Self::NoTopic { .. } | Self::Conflict { .. } => ErrorClass::Defect,
         }

@@ -12,6 +12,7 @@ mod follow;
 pub mod frame;
 mod recent;
 mod recover;
+mod room;
 mod state;
 mod step;
 

@@ -1,7 +1,9 @@
--- Opens a session of a user. A device has one session: all others are displaced; a dispatcher has one for each installation.
--- KEYS: 1 presence of the user, 2 deadlines of the user's shard
+-- Opens a session of a user. A device has one session: all others are displaced; a dispatcher has one for each installation. The user's
+-- shard hears when it is the first one.
+-- KEYS: 1 presence of the user, 2 deadlines of the user's shard, 3 input of that shard
 -- ARGV: 1 installation (hex), 2 the session (JSON with "session" and "edge"), 3 deadline (UTC ms), 4 member of the deadlines, 5 "1" when
---       the user may have only one session, 6 "1" to open it again only where no other session would be displaced
+--       the user may have only one session, 6 "1" to open it again only where no other session would be displaced, 7 the name of the
+--       field of a stream entry, 8 the frame that tells of it
 -- Returns the JSON of each session that was displaced; nil when it was not opened again.
 local displaced = {}
 local known = redis.call('HGETALL', KEYS[1])
@@ -19,6 +21,10 @@ for i = 1, #known, 2 do
         local old = cjson.decode(known[i + 1])
         redis.call('ZREM', KEYS[2], old['member'])
     end
+end
+-- One that opens again was told of before.
+if #known == 0 and ARGV[6] ~= '1' then
+    redis.call('XADD', KEYS[3], '*', ARGV[7], ARGV[8])
 end
 redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
 redis.call('ZADD', KEYS[2], ARGV[3], ARGV[4])

@@ -279,7 +279,7 @@ async fn insert_account(conn: &mut Conn, account: &NewAccount, now_ms: u64) -> R
     });
     note(conn, Noted { what: "account.added", subject: format!("account:{id}"), before: Json::Null, after }).await?;
     let topic = TopicId::inbox(id);
-    let profile = Profile { topic: topic.packed(), tenant: tenant.0, version: 1 };
+    let profile = Profile { topic: topic.packed(), tenant: tenant.0, version: 1, manager: 0, nickname: nickname.clone() };
     push_outbox(conn, &[Outgoing { topic, kind: "profile", input: Input::Profile(profile) }], now_ms).await?;
     Ok(id)
 }

@@ -43,6 +43,12 @@ pub(in crate::store) struct Stamp {
     clock: Clock,
 }
 
+impl Stamp {
+    pub(super) fn author(&self) -> &Author {
+        &self.author
+    }
+}
+
 /// A change, as it stands in SQL.
 #[derive(Clone, Debug, PartialEq, serde::Serialize)]
 pub struct ChangeRecord {

@@ -227,7 +227,8 @@ fn outgoing_of(group: &Group, version: u64, change: Change) -> [Outgoing; 2] {
     let Change { user, joined } = change;
     let (topic, inbox) = (TopicId::group(group.id), TopicId::inbox(user));
     let membership = Membership { topic: topic.packed(), user: user.0, version, joined };
-    let register = Register { topic: inbox.packed(), group: group.id.0, version, joined, name: group.name.clone() };
+    let (packed, name) = (inbox.packed(), group.name.clone());
+    let register = Register { topic: packed, group: group.id.0, version, joined, name, ..Register::default() };
     [
         Outgoing { topic, kind: "membership", input: Input::Membership(membership) },
         Outgoing { topic: inbox, kind: "register", input: Input::Register(register) },

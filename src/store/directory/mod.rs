@@ -11,6 +11,8 @@ mod change;
 mod group;
 mod named;
 mod outbox;
+mod rooms;
+mod scope;
 mod token;
 
 use super::Error;

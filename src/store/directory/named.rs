@@ -49,7 +49,8 @@ impl Store {
                 let members: Vec<(i64,)> = conn.all(sql, values![group.0]).await?;
                 let register = |(user,): (i64,)| {
                     let topic = TopicId::inbox(UserId(user.cast_unsigned()));
-                    let register = Register { topic: topic.packed(), group: group.0, version, joined: true, name: name.clone() };
+                    let (joined, name) = (true, name.clone());
+                    let register = Register { topic: topic.packed(), group: group.0, version, joined, name, ..Register::default() };
                     Outgoing { topic, kind: "register", input: Input::Register(register) }
                 };
                 let outgoing: Vec<Outgoing> = members.into_iter().map(register).collect();

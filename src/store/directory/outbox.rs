@@ -53,6 +53,28 @@ impl Store {
         .await
     }
 
+    /// The id of the last row ever written; 0 for none.
+    pub async fn outbox_last(&self) -> Result<u64, Error> {
+        self.read("last row of the outbox".to_owned(), |conn| {
+            Box::pin(async move {
+                let (last,): (i64,) = conn.one("SELECT value FROM counter WHERE name = 'outbox'", &[]).await?;
+                Ok(last.cast_unsigned())
+            })
+        })
+        .await
+    }
+
+    /// The id of the first row that waits; `None` when none does.
+    pub async fn outbox_first(&self) -> Result<Option<u64>, Error> {
+        self.read("first row of the outbox".to_owned(), |conn| {
+            Box::pin(async move {
+                let first: Option<(i64,)> = conn.first("SELECT id FROM outbox ORDER BY id LIMIT 1", &[]).await?;
+                Ok(first.map(|(id,)| id.cast_unsigned()))
+            })
+        })
+        .await
+    }
+
     /// Removes the rows up to and including `upto_id`: they are on their way. Returns how many there were.
     pub async fn outbox_done(&self, upto_id: u64) -> Result<u64, Error> {
         self.write(format!("outbox done up to {upto_id}"), move |conn| {

@@ -6,6 +6,7 @@ mod cursor;
 mod operations;
 mod recovery;
 mod reference;
+mod rooms;
 mod steps;
 
 use proptest::test_runner::{Config, RngSeed};

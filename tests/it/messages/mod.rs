@@ -12,6 +12,7 @@ mod membership;
 mod private;
 mod radio;
 mod repeats;
+mod rooms;
 mod slow;
 mod stage;
 mod unacked;

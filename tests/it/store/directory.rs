@@ -56,7 +56,7 @@ async fn accounts_are_found_and_changed(database: &Database) {
     assert_eq!((tenant, other), (TenantId(1), TenantId(2)), "names that differ in case are two, and asking costs no number");
 
     let ann = store.create_account(radio("ann", tenant), 5).await.unwrap();
-    let profile = Profile { topic: TopicId::inbox(ann).packed(), tenant: tenant.0, version: 1 };
+    let profile = Profile { topic: TopicId::inbox(ann).packed(), tenant: tenant.0, version: 1, manager: 0, nickname: "Radio ann".into() };
     assert_eq!(drain(store).await, [Input::Profile(profile).into()]);
     let error = store.create_account(radio("ann", other), 5).await.unwrap_err();
     assert!(matches!(&error, Error::NameTaken { id, .. } if *id == ann.0), "{error:?}");
@@ -94,7 +94,7 @@ async fn a_change_of_members_and_its_outbox_are_one(database: &Database) {
         let (topic, inbox) = (TopicId::group(group).packed(), TopicId::inbox(user).packed());
         [
             Input::Membership(Membership { topic, user: user.0, version, joined }).into(),
-            Input::Register(Register { topic: inbox, group: group.0, version, joined, name: "North".into() }).into(),
+            Input::Register(Register { topic: inbox, group: group.0, version, joined, name: "North".into(), ..Register::default() }).into(),
         ]
     };
     assert!(!store.leave_group(group, user, 7).await.unwrap());
@@ -178,7 +178,14 @@ async fn a_group_takes_another_name(database: &Database) {
     let said = drain(store).await;
     let expected = |user: &UserId| {
         let topic = TopicId::inbox(*user).packed();
-        InItem::from(Input::Register(Register { topic, group: group.0, version: 5, joined: true, name: "East".to_owned() }))
+        InItem::from(Input::Register(Register {
+            topic,
+            group: group.0,
+            version: 5,
+            joined: true,
+            name: "East".to_owned(),
+            ..Register::default()
+        }))
     };
     assert_eq!(said, users[..2].iter().map(expected).collect::<Vec<_>>());
 }
