@@ -1,6 +1,7 @@
 //! The arguments of `roger`.
 
 mod bench;
+mod media;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -8,6 +9,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub(super) use bench::{Appendfsync, Bench, Load};
+pub(super) use media::{Files, GatewayDoor, Release, ReleaseUpload};
 
 use super::when::{Since, since};
 
@@ -73,6 +75,12 @@ pub(super) enum Command {
     /// Make accounts members of groups, and end memberships.
     #[command(subcommand)]
     Member(Member),
+    /// Sign, upload, stage, halt and resume releases of the app.
+    #[command(subcommand)]
+    Release(Release),
+    /// Send and fetch files; list them all, and remove what is over.
+    #[command(subcommand)]
+    File(Files),
     /// Play a recording through the fleet.
     #[command(subcommand)]
     Replay(Replay),

@@ -17,10 +17,10 @@ use super::refuse::{Refusal, Why};
 use super::serve::Peer;
 use crate::clock::Clock;
 use crate::config;
-use crate::model::UserKind;
-use crate::store::{Author, Store};
+use crate::model::{TenantId, UserId, UserKind};
+use crate::store::{Account, Author, Store};
 use crate::throttle::Throttle;
-use crate::token::{Claims, ReleaseVerifier, Verifier};
+use crate::token::{ReleaseVerifier, Verifier};
 
 /// Behind every route.
 pub(super) struct Desk {
@@ -36,19 +36,27 @@ pub(super) struct Desk {
     pub(super) pulse: Arc<Pulse>,
 }
 
+/// The account behind a token, as SQL has it now.
+pub(super) struct Caller {
+    pub(super) user: UserId,
+    pub(super) tenant: TenantId,
+    pub(super) kind: UserKind,
+    /// The store, whose changes name the account as their author and are refused where it manages nothing.
+    pub(super) store: Store,
+}
+
 impl Desk {
-    /// Who sends a request, by its access token.
-    pub(super) fn caller(&self, headers: &HeaderMap) -> Result<Claims, Refusal> {
+    /// Who sends a request, by its access token. An account that was disabled or deleted is nobody, whatever its token says.
+    pub(super) async fn caller(&self, headers: &HeaderMap) -> Result<Caller, Refusal> {
         let token = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok()).and_then(|value| value.split_once(' '));
         let Some((_, token)) = token.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer")) else {
             return Err(Refusal::of(Why::TokenMissing, "authorization"));
         };
-        Ok(self.verifier.verify(token.trim(), self.clock.now_ms())?)
-    }
-
-    /// The store, whose changes name the caller.
-    pub(super) fn store_of(&self, caller: &Claims) -> Store {
-        self.store.on_behalf_of(Author::Account(caller.user), self.clock.clone())
+        let claims = self.verifier.verify(token.trim(), self.clock.now_ms())?;
+        let account = self.store.account(claims.user).await?.filter(|account| !account.disabled);
+        let Account { id, tenant, kind, .. } = account.ok_or(Refusal::of(Why::TokenRevoked, "authorization"))?;
+        let store = self.store.on_behalf_of(Author::Account(id), self.clock.clone());
+        Ok(Caller { user: id, tenant, kind, store })
     }
 
     /// Room for an upload.

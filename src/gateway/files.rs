@@ -13,14 +13,13 @@ use http::header::{CACHE_CONTROL, CONTENT_DISPOSITION, HeaderMap, HeaderName, He
 use http::{Method, StatusCode};
 use serde_json::json;
 
-use super::desk::{Desk, Params};
+use super::desk::{Caller, Desk, Params};
 use super::download::{self, Content};
 use super::label;
 use super::refuse::{Refusal, Why};
 use super::spool::{self, Spooled};
-use crate::model::{FilePurpose, TopicId, TopicKind, UserKind};
+use crate::model::{FilePurpose, TopicId, TopicKind};
 use crate::store::{FileAdded, NewFile, StoredFile};
-use crate::token::Claims;
 
 const DAY_MS: u64 = 86_400_000;
 /// How often an upload stores its content again when a sweep took it away meanwhile.
@@ -33,11 +32,11 @@ pub(super) async fn upload(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Refusal> {
-    let caller = desk.caller(&headers)?;
+    let caller = desk.caller(&headers).await?;
     let params = Params::of(query)?;
     let name = label::checked(params.text("name")?)?.to_owned();
     let purpose = FilePurpose::from_word(params.text("purpose")?).ok_or(Refusal::of(Why::FieldInvalid, "purpose"))?;
-    let topic = topic_of(&desk, &caller, purpose, &params).await?;
+    let topic = topic_of(&caller, purpose, &params).await?;
     let bytes_max = desk.settings.file_bytes_max;
     spool::check_declared(&headers, bytes_max)?;
     let _room = desk.room()?;
@@ -68,7 +67,7 @@ pub(super) async fn upload(
 }
 
 /// The topic of an attachment, if the caller may write there; a log has none.
-async fn topic_of(desk: &Desk, caller: &Claims, purpose: FilePurpose, params: &Params) -> Result<Option<TopicId>, Refusal> {
+async fn topic_of(caller: &Caller, purpose: FilePurpose, params: &Params) -> Result<Option<TopicId>, Refusal> {
     if purpose == FilePurpose::Log {
         return match params.optional("topic") {
             Some(_) => Err(Refusal::of(Why::FieldInvalid, "topic")),
@@ -81,7 +80,7 @@ async fn topic_of(desk: &Desk, caller: &Claims, purpose: FilePurpose, params: &P
         TopicKind::Group => Why::NotMember,
         _ => return Err(Refusal::of(Why::FieldInvalid, "topic")),
     };
-    if desk.store.may_attach(caller.user, caller.tenant, topic).await? { Ok(Some(topic)) } else { Err(Refusal::of(why, "topic")) }
+    if caller.store.may_attach(caller.user, caller.tenant, topic).await? { Ok(Some(topic)) } else { Err(Refusal::of(why, "topic")) }
 }
 
 /// Writes the content if nobody has it yet, then the row.
@@ -110,11 +109,12 @@ async fn store(desk: &Desk, file: NewFile, spooled: Spooled) -> Result<StoredFil
 }
 
 /// Whether the caller may have a file.
-async fn may_read(desk: &Desk, caller: &Claims, file: &StoredFile) -> Result<bool, Refusal> {
-    if file.purpose == FilePurpose::Log && file.uploader != caller.user {
-        return Ok(caller.tenant == file.tenant && caller.kind == UserKind::Dispatcher);
+async fn may_read(caller: &Caller, file: &StoredFile) -> Result<bool, Refusal> {
+    // Everybody manages themselves; the root manages all companies.
+    if file.purpose == FilePurpose::Log {
+        return Ok(caller.store.manages(file.uploader).await?);
     }
-    Ok(desk.store.may_read_file(file, caller.user, caller.tenant).await?)
+    Ok(caller.store.may_read_file(file, caller.user, caller.tenant).await?)
 }
 
 /// `GET /files/{id}`.
@@ -124,11 +124,11 @@ pub(super) async fn download(
     method: Method,
     headers: HeaderMap,
 ) -> Result<Response, Refusal> {
-    let caller = desk.caller(&headers)?;
+    let caller = desk.caller(&headers).await?;
     let id = id.parse().map_err(|_| Why::NotFound)?;
     let file = desk.store.file(id, desk.clock.now_ms()).await?.ok_or(Why::NotFound)?;
     // As if it were not there: nobody learns what others have.
-    if !may_read(&desk, &caller, &file).await? {
+    if !may_read(&caller, &file).await? {
         return Err(Why::NotFound.into());
     }
     let content =

@@ -14,13 +14,12 @@ use serde::{Deserialize, Serialize};
 use toml::Spanned;
 
 use crate::shutdown::Shutdown;
+use crate::store::NODE_CHARACTERS_MAX;
 
 /// How often the file is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// The largest file.
 const FILE_BYTES_MAX: u64 = 1_048_576;
-/// The longest name of a node, in bytes: a column has as much.
-const NAME_BYTES_MAX: usize = 64;
 
 /// A file of nodes that cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -102,8 +101,8 @@ impl NodeSet {
             let at = name.span().start;
             let name = name.into_inner();
             let known = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_' || byte == b'.';
-            if !(1..=NAME_BYTES_MAX).contains(&name.len()) || !name.bytes().all(known) {
-                return Err(broken(at, format!("name {name:?} must be 1 to {NAME_BYTES_MAX} letters, digits, hyphens, dots")));
+            if !(1..=NODE_CHARACTERS_MAX).contains(&name.len()) || !name.bytes().all(known) {
+                return Err(broken(at, format!("name {name:?} must be 1 to {NODE_CHARACTERS_MAX} letters, digits, hyphens, dots")));
             }
             let node = Node {
                 name: name.clone(),
@@ -170,6 +169,11 @@ impl Nodes {
     pub(super) fn find(&self, name: Option<&str>) -> Option<Node> {
         let set = self.current()?;
         name.and_then(|name| set.nodes.get(name)).or_else(|| set.nodes.get(&set.default)).cloned()
+    }
+
+    /// Whether there is a node of this name.
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.current().is_some_and(|set| set.nodes.contains_key(name))
     }
 
     /// Looks at the file until `shutdown`.

@@ -35,7 +35,8 @@ whys! {
     TokenMissing = UNAUTHORIZED "token_missing" "log in, and send the access token: Authorization: Bearer TOKEN",
     TokenUnknown = UNAUTHORIZED "token_unknown" "not a token of this fleet",
     TokenExpired = UNAUTHORIZED "token_expired" "the token has run out: log in again, with the resume token",
-    NotPermitted = FORBIDDEN "not_permitted" "this account may not do this",
+    TokenRevoked = UNAUTHORIZED "token_revoked" "the token was called back: log in again",
+    NotPermitted = FORBIDDEN "not_permitted" "this account may not do this, or there is no such thing",
     /// Also for what belongs to somebody else.
     NotFound = NOT_FOUND "not_found" "there is no such thing",
     WrongMethod = METHOD_NOT_ALLOWED "wrong_method" "not with this method",
@@ -56,6 +57,7 @@ whys! {
     OtherPackage = UNPROCESSABLE_ENTITY "other_package" "the APK is of another package",
     OtherCertificate = CONFLICT "other_certificate" "the releases before it are signed with another certificate",
     NotNewer = CONFLICT "version_not_newer" "there is a release with this version code or a higher one",
+    UnknownNode = UNPROCESSABLE_ENTITY "unknown_node" "there is no such node",
     RateLimited = TOO_MANY_REQUESTS "rate_limited" "too many from this address",
     Busy = SERVICE_UNAVAILABLE "busy" "too many uploads at once",
     StoreUnavailable = SERVICE_UNAVAILABLE "store_unavailable" "what is behind this does not answer",
@@ -98,6 +100,9 @@ impl From<Why> for Refusal {
 
 impl From<store::Error> for Refusal {
     fn from(error: store::Error) -> Self {
+        if matches!(error, store::Error::NotPermitted { .. }) {
+            return Why::NotPermitted.into();
+        }
         Self::unavailable("ask the store", error.class(), &error)
     }
 }

@@ -46,7 +46,7 @@ pub(super) async fn upload(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Refusal> {
-    let caller = desk.caller(&headers)?;
+    let caller = desk.caller(&headers).await?;
     if !may_release(caller.kind) {
         return Err(Why::NotPermitted.into());
     }
@@ -61,7 +61,7 @@ pub(super) async fn upload(
     key.verify(spooled.sha256, &signature).map_err(|_| Refusal::of(Why::SignatureWrong, "signature"))?;
     let release = judged(&desk, &package, &spooled, signature).await?;
     desk.objects.put(&object_of(release.sha256), spooled.file).await?;
-    let added = desk.store_of(&caller).add_release(release, desk.clock.now_ms()).await?;
+    let added = caller.store.add_release(release, desk.clock.now_ms()).await?;
     let release = accepted(added)?;
     tracing::info!(release.id = %release.id, package = release.package, version_code = release.version_code, "release added");
     Ok((StatusCode::CREATED, [(LOCATION, url_of(&release))], Json(release)).into_response())

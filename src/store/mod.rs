@@ -22,7 +22,6 @@ mod file;
 mod floor;
 mod log;
 mod look;
-mod node;
 mod release;
 mod setting;
 
@@ -41,7 +40,7 @@ pub use archive::{ArchiveBatch, ArchiveState, Archived, Position};
 pub use audit::{AuditPage, FINDINGS_MAX, Finding};
 pub use directory::{
     Account, Author, ChangeRecord, ChangesWanted, Ensured, Group, GroupMember, LoginRecord, MembersChanged, NAME_CHARACTERS_MAX,
-    NewAccount, OutboxRow, ResumeToken, Rotation, Tenant, UserGroup,
+    NODE_CHARACTERS_MAX, NewAccount, OutboxRow, ResumeToken, Rotation, Tenant, UserGroup,
 };
 pub use error::Error;
 pub use file::{ADOPT_WITHIN_MS, FileAdded, NewFile, SWEEP_FILES_MAX, StoredFile};

@@ -10,6 +10,7 @@ mod account;
 mod change;
 mod group;
 mod named;
+mod node;
 mod outbox;
 mod rooms;
 mod scope;
@@ -21,6 +22,7 @@ pub use account::{Account, Ensured, NewAccount, Tenant};
 pub use change::{Author, ChangeRecord, ChangesWanted};
 pub(super) use change::{Noted, Stamp, note};
 pub use group::{Group, GroupMember, MembersChanged, UserGroup};
+pub use node::NODE_CHARACTERS_MAX;
 pub use outbox::OutboxRow;
 pub use token::{LoginRecord, ResumeToken, Rotation};
 

@@ -15,7 +15,7 @@ const PNG: &[u8] = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR and the rest";
 
 async fn a_file_goes_to_those_of_its_topic_and_is_not_there_for_others(database: &Database) {
     let ground = Ground::on(&database.url);
-    let crew = Crew::of(&database.store).await;
+    let crew = Crew::of(&ground).await;
     let gateway = ground.start(&[]).await;
     let token = |who| ground.token(who);
     let sent = gateway.post(&format!("/files?name=map.txt&purpose=attachment&topic={}", crew.topic()), Some(&token(&crew.neil)), PNG).await;
@@ -55,7 +55,7 @@ async fn a_file_goes_to_those_of_its_topic_and_is_not_there_for_others(database:
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_a_good_token_nothing_is_taken_or_given() {
     let ground = Ground::new();
-    let crew = Crew::of(&ground.store().await).await;
+    let crew = Crew::of(&ground).await;
     let gateway = ground.start(&[]).await;
     let path = format!("/files?name=a&purpose=attachment&topic={}", crew.topic());
     let other = Ground::new();
@@ -66,21 +66,25 @@ async fn without_a_good_token_nothing_is_taken_or_given() {
         assert_eq!(refused(gateway.post(&path, token.as_deref(), "text").await).await, expected);
         assert_eq!(refused(gateway.get(&format!("/files/{}", "0".repeat(32)), token.as_deref(), &[]).await).await, expected);
     }
+    // Nor for somebody who is not there any more.
+    let token = ground.token(&crew.neil);
+    ground.store().await.set_disabled(crew.neil.user, true).await.unwrap();
+    assert_eq!(refused(gateway.post(&path, Some(&token), "text").await).await, refusal(401, "token_revoked", "authorization"));
     assert_eq!(ground.objects(), [""; 0]);
     gateway.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_log_is_for_its_account_and_the_dispatchers_of_its_company() {
+async fn a_log_is_for_its_account_and_whoever_manages_it() {
     let ground = Ground::new();
     let store = ground.store().await;
-    let crew = Crew::of(&store).await;
+    let crew = Crew::of(&ground).await;
     let gateway = ground.start(&[]).await;
     let sent = gateway.post("/files?name=today.log&purpose=log", Some(&ground.token(&crew.neil)), "12:00 on the air\n").await;
     let file = json(sent, StatusCode::CREATED).await;
     assert_eq!(file["media_type"], "text/plain; charset=utf-8");
     let path = format!("/files/{}", file["id"].as_str().unwrap());
-    for (who, status) in [(&crew.neil, 200), (&crew.capcom, 200), (&crew.buzz, 404), (&crew.alexei, 404)] {
+    for (who, status) in [(&crew.neil, 200), (&crew.capcom, 200), (&crew.root, 200), (&crew.buzz, 404), (&crew.alexei, 404)] {
         assert_eq!(gateway.get(&path, Some(&ground.token(who)), &[]).await.status().as_u16(), status, "{who:?}");
     }
     assert_eq!(store.latest_log(crew.neil.user).await.unwrap().unwrap().id.to_string(), file["id"].as_str().unwrap());
@@ -90,7 +94,7 @@ async fn a_log_is_for_its_account_and_the_dispatchers_of_its_company() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_cannot_be_a_file_is_refused_by_name() {
     let ground = Ground::new();
-    let crew = Crew::of(&ground.store().await).await;
+    let crew = Crew::of(&ground).await;
     let gateway = ground.start(&[]).await;
     let token = ground.token(&crew.neil);
     let topic = crew.topic();
@@ -130,7 +134,7 @@ async fn what_cannot_be_a_file_is_refused_by_name() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_same_content_lies_there_once() {
     let ground = Ground::new();
-    let crew = Crew::of(&ground.store().await).await;
+    let crew = Crew::of(&ground).await;
     let gateway = ground.start(&[]).await;
     let content = noise(300_000, 1);
     let mut paths = Vec::new();
@@ -151,7 +155,7 @@ async fn the_same_content_lies_there_once() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_company_has_a_quota_of_its_own() {
     let ground = Ground::new();
-    let crew = Crew::of(&ground.store().await).await;
+    let crew = Crew::of(&ground).await;
     let gateway = ground.start(&[("gateway.tenant_bytes_max", "2500")]).await;
     let send = async |who, seed| {
         let path = "/files?name=a&purpose=log";
@@ -169,7 +173,7 @@ async fn a_company_has_a_quota_of_its_own() {
 async fn a_file_ends_with_its_time_and_its_content_with_the_last_of_it() {
     let ground = Ground::new();
     let store = ground.store().await;
-    let crew = Crew::of(&store).await;
+    let crew = Crew::of(&ground).await;
     let (gateway, hand) = ground.start_still(&[("gateway.attachment_days", "2"), ("gateway.log_days", "1")]).await;
     let token = ground.token(&crew.neil);
     // More than sockets hold, so that the rest is still to be read from the object.

@@ -17,7 +17,7 @@ const MIB: usize = 1_048_576;
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_says_that_it_is_too_large_is_refused_unread() {
     let ground = Ground::new();
-    let crew = Crew::of(&ground.store().await).await;
+    let crew = Crew::of(&ground).await;
     let gateway = ground.start(&[]).await;
     let raw = Raw::post(&gateway.url, "/files?name=a&purpose=log", &ground.token(&crew.neil), Some(600_000_000));
     // Not one byte of the body was sent.
@@ -32,7 +32,7 @@ async fn what_says_that_it_is_too_large_is_refused_unread() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_does_not_say_its_length_is_cut_off_at_the_limit_and_was_never_in_memory() {
     let ground = Ground::new();
-    let crew = Crew::of(&ground.store().await).await;
+    let crew = Crew::of(&ground).await;
     let limit = 100 * MIB;
     let mut served = Served::start(&ground, &[("gateway.file_bytes_max", &limit.to_string())], &[]);
     let token = ground.token(&crew.neil);
@@ -63,7 +63,7 @@ async fn what_does_not_say_its_length_is_cut_off_at_the_limit_and_was_never_in_m
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_file_of_exactly_the_limit_is_taken_and_one_byte_more_is_not() {
     let ground = Ground::new();
-    let crew = Crew::of(&ground.store().await).await;
+    let crew = Crew::of(&ground).await;
     let gateway = ground.start(&[("gateway.file_bytes_max", "5000")]).await;
     let token = ground.token(&crew.neil);
     json(gateway.post("/files?name=a&purpose=log", Some(&token), noise(5_000, 1)).await, StatusCode::CREATED).await;
@@ -79,7 +79,7 @@ async fn a_file_of_exactly_the_limit_is_taken_and_one_byte_more_is_not() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_upload_that_stands_still_is_given_up_and_makes_room() {
     let ground = Ground::new();
-    let crew = Crew::of(&ground.store().await).await;
+    let crew = Crew::of(&ground).await;
     let gateway = ground.start(&[("gateway.uploads_max", "1"), ("gateway.stall_ms", "1000")]).await;
     let token = ground.token(&crew.neil);
     let raw = begun(&gateway, &token, Some(1_000)).await;
@@ -93,7 +93,7 @@ async fn an_upload_that_stands_still_is_given_up_and_makes_room() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whoever_takes_nothing_is_dropped_and_makes_room() {
     let ground = Ground::new();
-    let crew = Crew::of(&ground.store().await).await;
+    let crew = Crew::of(&ground).await;
     let gateway = ground.start(&[("gateway.connections_max", "1"), ("gateway.stall_ms", "500")]).await;
     drop(gateway.http);
     let address = gateway.url.trim_start_matches("http://").to_owned();

@@ -1,7 +1,9 @@
 //! The gateway over real SQL and real objects: in this process with a clock that a test may move, or as the program.
 
+mod addresses;
 mod files;
 mod limits;
+mod releases;
 mod s3;
 mod serving;
 mod torn;
@@ -13,11 +15,13 @@ use reqwest::{Client, Response, StatusCode};
 use roger::clock::{Clock, Hand};
 use roger::config::{Config, Program, Sources};
 use roger::gateway;
-use roger::model::{GroupId, InstallationId, TenantId, UserId, UserKind};
+use roger::model::{Digest, GroupId, InstallationId, TenantId, UserId, UserKind};
 use roger::shutdown::Shutdown;
 use roger::store::{NewAccount, Store};
-use roger::token::{Claims, KeyPair, Signer};
+use roger::token::{Claims, KeyPair, ReleaseSigner, Signer};
 use serde_json::Value;
+use sha2::{Digest as _, Sha256};
+use sqlx::Connection as _;
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
 
@@ -144,6 +148,24 @@ impl Ground {
         Signer::load(&self.path("token.secret")).unwrap().sign(&claims).unwrap()
     }
 
+    /// The signature of a file by the release key of this ground.
+    fn signature(&self, file: &[u8]) -> String {
+        let digest = Digest(Sha256::digest(file).into());
+        ReleaseSigner::load(&self.path("release.secret")).unwrap().sign(digest)
+    }
+
+    /// Runs SQL that no function of the store is for.
+    async fn execute(&self, sql: &str) {
+        let sql = sqlx::AssertSqlSafe(sql.to_owned());
+        if self.sql.starts_with("sqlite:") {
+            let mut connection = sqlx::SqliteConnection::connect(&self.sql).await.unwrap();
+            sqlx::query(sql).execute(&mut connection).await.unwrap();
+        } else {
+            let mut connection = sqlx::MySqlConnection::connect(&self.sql).await.unwrap();
+            sqlx::query(sql).execute(&mut connection).await.unwrap();
+        }
+    }
+
     /// The objects on disk, without that of the health check.
     fn objects(&self) -> Vec<String> {
         let mut found = Vec::new();
@@ -178,8 +200,10 @@ struct Who {
     kind: UserKind,
 }
 
-/// Two companies: apollo with neil, buzz (both in the group loop), mike and the dispatcher capcom; soyuz with alexei.
+/// Two companies: apollo with the dispatcher capcom and below it neil, buzz (both in the group loop) and mike; soyuz with the dispatcher
+/// alexei. And the root of the deployment.
 struct Crew {
+    root: Who,
     neil: Who,
     buzz: Who,
     mike: Who,
@@ -189,7 +213,8 @@ struct Crew {
 }
 
 impl Crew {
-    async fn of(store: &Store) -> Self {
+    async fn of(ground: &Ground) -> Self {
+        let store = ground.store().await;
         let (apollo, soyuz) = (store.ensure_tenant("apollo").await.unwrap().id(), store.ensure_tenant("soyuz").await.unwrap().id());
         let account = async |name: &str, tenant, kind| {
             let new = NewAccount { name: name.into(), nickname: name.into(), kind, tenant, password_hash: String::new() };
@@ -202,7 +227,10 @@ impl Crew {
         for user in [neil.user, buzz.user] {
             store.join_group(group, user, 5).await.unwrap();
         }
-        Self { neil, buzz, mike, capcom, alexei, group }
+        let root = account("root", soyuz, UserKind::Root).await;
+        let below = [neil, buzz, mike].map(|who| who.user.to_string()).join(", ");
+        ground.execute(&format!("UPDATE account SET parent = {} WHERE id IN ({below})", capcom.user)).await;
+        Self { root, neil, buzz, mike, capcom, alexei, group }
     }
 
     /// `g:<loop>`.

@@ -46,7 +46,7 @@ fn objects(root: &Path) -> Vec<PathBuf> {
 async fn files_lie_in_s3_as_they_lie_in_a_folder() {
     let ground = Ground::new();
     let store = ground.store().await;
-    let crew = Crew::of(&store).await;
+    let crew = Crew::of(&ground).await;
     let root = ground.path("s3");
     std::fs::create_dir_all(root.join("media")).unwrap();
     let address = serve_s3(&root).await;
@@ -76,17 +76,9 @@ async fn files_lie_in_s3_as_they_lie_in_a_folder() {
     assert_eq!(objects(&root).len(), 2);
     // Their time is over; the program that comes next sweeps as it starts.
     served.stop();
-    sqlx_expire(&ground).await;
+    ground.execute("UPDATE file SET expires_ms = 1").await;
     let mut served = Served::start(&ground, &[("gateway.object_url", "s3://media/fleet")], &env);
     eventually("the objects are swept", || async { objects(&root).is_empty().then_some(()) }).await;
     assert_eq!(store.stray_objects(START_MS * 2, 10).await.unwrap(), [""; 0]);
     served.stop();
-}
-
-/// Lets the time of all files be over.
-async fn sqlx_expire(ground: &Ground) {
-    use sqlx::Connection as _;
-    let mut connection = sqlx::SqliteConnection::connect(&ground.sql).await.unwrap();
-    sqlx::query("UPDATE file SET expires_ms = 1").execute(&mut connection).await.unwrap();
-    connection.close().await.unwrap();
 }

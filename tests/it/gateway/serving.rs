@@ -44,6 +44,10 @@ impl Served {
         line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1_024
     }
 
+    pub(super) fn log(&self) -> String {
+        self.process.log()
+    }
+
     pub(super) fn stop(&mut self) {
         assert_eq!(self.process.terminate().code(), Some(0), "{}", self.process.log());
     }
@@ -52,7 +56,7 @@ impl Served {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn it_stops_within_its_grace_and_ends_what_it_has_begun() {
     let ground = Ground::new();
-    let crew = Crew::of(&ground.store().await).await;
+    let crew = Crew::of(&ground).await;
     let mut served = Served::start(&ground, &[], &[]);
     let mut raw = Raw::post(&served.url, "/files?name=a&purpose=log", &ground.token(&crew.neil), Some(8));
     raw.send(b"half").unwrap();

@@ -97,7 +97,7 @@ async fn there_is_room(gateway: &Running, token: &str) {
 async fn a_torn_upload_leaves_nothing() {
     let ground = Ground::new();
     let store = ground.store().await;
-    let crew = Crew::of(&store).await;
+    let crew = Crew::of(&ground).await;
     let gateway = ground.start(&[("gateway.uploads_max", "1")]).await;
     let token = ground.token(&crew.neil);
     let content = noise(2_000_000, 1);
