@@ -46,14 +46,15 @@ pub(super) struct Caller {
 }
 
 impl Desk {
-    /// Who sends a request, by its access token. An account that was disabled or deleted is nobody, whatever its token says.
+    /// Who sends a request, by its access token. An account that was disabled or deleted is nobody, and so is a token
+    /// that was called back, whatever it says.
     pub(super) async fn caller(&self, headers: &HeaderMap) -> Result<Caller, Refusal> {
         let token = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok()).and_then(|value| value.split_once(' '));
         let Some((_, token)) = token.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer")) else {
             return Err(Refusal::of(Why::TokenMissing, "authorization"));
         };
         let claims = self.verifier.verify(token.trim(), self.clock.now_ms())?;
-        let account = self.store.account(claims.user).await?.filter(|account| !account.disabled);
+        let account = self.store.caller(claims.user, claims.installation, claims.issued_ms).await?;
         let Account { id, tenant, kind, .. } = account.ok_or(Refusal::of(Why::TokenRevoked, "authorization"))?;
         let store = self.store.on_behalf_of(Author::Account(id), self.clock.clone());
         Ok(Caller { user: id, tenant, kind, store })

@@ -39,8 +39,8 @@ use crate::retry::{Delays, ErrorClass};
 pub use archive::{ArchiveBatch, ArchiveState, Archived, Position};
 pub use audit::{AuditPage, FINDINGS_MAX, Finding};
 pub use directory::{
-    Account, Author, ChangeRecord, ChangesWanted, Ensured, Group, GroupMember, LoginRecord, MembersChanged, NAME_CHARACTERS_MAX,
-    NODE_CHARACTERS_MAX, NewAccount, OutboxRow, ResumeToken, Rotation, Tenant, UserGroup,
+    ACCESS_TOKENS_MAX, Access, Account, Author, ChangeRecord, ChangesWanted, Ensured, Group, GroupMember, LoginRecord, MembersChanged,
+    NAME_CHARACTERS_MAX, NODE_CHARACTERS_MAX, NewAccount, OutboxRow, ResumeToken, Revocations, Revoked, Rotation, Tenant, UserGroup,
 };
 pub use error::Error;
 pub use file::{ADOPT_WITHIN_MS, FileAdded, NewFile, SWEEP_FILES_MAX, StoredFile};

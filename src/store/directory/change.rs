@@ -47,6 +47,10 @@ impl Stamp {
     pub(super) fn author(&self) -> &Author {
         &self.author
     }
+
+    pub(super) fn now_ms(&self) -> u64 {
+        self.clock.now_ms()
+    }
 }
 
 /// A change, as it stands in SQL.

@@ -12,6 +12,7 @@ mod group;
 mod named;
 mod node;
 mod outbox;
+mod revocation;
 mod rooms;
 mod scope;
 mod token;
@@ -24,6 +25,7 @@ pub(super) use change::{Noted, Stamp, note};
 pub use group::{Group, GroupMember, MembersChanged, UserGroup};
 pub use node::NODE_CHARACTERS_MAX;
 pub use outbox::OutboxRow;
+pub use revocation::{ACCESS_TOKENS_MAX, Access, Revocations, Revoked};
 pub use token::{LoginRecord, ResumeToken, Rotation};
 
 /// The longest name of an account, group or tenant, in characters; the shortest has one.

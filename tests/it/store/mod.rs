@@ -8,6 +8,7 @@ mod faults;
 mod files;
 mod floor;
 mod releases;
+mod revocations;
 
 use std::sync::Arc;
 

@@ -4,6 +4,7 @@
 #![allow(dead_code)]
 
 pub mod apk;
+pub mod company;
 pub mod fleet;
 pub mod mariadb;
 pub mod ports;
