@@ -209,7 +209,7 @@ pub struct Gateway {
     /// The nodes of the deployment and their addresses; `None`: nobody is told one.
     #[serde(deserialize_with = "path_or_off")]
     pub nodes_file: Option<PathBuf>,
-    /// How often a minute an address may ask for server addresses; 0 for no limit. More is refused as `rate_limited`.
+    /// How often a minute an address may ask for server addresses or its release; 0 for no limit. More is refused as `rate_limited`.
     pub address_requests_per_min: u32,
     /// The origins of web pages that may call; empty for none.
     pub cors_origins: Vec<String>,

@@ -9,7 +9,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub(super) use bench::{Appendfsync, Bench, Load};
-pub(super) use media::{Files, GatewayDoor, Release, ReleaseUpload};
+pub(super) use media::{Files, GatewayDoor, Keys, Release, ReleaseUpload};
 
 use super::when::{Since, since};
 use crate::model::InstallationId;
@@ -248,19 +248,6 @@ pub(super) enum Dead {
         /// Do it; without this the command only says what it would do.
         #[arg(long)]
         yes: bool,
-    },
-}
-
-#[derive(Debug, Subcommand)]
-pub(super) enum Keys {
-    /// Make a pair: token.secret for the directory, token.pub for it, the edges and the gateway.
-    Create {
-        /// Make release.secret, for whoever builds the app, and release.pub, for the gateway, instead.
-        #[arg(long)]
-        release: bool,
-        /// The folder to put them into; keys that are there already are left, and nothing is made.
-        #[arg(long, value_name = "DIR")]
-        dir: PathBuf,
     },
 }
 

@@ -1,4 +1,4 @@
-//! The arguments of `roger release` and `roger file`.
+//! The arguments of `roger keys`, `roger release` and `roger file`.
 
 use std::path::PathBuf;
 
@@ -12,6 +12,19 @@ pub(in crate::cli) struct GatewayDoor {
     /// The gateway. Without it gateway.listen of the configuration.
     #[arg(long, value_name = "http://HOST:PORT", env = "ROGER_CLIENT_GATEWAY")]
     pub(in crate::cli) gateway: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(in crate::cli) enum Keys {
+    /// Make a pair: token.secret for the directory, token.pub for it, the edges and the gateway.
+    Create {
+        /// Make release.secret, for whoever builds the app, and release.pub, for the gateway, instead.
+        #[arg(long)]
+        release: bool,
+        /// The folder to put them into; keys that are there already are left, and nothing is made.
+        #[arg(long, value_name = "DIR")]
+        dir: PathBuf,
+    },
 }
 
 #[derive(Debug, Subcommand)]

@@ -1,6 +1,7 @@
 //! The gateway over real SQL and real objects: in this process with a clock that a test may move, or as the program.
 
 mod addresses;
+mod command;
 mod files;
 mod limits;
 mod releases;
