@@ -4,6 +4,7 @@ mod account;
 mod bench;
 mod device;
 mod group;
+mod media;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -14,6 +15,7 @@ pub(super) use account::{Account, Kind};
 pub(super) use bench::{Appendfsync, Bench, Load};
 pub(super) use device::{Device, Import, Switch};
 pub(super) use group::{Friend, Group, Member, Membership, OneGroup, Role};
+pub(super) use media::{Files, GatewayDoor, Keys, Release, ReleaseUpload};
 
 use super::when::{Since, since};
 use crate::model::InstallationId;
@@ -88,6 +90,12 @@ pub(super) enum Command {
     /// Show who is a friend of whom.
     #[command(subcommand)]
     Friend(Friend),
+    /// Sign, upload, stage, halt and resume releases of the app.
+    #[command(subcommand)]
+    Release(Release),
+    /// Send and fetch files; list them all, and remove what is over.
+    #[command(subcommand)]
+    File(Files),
     /// Play a recording through the fleet.
     #[command(subcommand)]
     Replay(Replay),
@@ -254,16 +262,6 @@ pub(super) enum Dead {
         /// Do it; without this the command only says what it would do.
         #[arg(long)]
         yes: bool,
-    },
-}
-
-#[derive(Debug, Subcommand)]
-pub(super) enum Keys {
-    /// Make a pair: token.secret for the directory, token.pub for it and the edges.
-    Create {
-        /// The folder to put them into; keys that are there already are left, and nothing is made.
-        #[arg(long, value_name = "DIR")]
-        dir: PathBuf,
     },
 }
 

@@ -15,7 +15,6 @@ use super::LOGIN_NAME_CHARACTERS_MAX;
 use super::gate::App;
 use super::password::{PASSWORD_BYTES_MAX, Passwords};
 use super::resume::ResumeSecret;
-use super::throttle::Throttle;
 use super::{password, store_failed, unavailable};
 use crate::broker::Redis;
 use crate::clock::Clock;
@@ -23,6 +22,7 @@ use crate::model::{InstallationId, Reason, UserId, UserKind};
 use crate::proto::status::Refused;
 use crate::proto::v1;
 use crate::store::{Account, Author, LoginRecord, ResumeToken, Rotation, Store};
+use crate::throttle::Throttle;
 use crate::token::{Claims, Signer, Verifier};
 
 /// When to try again when too many log in.

@@ -33,7 +33,6 @@ mod service;
 mod sessions;
 mod stock;
 mod temporary;
-mod throttle;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -63,11 +62,11 @@ use crate::proto::{DESCRIPTORS, serve};
 use crate::retry::{Delays, ErrorClass};
 use crate::shutdown::Shutdown;
 use crate::store::{self, Author, Store};
+use crate::throttle::Throttle;
 use crate::token::{Signer, Verifier};
 use health::Pulse;
 use login::Desk;
 use relay::Relay;
-use throttle::Throttle;
 
 /// The largest request, in bytes: an import of 10,000 devices fits.
 const REQUEST_BYTES_MAX: usize = 2 << 20;

@@ -12,7 +12,7 @@ use super::change::Author;
 use crate::model::{UserId, UserKind};
 
 /// How deep the tree is looked at: kinds fall from parent to child, so it is no deeper than there are kinds.
-const DEPTH_MAX: usize = 8;
+pub(super) const DEPTH_MAX: usize = 8;
 
 /// The account the unit is for; `None` for operators and the fleet, who may do anything.
 pub(super) fn author(conn: &Conn) -> Option<UserId> {

@@ -38,7 +38,7 @@ pub(super) struct Firm {
 
 pub(super) async fn account(database: &Database, tenant: TenantId, name: &str, kind: UserKind) -> UserId {
     let (name, nickname) = (name.to_owned(), format!("{name}!"));
-    let account = NewAccount { name, nickname, kind, tenant, password_hash: String::new() };
+    let account = NewAccount { name, nickname, kind, tenant, password_hash: String::new(), parent: None };
     database.store.create_account(account, 5).await.unwrap()
 }
 

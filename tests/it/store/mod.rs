@@ -6,6 +6,7 @@ mod changes;
 mod devices;
 mod directory;
 mod faults;
+mod files;
 mod floor;
 mod friends;
 mod groups;
