@@ -5,6 +5,7 @@ mod bench;
 mod device;
 mod group;
 mod media;
+mod sessions;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -16,9 +17,9 @@ pub(super) use bench::{Appendfsync, Bench, Load};
 pub(super) use device::{Device, Import, Switch};
 pub(super) use group::{Friend, Group, Member, Membership, OneGroup, Role};
 pub(super) use media::{Files, GatewayDoor, Keys, Release, ReleaseUpload};
+pub(super) use sessions::{EndSessions, Sessions};
 
 use super::when::{Since, since};
-use crate::model::InstallationId;
 
 /// Operates a fleet of Roger, the back-end of push-to-talk dispatch, and is a client of it.
 #[derive(Debug, Parser)]
@@ -182,40 +183,6 @@ pub(super) struct Room {
 }
 
 #[derive(Args, Debug)]
-#[command(args_conflicts_with_subcommands = true)]
-pub(super) struct Sessions {
-    #[command(subcommand)]
-    pub(super) command: Option<EndSessions>,
-    /// Of the account with this login name: its sessions, what may come back without a password, and its last logins.
-    #[arg(long, value_name = "NAME", conflicts_with_all = ["user", "edge"])]
-    pub(super) account: Option<String>,
-    /// Only those of the user with this id or login name.
-    #[arg(long, value_name = "ID|NAME")]
-    pub(super) user: Option<String>,
-    /// Only the edge of this name, as in edge.name of its configuration.
-    #[arg(long, value_name = "NAME")]
-    pub(super) edge: Option<String>,
-    /// The most sessions to list; the answer says when there are more.
-    #[arg(long, value_name = "COUNT", default_value_t = 1_000)]
-    pub(super) limit: usize,
-}
-
-#[derive(Debug, Subcommand)]
-pub(super) enum EndSessions {
-    /// End the sessions of an account, and call its tokens back: it has to log in again with its password.
-    Revoke {
-        /// The login name.
-        account: String,
-        /// Only those of this installation, as listed; without it all.
-        #[arg(long, value_name = "HEX", value_parser = installation)]
-        installation: Option<InstallationId>,
-        /// Do it; without this the command only says what it would do.
-        #[arg(long)]
-        yes: bool,
-    },
-}
-
-#[derive(Args, Debug)]
 pub(super) struct Changes {
     /// Only from then on: how long ago, as `90s`, `30m`, `12h`, `7d`, or when in UTC, as `2026-11-24` or `2026-11-24T03:35`.
     #[arg(long, value_name = "WHEN", value_parser = since)]
@@ -313,14 +280,6 @@ pub(super) struct Demo {
     pub(super) supervisorctl: PathBuf,
     #[command(flatten)]
     pub(super) doors: Doors,
-}
-
-/// An installation as it is listed.
-fn installation(text: &str) -> Result<InstallationId, String> {
-    match u64::from_str_radix(text, 16) {
-        Ok(id) if id > 0 => Ok(InstallationId(id)),
-        _ => Err("write hexadecimal digits, as `roger sessions` lists them".to_owned()),
-    }
 }
 
 fn duration(text: &str) -> Result<Duration, String> {

@@ -214,7 +214,9 @@ impl World {
                     assert_eq!(transferred.unwrap(), moving.len() as u64);
                     for device in moving {
                         self.model.manager.insert(device, 1 - from);
-                        self.model.members.values_mut().for_each(|members| drop(members.remove(&device)));
+                        self.model.members.values_mut().for_each(|members| {
+                            members.remove(&device);
+                        });
                     }
                 } else {
                     assert!(matches!(transferred, Err(Error::NotPermitted { .. })), "{transferred:?}");

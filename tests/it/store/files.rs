@@ -173,7 +173,14 @@ async fn readers_are_those_of_the_topic_now_or_ever(database: &Database) {
     let store = &database.store;
     let (tenant, other) = (store.ensure_tenant("apollo").await.unwrap().id(), store.ensure_tenant("soyuz").await.unwrap().id());
     let account = async |name: &str, tenant| {
-        let new = NewAccount { name: name.into(), nickname: name.into(), kind: UserKind::Device, tenant, password_hash: String::new(), parent: None };
+        let new = NewAccount {
+            name: name.into(),
+            nickname: name.into(),
+            kind: UserKind::Device,
+            tenant,
+            password_hash: String::new(),
+            parent: None,
+        };
         store.create_account(new, 5).await.unwrap()
     };
     let (neil, buzz, mike) = (account("neil", tenant).await, account("buzz", tenant).await, account("mike", tenant).await);
