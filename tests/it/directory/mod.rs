@@ -2,6 +2,7 @@
 
 mod groups;
 mod login;
+mod people;
 mod relay;
 mod serving;
 mod tenants;

@@ -2,12 +2,14 @@
 
 mod archive;
 mod audit;
+mod calls;
 mod changes;
 mod directory;
 mod faults;
 mod floor;
 mod friends;
 mod groups;
+mod ownership;
 
 use std::sync::Arc;
 
