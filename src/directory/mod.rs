@@ -1,7 +1,7 @@
 //! The directory: who there is, who may log in, who is in which group. The only writer of those tables.
 //!
-//! Serves Login, Logout and GetGroupList to clients over gRPC and gRPC-Web, and answers `wrong_door` to all else of the protocol. Relays
-//! what changes to the shards (`relay`). The command line creates accounts and groups through [`Registry`], alone or from a seed
+//! Serves Login, Logout, GetGroupList and the services of `people.proto` to clients over gRPC and gRPC-Web, and answers `wrong_door` to all
+//! else of the protocol. Relays what changes to the shards (`relay`), and ends temporary groups with their sessions (`temporary`). The command line creates accounts and groups through [`Registry`], alone or from a seed
 //! file ([`seed`]); any number of these and of directories may run at once.
 //!
 //! Guarantees: passwords are stored as Argon2id hashes and resume tokens as hashes; neither is logged. What a change of members means for

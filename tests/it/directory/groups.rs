@@ -53,6 +53,10 @@ async fn five_hundred_groups_come_in_pages() {
     assert_eq!(members, [("neil", "Neil 🌕"), ("buzz", "buzz"), ("capcom", "Houston")]);
     assert_eq!((first.name.as_str(), first.version, first.members[2].kind()), ("loop", 3, v1::UserKind::Dispatcher));
 
+    // With Redis away nobody is said to be anywhere.
+    assert!(first.members.iter().all(|member| member.presence() == v1::PresenceState::Unspecified));
+    assert_eq!((first.online, first.in_room, first.kind(), first.owner_id), (0, 0, v1::GroupKind::Normal, 0));
+
     let over = v1::GetGroupListRequest { token, after_group_id: 0, limit: 101 };
     assert_eq!(refused(client.get_group_list(over).await), Refused::new(Reason::TooMany).field("limit"));
     let token = log_in(&mut client, by_password("alexei", "mir")).await.token;

@@ -5,6 +5,7 @@ mod devices;
 mod gate;
 mod groups;
 mod login;
+mod people;
 mod relay;
 mod serving;
 mod sessions;

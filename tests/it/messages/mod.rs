@@ -16,5 +16,6 @@ mod repeats;
 mod rooms;
 mod slow;
 mod stage;
+mod temporary;
 mod unacked;
 mod wire;

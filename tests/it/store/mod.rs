@@ -2,6 +2,7 @@
 
 mod archive;
 mod audit;
+mod calls;
 mod changes;
 mod devices;
 mod directory;
@@ -11,6 +12,7 @@ mod floor;
 mod friends;
 mod groups;
 mod migrations;
+mod ownership;
 mod releases;
 mod revocations;
 mod transfer;
