@@ -39,6 +39,9 @@ impl Desk {
         let update = AccountUpdate { nickname, profile: profile.map(profile_of), disabled };
         caller.store.update_account(user, update, self.clock.now_ms()).await.map_err(store_failed)?;
         self.settle().await;
+        if disabled == Some(true) {
+            self.enforce(user).await;
+        }
         Ok(v1::UpdateAccountResponse {})
     }
 
@@ -47,6 +50,7 @@ impl Desk {
         let user = given(request.account_id, "account_id")?;
         caller.store.delete_account(user, self.clock.now_ms()).await.map_err(store_failed)?;
         self.settle().await;
+        self.enforce(user).await;
         Ok(v1::DeleteAccountResponse {})
     }
 

@@ -76,6 +76,7 @@ impl Desk {
         let device = given(request.device_id, "device_id")?;
         let enrolment_code = stock::renew(&caller.store, device).await.map_err(store_failed)?;
         self.settle().await;
+        self.enforce(device).await;
         Ok(v1::RenewEnrolmentResponse { enrolment_code })
     }
 
@@ -84,6 +85,7 @@ impl Desk {
         let device = given(request.device_id, "device_id")?;
         caller.store.retire_device(device, self.clock.now_ms()).await.map_err(store_failed)?;
         self.settle().await;
+        self.enforce(device).await;
         Ok(v1::RetireDeviceResponse {})
     }
 
@@ -93,8 +95,10 @@ impl Desk {
         if caller.store.devices(&[device]).await.map_err(store_failed)?.is_empty() {
             return Err(Reason::NotPermitted.into());
         }
-        // TODO: until the store keeps files, no device has sent a log: ask `latest_log(device)`.
-        Ok(v1::GetDeviceLogInfoResponse::default())
+        let log = self.store.latest_log(device).await.map_err(store_failed)?;
+        Ok(log
+            .map(|log| v1::GetDeviceLogInfoResponse { file_id: log.id.to_string(), uploaded_ms: log.created_ms, bytes: log.bytes })
+            .unwrap_or_default())
     }
 }
 

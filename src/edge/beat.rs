@@ -9,7 +9,7 @@ use super::hub::Edge;
 use super::listen;
 use super::session::Session;
 use crate::broker::EdgeBeat;
-use crate::model::Reason;
+use crate::model::{Reason, UserId};
 use crate::session::{self, Opened};
 use crate::shutdown::Shutdown;
 
@@ -73,6 +73,7 @@ async fn look_after(edge: &Arc<Edge>) {
     let interval_ms = edge.config.heartbeat_interval.as_millis() as u64;
     let slow_ms = edge.config.slow_consumer.as_millis() as u64;
     let mut deadlines: HashMap<u32, Vec<(u64, Arc<Session>)>> = HashMap::new();
+    let mut batteries: HashMap<u32, Vec<(UserId, u32, u64)>> = HashMap::new();
     for session in edge.sessions() {
         let mut state = session.lock();
         let silent_ms = now_ms.saturating_sub(state.heard_ms);
@@ -90,11 +91,20 @@ async fn look_after(edge: &Arc<Edge>) {
         if !state.behind.is_empty() {
             session.pump(edge, &mut state);
         }
+        if let Some(percent) = state.battery.take() {
+            batteries.entry(session.presence.shard(edge.shards)).or_default().push((session.claims.user, percent, state.heard_ms));
+        }
         if state.heard_ms >= state.beaten_ms + interval_ms / 2 {
             state.beaten_ms = state.heard_ms;
             let deadline_ms = deadline(edge, state.heard_ms);
             drop(state);
             deadlines.entry(session.presence.shard(edge.shards)).or_default().push((deadline_ms, session));
+        }
+    }
+    for (shard, notes) in batteries {
+        // The next heartbeat says it again.
+        if let Err(error) = edge.redis.note_battery(shard, edge.shards, &notes).await {
+            tracing::debug!(error = &error as &dyn std::error::Error, "batteries were not noted");
         }
     }
     for (shard, beats) in deadlines {

@@ -107,8 +107,11 @@ impl v1::talk_cloud_server::TalkCloud for Service {
     }
 
     async fn heartbeat(&self, request: Request<v1::HeartbeatRequest>) -> Result<Response<v1::HeartbeatResponse>, Status> {
-        let session = self.session(request.into_inner().session_id)?;
+        let request = request.into_inner();
+        let session = self.session(request.session_id)?;
         session.heard(self.0.clock.now_ms());
+        let beaten = session.lock().beat(request.beat.unwrap_or_default());
+        beaten.map_err(|reason| self.0.refused(reason, "beat.battery_percent"))?;
         Ok(Response::new(v1::HeartbeatResponse {}))
     }
 
@@ -267,6 +270,9 @@ fn take(edge: &Arc<Edge>, session: &Arc<Session>, mut frame: v1::ClientFrame) ->
             state.refuse(edge.refusal(Reason::TooMany, "marks"));
         }
         state.queue.beat |= frame.beat.is_some();
+        if let Some(Err(reason)) = frame.beat.map(|beat| state.beat(beat)) {
+            state.refuse(edge.refusal(reason, "beat.battery_percent"));
+        }
         for (index, message) in frame.messages.into_iter().enumerate() {
             if index < FRAME_MESSAGES_MAX {
                 session.accept(edge, &mut state, message, index);

@@ -56,6 +56,8 @@ pub(super) struct State {
     /// When the client was last heard, and when its presence was last moved.
     pub(super) heard_ms: u64,
     pub(super) beaten_ms: u64,
+    /// What the client last said of its battery, in percent, and has not been noted.
+    pub(super) battery: Option<u32>,
     /// Set while the session is on a list of sessions to be woken.
     pub(super) touched: bool,
     pub(super) closed: bool,
@@ -167,6 +169,7 @@ impl State {
             requests: 0,
             heard_ms: now_ms,
             beaten_ms: now_ms,
+            battery: None,
             touched: false,
             closed: false,
         }
@@ -206,6 +209,19 @@ impl State {
             }
         }
         self.queue.refusals.push(refusal);
+    }
+
+    /// What a heartbeat says beside that the client is there.
+    ///
+    /// # Errors
+    /// When it is no percentage; it is not noted then.
+    pub(super) fn beat(&mut self, beat: v1::Beat) -> Result<(), Reason> {
+        match beat.battery_percent {
+            Some(101..) => return Err(Reason::FieldInvalid),
+            Some(percent) => self.battery = Some(percent),
+            None => {}
+        }
+        Ok(())
     }
 
     /// Unary calls whose callers are gone take no answer from those who ask again, and are not kept while none comes.

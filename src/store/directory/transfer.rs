@@ -4,24 +4,19 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde_json::{Value as Json, json};
+use serde_json::json;
 use sqlx::AssertSqlSafe;
 
 use super::super::conn::{Conn, Value, pieces, places, values};
 use super::super::{Error, Store};
 use super::account::profile_of;
 use super::change::{Noted, note_all};
+use super::group::{Group, lock_group};
+use super::members::{Change, apply_changes, lock_accounts};
 use super::outbox::{Outgoing, notice, push_outbox};
 use super::scope::{check_manages, not_permitted};
-use crate::model::{GroupId, Imei, LeftWhy, MemberRole, MessageKind, TenantId, TopicId, UserId, UserKind};
-use crate::topic::frame::{Input, Membership, NoticeBody, Register};
-
-/// What it means that accounts left all their groups.
-pub(super) struct Leaving {
-    /// For the outbox: of each leave the group first, then the user.
-    pub(super) outgoing: Vec<Outgoing>,
-    pub(super) notes: Vec<Noted>,
-}
+use crate::model::{GroupId, Imei, LeftWhy, MessageKind, TenantId, TopicId, UserId, UserKind};
+use crate::topic::frame::NoticeBody;
 
 /// A device as it is before it changes hands.
 struct Handed {
@@ -31,16 +26,6 @@ struct Handed {
     tenant: TenantId,
     version: u64,
     parent: UserId,
-}
-
-/// A group that somebody leaves, with those who do.
-struct Left {
-    group: GroupId,
-    name: String,
-    kind: u32,
-    version: u64,
-    owner: UserId,
-    users: Vec<UserId>,
 }
 
 impl Store {
@@ -78,19 +63,19 @@ impl Store {
 
 async fn hand_over(conn: &mut Conn, devices: &[Handed], sender: UserId, receiver: UserId, now_ms: u64) -> Result<(), Error> {
     let users: Vec<UserId> = devices.iter().map(|device| device.user).collect();
-    let Leaving { outgoing: leaves, mut notes } = leave_all(conn, &users, LeftWhy::Transferred).await?;
+    let leaves = leave_all(conn, &users, LeftWhy::Transferred).await?;
     for piece in pieces(&users, usize::MAX, |_| 0) {
         let sql = format!("UPDATE account SET parent = ?, version = version + 1 WHERE id IN {}", places(1, piece.len()));
         let mut bound = vec![Value::from(receiver.0)];
         bound.extend(piece.iter().map(|user| Value::from(user.0)));
         conn.execute(AssertSqlSafe(sql), &bound).await?;
     }
-    notes.extend(devices.iter().map(|Handed { user, imei, .. }| {
+    let notes = devices.iter().map(|Handed { user, imei, .. }| {
         let state = |manager: UserId| json!({ "imei": imei, "manager": manager });
         let (before, after) = (state(sender), state(receiver));
         Noted { what: "device.transferred", subject: format!("account:{user}"), before, after }
-    }));
-    note_all(conn, &notes).await?;
+    });
+    note_all(conn, &notes.collect::<Vec<_>>()).await?;
 
     let of = |device: &Handed| profile_of(device.user, device.tenant, device.version + 1, receiver, &device.nickname);
     let mut outgoing: Vec<Outgoing> = devices.iter().map(of).collect();
@@ -103,108 +88,41 @@ async fn hand_over(conn: &mut Conn, devices: &[Handed], sender: UserId, receiver
     push_outbox(conn, &outgoing, now_ms).await
 }
 
-/// Locks accounts, given by id, until the transaction ends: what is read of them from then on stays so.
-pub(super) async fn lock_accounts(conn: &mut Conn, users: &[UserId]) -> Result<(), Error> {
-    for piece in pieces(users, usize::MAX, |_| 0) {
-        let sql = format!("UPDATE account SET version = version WHERE id IN {}", places(1, piece.len()));
-        conn.execute(AssertSqlSafe(sql), &piece.iter().map(|user| Value::from(user.0)).collect::<Vec<_>>()).await?;
+/// Takes locked accounts out of all groups they are in, whatever their kinds, and returns what the outbox is to say of it. A group that one
+/// of them owns goes to the account above, so that somebody can dissolve it.
+pub(super) async fn leave_all(conn: &mut Conn, users: &[UserId], why: LeftWhy) -> Result<Vec<Outgoing>, Error> {
+    let mut outgoing = Vec::new();
+    for (group, members) in memberships(conn, users).await? {
+        let mut locked = lock_group(conn, group).await?;
+        if let Some(owner) = locked.owner.filter(|owner| members.contains(owner)) {
+            locked.owner = inherit(conn, &locked, owner).await?;
+        }
+        let changes: Vec<Change> = members.into_iter().map(|user| Change::leave(user, why)).collect();
+        outgoing.extend(apply_changes(conn, &locked, &changes).await?.outgoing);
     }
-    Ok(())
+    Ok(outgoing)
 }
 
-/// Takes locked accounts out of all groups they are in, whatever their kinds. A group that one of them owns goes to the account above, so
-/// that somebody can dissolve it.
-pub(super) async fn leave_all(conn: &mut Conn, users: &[UserId], why: LeftWhy) -> Result<Leaving, Error> {
-    let groups = groups_left(conn, users).await?;
-    let parents = parents_and_names(conn, users).await?;
-    let mut leaving = Leaving { outgoing: Vec::new(), notes: Vec::new() };
-    let mut rows: Vec<[Value<'static>; 5]> = Vec::new();
-    for Left { group, name, kind, version, owner, users } in &groups {
-        let mut version = *version;
-        for user in users {
-            version += 1;
-            rows.push([group.0.into(), user.0.into(), version.into(), false.into(), (MemberRole::Member as u32).into()]);
-            let (topic, inbox) = (TopicId::group(*group), TopicId::inbox(*user));
-            let membership = Membership { topic: topic.packed(), user: user.0, version, joined: false };
-            leaving.outgoing.push(Outgoing { topic, kind: "membership", input: Input::Membership(membership) });
-            let register = Register {
-                topic: inbox.packed(),
-                group: group.0,
-                version,
-                joined: false,
-                name: name.clone(),
-                kind: *kind,
-                why: why as u32,
-            };
-            leaving.outgoing.push(Outgoing { topic: inbox, kind: "register", input: Input::Register(register) });
-            let account = parents.get(user).map(|(_, name)| name);
-            let before = json!({ "group": name, "account": user, "name": account });
-            leaving.notes.push(Noted { what: "member.left", subject: format!("group:{group}"), before, after: Json::Null });
-        }
-        let heir = parents.get(owner).map_or(*owner, |(parent, _)| *parent);
-        if heir != *owner {
-            let (before, after) = (json!({ "name": name, "owner": owner }), json!({ "name": name, "owner": heir }));
-            leaving.notes.push(Noted { what: "group.inherited", subject: format!("group:{group}"), before, after });
-        }
-        let sql = "UPDATE grp SET version = ?, owner = ? WHERE id = ?";
-        conn.execute(sql, values![version, heir.0, group.0]).await?;
-    }
-    let set = "version = new.version, present = new.present, role = new.role";
-    let conflict = conn.dialect().on_conflict("grp, account", set);
-    for piece in pieces(&rows, usize::MAX, |_| 0) {
-        let sql = format!("INSERT INTO grp_member (grp, account, version, present, role) VALUES {}{conflict}", places(piece.len(), 5));
-        conn.execute(AssertSqlSafe(sql), piece.as_flattened()).await?;
-    }
-    Ok(leaving)
-}
-
-/// The groups that some accounts are in, locked, by id.
-async fn groups_left(conn: &mut Conn, users: &[UserId]) -> Result<Vec<Left>, Error> {
-    let ids: Vec<GroupId> = memberships(conn, users).await?.into_keys().collect();
-    for piece in pieces(&ids, usize::MAX, |_| 0) {
-        let sql = format!("UPDATE grp SET version = version WHERE id IN {}", places(1, piece.len()));
-        conn.execute(AssertSqlSafe(sql), &piece.iter().map(|group| Value::from(group.0)).collect::<Vec<_>>()).await?;
-    }
-    // Read again under the locks: meanwhile somebody may have been taken out.
-    let mut members = memberships(conn, users).await?;
-    let mut groups = Vec::with_capacity(ids.len());
-    for piece in pieces(&ids, usize::MAX, |_| 0) {
-        let sql = format!("SELECT id, name, kind, version, owner FROM grp WHERE id IN {} ORDER BY id", places(1, piece.len()));
-        let bound: Vec<Value<'_>> = piece.iter().map(|group| Value::from(group.0)).collect();
-        for (id, name, kind, version, owner) in conn.all::<(i64, String, i64, i64, i64)>(AssertSqlSafe(sql), &bound).await? {
-            let (group, owner) = (GroupId(id.cast_unsigned()), UserId(owner.cast_unsigned()));
-            let (kind, version) = (u32::try_from(kind).unwrap_or(0), version.cast_unsigned());
-            let users = members.remove(&group).unwrap_or_default();
-            groups.push(Left { group, name, kind, version, owner, users });
-        }
-    }
-    groups.retain(|group| !group.users.is_empty());
-    Ok(groups)
+/// Gives a locked group to the account above its owner; returns to whom.
+async fn inherit(conn: &mut Conn, group: &Group, owner: UserId) -> Result<Option<UserId>, Error> {
+    let (parent,): (i64,) = conn.one("SELECT parent FROM account WHERE id = ?", values![owner.0]).await?;
+    let heir = parent.cast_unsigned();
+    conn.execute("UPDATE grp SET owner = ? WHERE id = ?", values![heir, group.id.0]).await?;
+    let state = |owner: u64| json!({ "name": group.name, "owner": owner });
+    let (before, after) = (state(owner.0), state(heir));
+    note_all(conn, &[Noted { what: "group.inherited", subject: format!("group:{}", group.id), before, after }]).await?;
+    Ok((heir != 0).then_some(UserId(heir)))
 }
 
 /// Of some accounts, by group, those that are members.
-async fn memberships(conn: &mut Conn, users: &[UserId]) -> Result<BTreeMap<GroupId, Vec<UserId>>, Error> {
-    let mut found: BTreeMap<GroupId, Vec<UserId>> = BTreeMap::new();
+async fn memberships(conn: &mut Conn, users: &[UserId]) -> Result<BTreeMap<GroupId, BTreeSet<UserId>>, Error> {
+    let mut found: BTreeMap<GroupId, BTreeSet<UserId>> = BTreeMap::new();
     for piece in pieces(users, usize::MAX, |_| 0) {
         let sql = format!("SELECT grp, account FROM grp_member WHERE present = 1 AND account IN {}", places(1, piece.len()));
         let bound: Vec<Value<'_>> = piece.iter().map(|user| Value::from(user.0)).collect();
         for (group, user) in conn.all::<(i64, i64)>(AssertSqlSafe(sql), &bound).await? {
-            found.entry(GroupId(group.cast_unsigned())).or_default().push(UserId(user.cast_unsigned()));
+            found.entry(GroupId(group.cast_unsigned())).or_default().insert(UserId(user.cast_unsigned()));
         }
-    }
-    for users in found.values_mut() {
-        users.sort_unstable();
-    }
-    Ok(found)
-}
-
-async fn parents_and_names(conn: &mut Conn, users: &[UserId]) -> Result<BTreeMap<UserId, (UserId, String)>, Error> {
-    let mut found = BTreeMap::new();
-    for piece in pieces(users, usize::MAX, |_| 0) {
-        let sql = format!("SELECT id, parent, name FROM account WHERE id IN {}", places(1, piece.len()));
-        let bound: Vec<Value<'_>> = piece.iter().map(|user| Value::from(user.0)).collect();
-        let rows: Vec<(i64, i64, String)> = conn.all(AssertSqlSafe(sql), &bound).await?;
-        found.extend(rows.into_iter().map(|(id, parent, name)| (UserId(id.cast_unsigned()), (UserId(parent.cast_unsigned()), name))));
     }
     Ok(found)
 }

@@ -16,7 +16,7 @@ use super::outbox::push_outbox;
 use super::profile::{AccountProfile, forget_profile, profile_row, put_profile};
 use super::revocation::revoke_access;
 use super::scope::{author, author_kind, check_manages, not_permitted};
-use super::transfer::{Leaving, leave_all};
+use super::transfer::leave_all;
 use super::{LOGIN_NAME_CHARACTERS_MAX, bad_nickname, check_length, check_name, lock_counter, next_numbers};
 use crate::model::{LeftWhy, TenantId, UserId, UserKind};
 
@@ -212,8 +212,7 @@ async fn count_below(conn: &mut Conn, user: UserId) -> Result<(u64, u64), Error>
 /// Takes a locked account out of everything it is in. The last thing its transaction does.
 pub(super) async fn close_account(conn: &mut Conn, account: &Account, what: &'static str, device: Json, now_ms: u64) -> Result<(), Error> {
     let Account { id: user, name, nickname, kind, tenant, version, parent, .. } = account;
-    let Leaving { mut outgoing, notes } = leave_all(conn, &[*user], LeftWhy::Removed).await?;
-    super::change::note_all(conn, &notes).await?;
+    let mut outgoing = leave_all(conn, &[*user], LeftWhy::Removed).await?;
     let profile = forget_profile(conn, *user).await?;
     conn.execute("DELETE FROM device WHERE account = ?", values![user.0]).await?;
     conn.execute("DELETE FROM friend WHERE account = ? OR other = ?", values![user.0, user.0]).await?;

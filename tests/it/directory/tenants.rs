@@ -40,7 +40,7 @@ async fn company(desk: &mut Desk, root: &Somebody, name: &str, imei: &str) -> Co
         ..Default::default()
     };
     let temporary = desk.web.web_create_group(temporary).await.unwrap().into_inner().group_id;
-    let call = v1::CreateGroupRequest { token: radio.token(), name: "call of patrol".to_owned(), user_ids: vec![person.id] };
+    let call = v1::CreateGroupRequest { token: radio.token(), name: format!("call of {name}"), user_ids: vec![person.id] };
     let call = desk.groups.create_group(call).await.unwrap().into_inner().group_id;
     let tokens = [top.token(), dispatcher.token(), radio.token()];
     Company {
@@ -145,7 +145,7 @@ async fn call_everything(desk: &mut Desk, token: &str, theirs: &Company) -> (Vec
         groups.remove_grp_user(RemoveGrpUserRequest { group_id: theirs.call, user_id: theirs.person });
         groups.exit_grp(ExitGrpRequest { group_id: theirs.call });
         groups.remove_grp(RemoveGrpRequest { group_id: theirs.call });
-        groups.search_group(SearchGroupRequest { text: "call of patrol".into() });
+        groups.search_group(SearchGroupRequest { text: "call of soyuz".into() });
         groups.get_group_info(GetGroupInfoRequest { group_id: theirs.group });
         friends.add_friend(AddFriendRequest { user_id: theirs.person });
         friends.del_friend(DelFriendRequest { user_id: theirs.person });

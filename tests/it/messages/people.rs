@@ -69,7 +69,7 @@ async fn the_next_word_of_a_radio_coming_on_the_air_has_its_new_nickname() {
         let told = desk.heard.presences.len();
         let mut air = scene.on(1, &radio).await;
         let next = desk.until("the next word of the radio", |heard| {
-            heard.presences.get(told..)?.iter().find(|told| told.user_id == radio.id).cloned()
+            heard.presences.get(told..)?.iter().find(|told| (told.user_id, told.group_id) == (radio.id, patrol)).cloned()
         });
         let next = next.await;
         assert_eq!((next.state(), next.nickname.as_str()), (PresenceState::Online, nickname.as_str()));
@@ -177,4 +177,29 @@ async fn a_transferred_device_leaves_the_old_dispatcher_with_its_groups_and_ever
     let theirs = v1::ListDevicesRequest { token: second.token(), ..Default::default() };
     let theirs = scene.desk.web.list_devices(theirs).await.unwrap().into_inner().devices;
     assert_eq!(theirs.iter().map(|device| (device.device_id, device.manager_id)).collect::<Vec<_>>(), [(radio.id, second.id)]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_desk_sees_the_battery_the_room_and_the_presence_of_its_radios() {
+    let mut scene = Scene::start().await;
+    let (first, radio) = (scene.first.clone(), scene.radios[0].clone());
+    let patrol = scene.desk.group(&first, "patrol", &[&radio]).await;
+    let mut air = scene.on(1, &radio).await;
+    air.follows(group(patrol)).await;
+    air.enter(&scene.fleet.edge(1), patrol).await.unwrap();
+    // What is no percentage is refused by name, and the session lives on.
+    for battery_percent in [Some(101), Some(57)] {
+        air.send(v1::ClientFrame { beat: Some(v1::Beat { battery_percent }), ..Default::default() }).await;
+    }
+    let refusal = air.until("the refusal", |heard| heard.refusals.first().cloned()).await;
+    assert_eq!((refusal.reason(), refusal.field.as_str()), (v1::Reason::FieldInvalid, "beat.battery_percent"));
+    let asked = v1::GetDevicesInfoRequest { token: first.token(), device_ids: vec![radio.id] };
+    let desk = scene.desk.web.clone();
+    crate::support::eventually("the desk sees it all", async || {
+        let mut desk = desk.clone();
+        let device = desk.get_devices_info(asked.clone()).await.unwrap().into_inner().devices.remove(0);
+        let seen = (device.battery_percent, device.presence(), device.current_group_id);
+        (seen == (Some(57), PresenceState::InRoom, patrol) && device.battery_ms > 0).then_some(())
+    })
+    .await;
 }
