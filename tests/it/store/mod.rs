@@ -6,6 +6,7 @@ mod changes;
 mod directory;
 mod faults;
 mod floor;
+mod letters;
 
 use std::sync::Arc;
 

@@ -35,8 +35,8 @@ fn tests_of(path: &str, text: &str) -> Vec<String> {
             tests.push(named(&inner.iter().map(|(_, module)| *module).collect::<Vec<_>>(), name));
         }
     }
-    let whole: String = code(text).map(|(_, line)| line).collect();
-    for list in whole.split("over_both!(").skip(1).filter_map(|rest| rest.split(')').next()) {
+    let whole: String = code(text).flat_map(|(_, line)| ["\n", line]).collect();
+    for list in whole.split("\nover_both!(").skip(1).filter_map(|rest| rest.split(')').next()) {
         for check in list.split(',').map(str::trim).filter(|check| !check.is_empty()) {
             tests.extend(["sqlite", "mariadb"].map(|database| named(&[database], check)));
         }
