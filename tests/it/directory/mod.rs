@@ -4,6 +4,7 @@ mod groups;
 mod login;
 mod relay;
 mod serving;
+mod tenants;
 
 use std::path::Path;
 use std::time::Duration;

@@ -9,6 +9,7 @@ mod conversation;
 mod durability;
 mod logins;
 mod membership;
+mod people;
 mod presence;
 mod private;
 mod radio;
