@@ -164,6 +164,8 @@ pub struct Directory {
     pub account_logins_per_min: u32,
     /// How often a minute one may try from an address; 0 for no limit. More is refused as `rate_limited`.
     pub address_logins_per_min: u32,
+    /// Where apps find the gateway's releases, `http(s)://HOST[/PATH]`; empty when apps of any age may log in.
+    pub releases_url: String,
     /// The origins of web pages that may call; empty for none.
     pub cors_origins: Vec<String>,
 }

@@ -23,6 +23,6 @@ pub use error::Error;
 pub use floor_bench::FloorLoad;
 pub use groups::{Delivery, Group, GroupState, Reclaimed};
 pub use look::{ServerLook, ShardLook};
-pub use presence::{FoundSession, Opening};
+pub use presence::{FoundSession, OpenAnswer, Opening, Void};
 pub use shard::{Claim, Commit, CommitAnswer, Fence, LogMarks};
 pub use streams::{Reader, StreamEntry, StreamId};

@@ -1,13 +1,14 @@
 //! Sessions on Redis: who has one, and until when without a heartbeat. The values are [`crate::session`]'s.
 
 use std::collections::{BTreeSet, HashMap};
+use std::time::Duration;
 
 use prost::Message as _;
 
 use super::connection::Redis;
 use super::error::Error;
 use super::keys;
-use super::scripts::{SESSION_BEAT, SESSION_CLOSE, SESSION_OPEN};
+use super::scripts::{SESSION_BEAT, SESSION_CLOSE, SESSION_OPEN, SESSION_REVOKE};
 use crate::model::{TopicId, UserId};
 use crate::topic::frame::{Connection, FORMAT, InFrame, Input};
 
@@ -33,6 +34,38 @@ pub struct Opening<'a> {
     pub exclusive: bool,
     /// Whether it was open before and must not displace what was opened since.
     pub again: bool,
+    /// When its access token was signed, UTC ms.
+    pub issued_ms: u64,
+}
+
+/// What became of a session that was to be opened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum OpenAnswer {
+    /// It is open; the JSON of those it displaced.
+    Displaced(Vec<String>),
+    /// It was not opened again: others were opened since.
+    Taken,
+    /// Its token was called back.
+    Revoked,
+}
+
+impl redis::FromRedisValue for OpenAnswer {
+    fn from_redis_value(value: redis::Value) -> Result<Self, redis::ParsingError> {
+        match value {
+            redis::Value::Nil => Ok(Self::Taken),
+            redis::Value::Int(_) => Ok(Self::Revoked),
+            displaced => redis::FromRedisValue::from_redis_value(displaced).map(Self::Displaced),
+        }
+    }
+}
+
+/// What is void of a user's access tokens: for installations (hex), and for `0` that stands for all others, up to when signed ones are.
+#[derive(Clone, Copy, Debug)]
+pub struct Void<'a> {
+    /// Whose.
+    pub user: UserId,
+    /// With UTC ms.
+    pub void_ms: &'a [(String, u64)],
 }
 
 /// A session as Redis has it.
@@ -46,11 +79,12 @@ pub struct FoundSession {
 
 impl Opening<'_> {
     fn call(&self, shards: u32) -> redis::Cmd {
-        let Self { user, installation, json, member, deadline_ms, exclusive, again } = *self;
+        let Self { user, installation, json, member, deadline_ms, exclusive, again, issued_ms } = *self;
         let shard = TopicId::inbox(user).shard(shards);
-        let mut call = SESSION_OPEN.call(&[&keys::presence(user, shards), &keys::deadlines(shard), &keys::input(shard)]);
+        let (presence, deadlines) = (keys::presence(user, shards), keys::deadlines(shard));
+        let mut call = SESSION_OPEN.call(&[&presence, &deadlines, &keys::input(shard), &keys::revoked(user, shards)]);
         call.arg(installation).arg(json).arg(deadline_ms).arg(member).arg(if exclusive { "1" } else { "0" });
-        call.arg(if again { "1" } else { "0" }).arg(FORMAT).arg(connection(user, true));
+        call.arg(if again { "1" } else { "0" }).arg(FORMAT).arg(connection(user, true)).arg(issued_ms);
         call
     }
 }
@@ -70,18 +104,34 @@ fn closing(user: UserId, shards: u32, installation: &str, member: &str, lapsed_m
 }
 
 impl Redis {
-    /// Opens a session; returns the JSON of those it displaced, `None` when it was not opened again.
-    pub async fn open_session(&self, shards: u32, opening: Opening<'_>) -> Result<Option<Vec<String>>, Error> {
+    /// Opens a session.
+    pub async fn open_session(&self, shards: u32, opening: Opening<'_>) -> Result<OpenAnswer, Error> {
         self.command("open a session", opening.call(shards)).await
     }
 
     /// Opens sessions in one round trip; of each what [`Redis::open_session`] returns. When it fails, any of them may have been opened.
-    pub async fn open_sessions(&self, shards: u32, openings: &[Opening<'_>]) -> Result<Vec<Option<Vec<String>>>, Error> {
+    pub async fn open_sessions(&self, shards: u32, openings: &[Opening<'_>]) -> Result<Vec<OpenAnswer>, Error> {
         let mut pipeline = redis::Pipeline::with_capacity(openings.len());
         for opening in openings {
             pipeline.add_command(opening.call(shards));
         }
         self.pipe("open sessions", &pipeline).await
+    }
+
+    /// Notes what is void of users' access tokens for `lifetime`, in one round trip; the JSON of all sessions that were opened with such
+    /// tokens. They stay.
+    pub async fn revoke_sessions(&self, shards: u32, lifetime: Duration, void: &[Void<'_>]) -> Result<Vec<String>, Error> {
+        let mut pipeline = redis::Pipeline::with_capacity(void.len());
+        for Void { user, void_ms } in void {
+            let mut call = SESSION_REVOKE.call(&[&keys::presence(*user, shards), &keys::revoked(*user, shards)]);
+            call.arg(lifetime.as_millis() as u64);
+            for (installation, void_ms) in *void_ms {
+                call.arg(installation).arg(void_ms);
+            }
+            pipeline.add_command(call);
+        }
+        let found: Vec<Vec<String>> = self.pipe("revoke access", &pipeline).await?;
+        Ok(found.into_iter().flatten().collect())
     }
 
     /// Closes a session; false when another one took its place, or the sweep was faster.

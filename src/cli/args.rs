@@ -10,6 +10,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 pub(super) use bench::{Appendfsync, Bench, Load};
 
 use super::when::{Since, since};
+use crate::model::InstallationId;
 
 /// Operates a fleet of Roger, the back-end of push-to-talk dispatch, and is a client of it.
 #[derive(Debug, Parser)]
@@ -46,7 +47,7 @@ pub(super) enum Command {
     Room(Room),
     /// List the groups of an account with their members.
     Groups(As),
-    /// List the edges that live, and who is connected to them until when.
+    /// List the edges that live, and who is connected to them until when; show by what an account is used, and end it.
     Sessions(Sessions),
     /// Show what waits on each shard, who delivers and archives it, what SQL does not have yet, and what waits for offline.
     Queues,
@@ -159,7 +160,13 @@ pub(super) struct Room {
 }
 
 #[derive(Args, Debug)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(super) struct Sessions {
+    #[command(subcommand)]
+    pub(super) command: Option<EndSessions>,
+    /// Of the account with this login name: its sessions, what may come back without a password, and its last logins.
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["user", "edge"])]
+    pub(super) account: Option<String>,
     /// Only those of the user with this id or login name.
     #[arg(long, value_name = "ID|NAME")]
     pub(super) user: Option<String>,
@@ -169,6 +176,21 @@ pub(super) struct Sessions {
     /// The most sessions to list; the answer says when there are more.
     #[arg(long, value_name = "COUNT", default_value_t = 1_000)]
     pub(super) limit: usize,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum EndSessions {
+    /// End the sessions of an account, and call its tokens back: it has to log in again with its password.
+    Revoke {
+        /// The login name.
+        account: String,
+        /// Only those of this installation, as listed; without it all.
+        #[arg(long, value_name = "HEX", value_parser = installation)]
+        installation: Option<InstallationId>,
+        /// Do it; without this the command only says what it would do.
+        #[arg(long)]
+        yes: bool,
+    },
 }
 
 #[derive(Args, Debug)]
@@ -374,6 +396,14 @@ pub(super) struct Demo {
     pub(super) supervisorctl: PathBuf,
     #[command(flatten)]
     pub(super) doors: Doors,
+}
+
+/// An installation as it is listed.
+fn installation(text: &str) -> Result<InstallationId, String> {
+    match u64::from_str_radix(text, 16) {
+        Ok(id) if id > 0 => Ok(InstallationId(id)),
+        _ => Err("write hexadecimal digits, as `roger sessions` lists them".to_owned()),
+    }
 }
 
 fn duration(text: &str) -> Result<Duration, String> {

@@ -94,7 +94,9 @@ impl Error {
             Self::Redis(_) => "Is redis.url right, and Redis up? `roger doctor` looks closer.",
             Self::Store(_) => "Is sql.url right, and the database up? `roger doctor` looks closer.",
             Self::Client(error) => match error.reason() {
-                Some(Reason::TokenExpired | Reason::TokenUnknown | Reason::BadCredentials) => "Log in again: `roger login NAME`.",
+                Some(Reason::TokenExpired | Reason::TokenUnknown | Reason::TokenRevoked | Reason::BadCredentials) => {
+                    "Log in again: `roger login NAME`."
+                }
                 Some(Reason::WrongDoor) => "--edge and --directory seem to be swapped.",
                 Some(Reason::NotMember) => "`roger groups --as NAME` lists the groups one may write to.",
                 Some(Reason::Superseded) => "The account is used elsewhere; the last login wins.",

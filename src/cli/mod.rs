@@ -3,6 +3,7 @@
 //! Each command is a function of its own over what it needs: clients need the fleet's addresses alone, operators Redis or SQL. Answers go
 //! to stdout, as JSON with `--json`; what goes on meanwhile to stderr.
 
+mod access;
 mod accounts;
 mod args;
 mod bench;

@@ -11,7 +11,7 @@ use super::error::Error;
 use super::output::{ask_password, note, table};
 use super::state::{Kept, State};
 use crate::client::{Acknowledge, Body, Directory, Entry, Event, Options, ResumeTokens, Session, Tokens as _};
-use crate::model::{GroupId, GroupKind, LeftWhy, MemberRole, TopicId, TopicKind, UserId};
+use crate::model::{GroupId, GroupKind, LeftWhy, MemberRole, Reason, TopicId, TopicKind, UserId};
 use crate::proto::v1;
 use tokio::sync::mpsc::Receiver;
 
@@ -65,7 +65,7 @@ async fn list_groups(state: &State, kept: &Kept) -> Result<Vec<v1::Group>, Error
     let (directory, tokens) = (Directory::new(&kept.directory)?, tokens(state, kept)?);
     let token = tokens.token(None).await?;
     match directory.groups(&token).await {
-        Err(error) if error.reason() == Some(crate::model::Reason::TokenExpired) => {
+        Err(error) if matches!(error.reason(), Some(Reason::TokenExpired | Reason::TokenRevoked)) => {
             let renewed = tokens.token(Some(&token)).await?;
             Ok(directory.groups(&renewed).await?)
         }

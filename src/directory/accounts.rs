@@ -18,10 +18,6 @@ impl Desk {
         Err(Reason::WrongDoor.into())
     }
 
-    pub(super) async fn change_password(&self, _request: v1::ChangePasswordRequest) -> Result<v1::ChangePasswordResponse, Refused> {
-        Err(Reason::WrongDoor.into())
-    }
-
     pub(super) async fn get_junior_account(&self, _request: v1::GetJuniorAccountRequest) -> Result<v1::GetJuniorAccountResponse, Refused> {
         Err(Reason::WrongDoor.into())
     }

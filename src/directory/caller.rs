@@ -24,11 +24,10 @@ pub(super) struct Caller {
 }
 
 impl Desk {
-    /// Who calls. An account that was disabled or deleted is nobody, whatever its token says.
+    /// Who calls. An account that was disabled or deleted is nobody, and so is a token that was called back, whatever it says.
     pub(super) async fn caller(&self, token: &str) -> Result<Caller, Refused> {
         let claims = self.claims(token, self.clock.now_ms())?;
-        let account = self.store.account(claims.user).await.map_err(store_failed)?;
-        let account = account.filter(|account| !account.disabled);
+        let account = self.store.caller(claims.user, claims.installation, claims.issued_ms).await.map_err(store_failed)?;
         let account = account.ok_or_else(|| Refused::new(Reason::TokenRevoked).field("token"))?;
         let store = self.store_of(account.id);
         Ok(Caller { account, claims, store })

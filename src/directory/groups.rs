@@ -15,7 +15,7 @@ const PAGE_MEMBERS_MAX: usize = 10_000;
 impl Desk {
     /// A page of the caller's groups.
     pub(super) async fn group_list(&self, request: v1::GetGroupListRequest) -> Result<v1::GetGroupListResponse, Refused> {
-        let claims = self.claims(&request.token, self.clock.now_ms())?;
+        let user = self.caller(&request.token).await?.account.id;
         let limit = match request.limit {
             0 => PAGE_GROUPS_MAX,
             limit if limit > PAGE_GROUPS_MAX => return Err(Refused::new(Reason::TooMany).field("limit")),
@@ -23,7 +23,7 @@ impl Desk {
         };
         let after = Some(GroupId(request.after_group_id));
         // One more than asked for, to know whether there are more.
-        let groups = self.store.groups_of(claims.user, after, limit + 1).await.map_err(store_failed)?;
+        let groups = self.store.groups_of(user, after, limit + 1).await.map_err(store_failed)?;
         let fitting = fitting(&groups, limit as usize);
         let more = groups.len() > fitting;
         Ok(v1::GetGroupListResponse { groups: groups.into_iter().take(fitting).map(group).collect(), more })

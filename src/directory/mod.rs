@@ -14,6 +14,7 @@ mod desk;
 mod devices;
 mod error;
 mod friends;
+mod gate;
 mod group_app;
 mod group_desk;
 mod groups;
@@ -23,6 +24,7 @@ mod password;
 mod registry;
 mod relay;
 mod resume;
+mod revoking;
 pub mod seed;
 mod service;
 mod sessions;
@@ -69,7 +71,7 @@ const ANSWER_BYTES_MAX: usize = 4_194_304;
 const STREAMS_MAX: u32 = 64;
 /// How old a connection may become, and how long its calls may then take: clients log in and leave, and who stays is spread again.
 const CONNECTION_AGE: (Duration, Duration) = (Duration::from_secs(600), Duration::from_secs(30));
-/// How often what has run out is removed: resume tokens, throttled names.
+/// How often what has run out is removed: resume tokens, throttled names, and what voids only tokens that have run out.
 const PURGE_EVERY: Duration = Duration::from_secs(600);
 /// When to try again what the store could not do.
 const STORE_RETRY: Duration = Duration::from_secs(1);
@@ -100,6 +102,7 @@ pub async fn run(config: Config, clock: Clock, shutdown: Shutdown) -> Result<(),
     let shards = u32::from(config.fleet.shards);
     parts.spawn(relaying(Relay::new(store.clone(), redis, shards, pulse, desk.nudge.clone()), store.clone(), shards, stop.clone()));
     parts.spawn(purging(desk.clone(), stop.clone()));
+    parts.spawn(revoking::run(desk.clone(), stop.clone()));
 
     let limits = serve::Limits {
         connections_max: config.directory.connections_max,
@@ -161,6 +164,7 @@ fn desk(config: &Config, store: &Store, redis: &Redis, clock: Clock) -> Result<D
         clock,
         token_lifetime: config.auth.token_lifetime,
         resume_lifetime: config.auth.resume_lifetime,
+        releases_url: config.directory.releases_url.clone(),
         records: TaskTracker::new(),
         nudge: Arc::default(),
         redis: redis.clone(),
@@ -236,6 +240,9 @@ async fn purging(desk: Arc<Desk>, shutdown: Shutdown) -> Result<(), Error> {
         // What stays this time goes the next.
         if let Err(error) = desk.store.purge_resume_tokens(desk.clock.now_ms()).await {
             tracing::debug!(error = &error as &dyn std::error::Error, "resume tokens not purged");
+        }
+        if let Err(error) = desk.store.purge_revocations(desk.oldest_ms()).await {
+            tracing::debug!(error = &error as &dyn std::error::Error, "revocations not purged");
         }
     }
 }

@@ -132,19 +132,18 @@ impl Registry {
         self.store.create_account(account, self.clock.now_ms()).await.map_err(store_failed)
     }
 
-    /// Gives an account another password, and voids its resume tokens. Access tokens run out by themselves.
+    /// Gives an account another password, and calls all its tokens back: a running directory ends its sessions within seconds.
     ///
     /// # Errors
     /// [`RegistryError::NoAccount`], [`RegistryError::PasswordLength`].
     pub async fn set_password(&self, name: &str, password: &str) -> Result<(), RegistryError> {
         let account = self.account(name).await?;
         let hash = self.hash(name, Some(password)).await?;
-        self.store.set_password_hash(account.id, &hash).await.map_err(store_failed)?;
-        self.store.revoke_resume_tokens(account.id, None).await.map_err(store_failed)?;
-        Ok(())
+        self.store.set_password_hash(account.id, &hash).await.map_err(store_failed)
     }
 
-    /// Forbids an account to log in, or allows it again. Forbidding voids its resume tokens; access tokens run out by themselves.
+    /// Forbids an account to log in, or allows it again. Forbidding calls all its tokens back: a running directory ends
+    /// its sessions within seconds.
     ///
     /// # Errors
     /// [`RegistryError::NoAccount`].

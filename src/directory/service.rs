@@ -39,7 +39,9 @@ impl TalkCloud for Service {
     async fn login(&self, request: Request<LoginRequest>) -> Result<Response<LoginResponse>, Status> {
         let peer = peer(&request);
         let answer = self.0.login(request.into_inner(), peer).await;
-        let outcome = answer.as_ref().map_or_else(|refused| refused.reason.as_str(), |_| "ok");
+        let outcome = answer
+            .as_ref()
+            .map_or_else(|refused| refused.reason.as_str(), |answer| if answer.upgrade.is_some() { "upgrade" } else { "ok" });
         metrics::counter!("roger_logins_total", "outcome" => outcome).increment(1);
         answer.map(Response::new).map_err(refused)
     }

@@ -10,7 +10,7 @@ use super::listen;
 use super::session::Session;
 use crate::broker::EdgeBeat;
 use crate::model::Reason;
-use crate::session;
+use crate::session::{self, Opened};
 use crate::shutdown::Shutdown;
 
 /// How long an edge lives without a heartbeat, and how much lies between two.
@@ -136,14 +136,18 @@ async fn come_back(edge: &Arc<Edge>) {
     listen::attach_everything(edge);
 }
 
-/// Opens sessions again that are not on Redis any more, and closes those whose place another session took.
+/// Opens sessions again that are not on Redis any more, and closes those whose place another session took, or whose token was called back.
 async fn reopen(edge: &Arc<Edge>, sessions: &[Arc<Session>]) {
     let deadline_ms = deadline(edge, edge.clock.now_ms());
     let presences: Vec<_> = sessions.iter().map(|session| (&session.presence, session.claims.kind, deadline_ms)).collect();
     match session::open_again(&edge.redis, edge.shards, &presences).await {
         Ok(opened) => {
-            for (session, _) in sessions.iter().zip(opened).filter(|(_, opened)| !opened) {
-                session.close(edge, Reason::Superseded, 0);
+            for (session, opened) in sessions.iter().zip(opened) {
+                match opened {
+                    Opened::Open(_) => {}
+                    Opened::Taken => session.close(edge, Reason::Superseded, 0),
+                    Opened::Revoked => session.close(edge, Reason::TokenRevoked, 0),
+                }
             }
         }
         Err(error) => {

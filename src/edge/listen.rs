@@ -1,6 +1,6 @@
 //! From shards to sessions: reads what owners and replays write for this edge, and hands it to the sessions it is for.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -298,15 +298,6 @@ fn wake(touched: &mut Vec<Arc<Session>>) {
         session.lock().touched = false;
         session.wake();
     }
-}
-
-/// Sessions of one edge that other sessions displaced, by edge.
-pub(super) fn by_edge(displaced: Vec<crate::session::Presence>) -> HashMap<String, Vec<SessionId>> {
-    let mut edges: HashMap<String, Vec<SessionId>> = HashMap::new();
-    for presence in displaced {
-        edges.entry(presence.edge).or_default().push(presence.session);
-    }
-    edges
 }
 
 #[cfg(test)]

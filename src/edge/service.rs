@@ -10,14 +10,11 @@ use tonic::{Code, Request, Response, Status, Streaming};
 
 use super::beat;
 use super::hub::Edge;
-use super::listen;
 use super::session::{Session, Waiter};
 use super::stream::Downstream;
-use crate::broker::keys;
 use crate::model::{FRAME_MARKS_MAX, FRAME_MESSAGES_MAX, GroupId, InstallationId, Reason, SessionId, TopicId};
 use crate::proto::v1;
-use crate::session::Presence;
-use crate::topic::frame::{Displace, OutFrame, Output};
+use crate::session::{self, Opened, Presence};
 
 /// How long a client may take with its first frame.
 const HELLO_PATIENCE: Duration = Duration::from_secs(10);
@@ -164,12 +161,18 @@ impl Service {
         }
         let id = SessionId(rand::random());
         let presence = Presence::new(claims.user, claims.installation, id, &edge.boot, &edge.config.name, now_ms);
+        let presence = Presence { issued_ms: claims.issued_ms, ..presence };
         let kind = claims.kind;
         let session = Session::new(edge, claims, presence, marks);
         edge.register(&session).map_err(|reason| refused(reason, ""))?;
         let opened = session.presence.open(&edge.redis, edge.shards, kind, beat::deadline(edge, now_ms)).await;
         let displaced = match opened {
-            Ok(displaced) => displaced,
+            Ok(Opened::Open(displaced)) => displaced,
+            Ok(Opened::Taken) => Vec::new(),
+            Ok(Opened::Revoked) => {
+                edge.forget(id);
+                return Err(refused(Reason::TokenRevoked, "hello.token"));
+            }
             Err(error) => {
                 edge.forget(id);
                 tracing::warn!(error = &error as &dyn std::error::Error, "a session was not opened");
@@ -198,21 +201,11 @@ impl Service {
 
     /// Closes the sessions that a new one displaced, here or wherever they are.
     async fn displace(&self, displaced: Vec<Presence>) {
-        for (boot, sessions) in listen::by_edge(displaced) {
-            if boot == self.0.boot {
-                for session in sessions.into_iter().filter_map(|session| self.0.session(session)) {
-                    session.close(&self.0, Reason::Superseded, 0);
-                }
-                continue;
-            }
-            let items = sessions.into_iter().map(|session| Displace { session: session.0, reason: Reason::Superseded as u32 });
-            let frame = OutFrame { items: items.map(|displace| Output::Displace(displace).into()).collect(), ..OutFrame::default() };
-            let told = self.0.redis.add_existing(usize::MAX >> 1, [(keys::out_urgent(&boot), prost::Message::encode_to_vec(&frame))]).await;
-            if let Err(error) = told {
-                // Its presence is gone: its edge finds that out when it next moves the deadline, and closes it.
-                tracing::warn!(error = &error as &dyn std::error::Error, "a displaced session was not told");
-            }
+        let (here, elsewhere) = displaced.into_iter().partition::<Vec<_>, _>(|presence| presence.edge == self.0.boot);
+        for session in here.into_iter().filter_map(|presence| self.0.session(presence.session)) {
+            session.close(&self.0, Reason::Superseded, 0);
         }
+        session::tell(&self.0.redis, elsewhere, Reason::Superseded).await;
     }
 }
 

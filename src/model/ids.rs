@@ -54,6 +54,11 @@ id!(
     TenantId
 );
 
+id!(
+    /// A release of an app, in the order of their uploads. Never 0.
+    ReleaseId
+);
+
 /// What a topic is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum TopicKind {

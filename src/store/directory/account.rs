@@ -8,7 +8,7 @@ use super::super::conn::{Conn, Value, pieces, places, values};
 use super::super::{Error, Store};
 use super::change::{Noted, note};
 use super::outbox::{Outgoing, push_outbox};
-use super::token::revoke_tokens;
+use super::revocation::{put_password, revoke_access};
 use super::{check_name, lock_counter, next_numbers};
 use crate::model::{TenantId, TopicId, UserId, UserKind};
 use crate::topic::frame::{Input, Profile};
@@ -88,9 +88,9 @@ impl<T> Ensured<T> {
     }
 }
 
-type AccountRecord = (i64, String, String, i64, i64, String, i64, i64, i64);
+pub(super) type AccountRecord = (i64, String, String, i64, i64, String, i64, i64, i64);
 
-const ACCOUNT_COLUMNS: &str = "id, name, nickname, kind, tenant, password, version, created_ms, disabled";
+pub(super) const ACCOUNT_COLUMNS: &str = "id, name, nickname, kind, tenant, password, version, created_ms, disabled";
 
 impl Store {
     /// The tenant of a name, created if there is none.
@@ -185,7 +185,7 @@ impl Store {
         .await
     }
 
-    /// Replaces the password hash; empty for no password.
+    /// Replaces the password hash; empty for no password. Another one calls all tokens of the account back.
     pub async fn set_password_hash(&self, user: UserId, hash: &str) -> Result<(), Error> {
         let hash = hash.to_owned();
         self.write(format!("set the password of account {user}"), move |conn| {
@@ -194,16 +194,13 @@ impl Store {
                 if before.password_hash == hash {
                     return Ok(());
                 }
-                conn.execute("UPDATE account SET password = ? WHERE id = ?", values![hash.as_str(), user.0]).await?;
-                let state = |hash: &str| json!({ "name": before.name, "password": !hash.is_empty() });
-                let (before, after) = (state(&before.password_hash), state(&hash));
-                note(conn, Noted { what: "account.password_set", subject: format!("account:{user}"), before, after }).await
+                put_password(conn, &before, &hash, None).await
             })
         })
         .await
     }
 
-    /// Forbids or allows logins. Forbidding them revokes the account's resume tokens.
+    /// Forbids or allows logins. Forbidding them calls all tokens of the account back.
     pub async fn set_disabled(&self, user: UserId, disabled: bool) -> Result<(), Error> {
         self.write(format!("set account {user} disabled {disabled}"), move |conn| {
             Box::pin(async move {
@@ -216,7 +213,7 @@ impl Store {
                     note(conn, Noted { what, subject: format!("account:{user}"), before, after }).await?;
                 }
                 if disabled {
-                    revoke_tokens(conn, user, None).await?;
+                    revoke_access(conn, user, None, conn.stamp.now_ms()).await?;
                 }
                 Ok(())
             })
@@ -226,7 +223,7 @@ impl Store {
 }
 
 /// The account, locked until the transaction ends, so that what is noted as before was there until now.
-async fn lock_account(conn: &mut Conn, user: UserId) -> Result<Account, Error> {
+pub(super) async fn lock_account(conn: &mut Conn, user: UserId) -> Result<Account, Error> {
     conn.execute("UPDATE account SET version = version WHERE id = ?", values![user.0]).await?;
     match account_by_id(conn, user).await? {
         Some(account) => Ok(account),
@@ -235,18 +232,18 @@ async fn lock_account(conn: &mut Conn, user: UserId) -> Result<Account, Error> {
 }
 
 async fn find_account(conn: &mut Conn, name: &str) -> Result<Option<Account>, Error> {
-    let sql = format!("SELECT {ACCOUNT_COLUMNS} FROM account WHERE name = ?");
+    let sql = format!("SELECT {ACCOUNT_COLUMNS} FROM account WHERE name = ? AND deleted_ms = 0");
     let row: Option<AccountRecord> = conn.first(sqlx::AssertSqlSafe(sql), values![name]).await?;
     row.map(|row| account_of(conn, row)).transpose()
 }
 
 async fn account_by_id(conn: &mut Conn, user: UserId) -> Result<Option<Account>, Error> {
-    let sql = format!("SELECT {ACCOUNT_COLUMNS} FROM account WHERE id = ?");
+    let sql = format!("SELECT {ACCOUNT_COLUMNS} FROM account WHERE id = ? AND deleted_ms = 0");
     let row: Option<AccountRecord> = conn.first(sqlx::AssertSqlSafe(sql), values![user.0]).await?;
     row.map(|row| account_of(conn, row)).transpose()
 }
 
-fn account_of(conn: &Conn, row: AccountRecord) -> Result<Account, Error> {
+pub(super) fn account_of(conn: &Conn, row: AccountRecord) -> Result<Account, Error> {
     let (id, name, nickname, kind, tenant, password_hash, version, created_ms, disabled) = row;
     Ok(Account {
         id: UserId(id.cast_unsigned()),

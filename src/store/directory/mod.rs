@@ -11,6 +11,7 @@ mod change;
 mod group;
 mod named;
 mod outbox;
+mod revocation;
 mod rooms;
 mod scope;
 mod token;
@@ -18,10 +19,11 @@ mod token;
 use super::Error;
 use super::conn::{Conn, values};
 pub use account::{Account, Ensured, NewAccount, Tenant};
-pub(super) use change::Stamp;
 pub use change::{Author, ChangeRecord, ChangesWanted};
+pub(super) use change::{Noted, Stamp, note};
 pub use group::{Group, GroupMember, MembersChanged, UserGroup};
 pub use outbox::OutboxRow;
+pub use revocation::{ACCESS_TOKENS_MAX, Access, Revocations, Revoked};
 pub use token::{LoginRecord, ResumeToken, Rotation};
 
 /// The longest name of an account, group or tenant, in characters; the shortest has one.
@@ -36,12 +38,12 @@ fn check_name(operation: &str, name: &str) -> Result<(), Error> {
 }
 
 /// Locks a counter until the transaction ends, so that of two callers that would both create a thing the second finds it.
-async fn lock_counter(conn: &mut Conn, counter: &'static str) -> Result<(), Error> {
+pub(super) async fn lock_counter(conn: &mut Conn, counter: &'static str) -> Result<(), Error> {
     conn.execute("UPDATE counter SET value = value WHERE name = ?", values![counter]).await.map(drop)
 }
 
 /// Takes the next `count` numbers of a counter and returns the first. The counter stays locked until the transaction ends.
-async fn next_numbers(conn: &mut Conn, counter: &'static str, count: u64) -> Result<u64, Error> {
+pub(super) async fn next_numbers(conn: &mut Conn, counter: &'static str, count: u64) -> Result<u64, Error> {
     conn.execute("UPDATE counter SET value = value + ? WHERE name = ?", values![count, counter]).await?;
     let (last,): (i64,) = conn.one("SELECT value FROM counter WHERE name = ?", values![counter]).await?;
     Ok(last.cast_unsigned() - count + 1)

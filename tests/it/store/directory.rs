@@ -265,7 +265,7 @@ async fn a_resume_token_is_used_once(database: &Database) {
     let mut winners = Vec::new();
     for call in calls {
         match call.await.unwrap() {
-            (n, Rotation::Rotated(next)) => {
+            (n, Rotation::Rotated { token: next, void_ms: 0 }) => {
                 assert_eq!(next, ResumeToken { user, installation, expires_ms: 2_000 });
                 winners.push(n);
             }
@@ -277,7 +277,7 @@ async fn a_resume_token_is_used_once(database: &Database) {
     let rotate = async |presented, next, now_ms| store.rotate_resume_token(presented, next, now_ms, 9_000).await.unwrap();
     assert!(matches!(rotate(hash(winner), hash(50), 2_000).await, Rotation::Expired(_)));
     assert_eq!(rotate(hash(99), hash(50), 500).await, Rotation::Unknown);
-    assert!(matches!(rotate(hash(winner), hash(50), 1_999).await, Rotation::Rotated(_)));
+    assert!(matches!(rotate(hash(winner), hash(50), 1_999).await, Rotation::Rotated { .. }));
     assert_eq!(store.revoke_resume_tokens(user, Some(InstallationId(1))).await.unwrap(), 0);
     assert_eq!(store.revoke_resume_tokens(user, Some(installation)).await.unwrap(), 3);
     assert_eq!(rotate(hash(50), hash(51), 500).await, Rotation::Unknown);
@@ -299,10 +299,12 @@ async fn logins_are_recorded(database: &Database) {
             time_ms: n,
             outcome: "ok".into(),
             peer: "é".repeat(100),
+            app: "x".repeat(100),
         };
         store.record_login(record).await.unwrap();
     }
     let records = store.login_records(UserId(1), 2).await.unwrap();
     assert_eq!(records.iter().map(|record| record.time_ms).collect::<Vec<_>>(), [4, 2]);
     assert_eq!((records[0].installation, records[0].peer.chars().count()), (InstallationId(u64::MAX - 4), 64));
+    assert_eq!(records[0].app.len(), 64);
 }

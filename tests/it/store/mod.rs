@@ -7,6 +7,8 @@ mod directory;
 mod faults;
 mod floor;
 mod letters;
+mod releases;
+mod revocations;
 
 use std::sync::Arc;
 
