@@ -1,8 +1,8 @@
 //! Access tokens: the directory signs them, edges verify them with a public key and can make none.
 //!
-//! A token is PASETO v4.public: Ed25519 over a JSON payload, [`Claims`]. It is good until its time is over and cannot be called back; that
-//! is why it lives for minutes, and why the resume token behind it is kept in SQL. Times are compared with the caller's clock, never with
-//! the library's.
+//! A token is PASETO v4.public: Ed25519 over a JSON payload, [`Claims`]. It is good until its time is over; what was called back before is
+//! known to the directory and, where sessions open, to Redis, for as long as such a token could live. That is why it lives for minutes, and
+//! why the resume token behind it is kept in SQL. Times are compared with the caller's clock, never with the library's.
 
 mod release;
 
@@ -49,7 +49,7 @@ pub struct Claims {
     pub name: String,
     /// The first moment at which the token is no longer good, UTC milliseconds.
     pub expires_ms: u64,
-    /// When it was signed, UTC milliseconds. Not checked: clocks of a fleet differ.
+    /// When it was signed, UTC milliseconds, behind whatever was called back before. Only held against what was called back since.
     pub issued_ms: u64,
     /// Random, to tell tokens apart in logs.
     pub token_id: u64,

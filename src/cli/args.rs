@@ -278,12 +278,12 @@ pub(super) enum Account {
         #[arg(long)]
         password_stdin: bool,
     },
-    /// Set the password, typed unseen or from the first line of stdin; no login of before can be renewed.
+    /// Set the password, typed unseen or from the first line of stdin; the sessions and tokens of before end within seconds.
     Password {
         /// The login name.
         name: String,
     },
-    /// Forbid an account to log in, or to renew a login; the tokens it has run out by themselves.
+    /// Forbid an account to log in; its sessions and tokens end within seconds.
     Disable {
         /// The login name.
         name: String,

@@ -211,9 +211,9 @@ impl Store {
                     let state = |disabled: bool| json!({ "name": before.name, "disabled": disabled });
                     let (before, after) = (state(!disabled), state(disabled));
                     note(conn, Noted { what, subject: format!("account:{user}"), before, after }).await?;
-                }
-                if disabled {
-                    revoke_access(conn, user, None, conn.stamp.now_ms()).await?;
+                    if disabled {
+                        revoke_access(conn, user, None, conn.stamp.now_ms()).await?;
+                    }
                 }
                 Ok(())
             })

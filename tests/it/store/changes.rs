@@ -61,13 +61,15 @@ async fn every_change_leaves_a_row(database: &Database) {
     let state = |nickname: &str, kind: &str| json!({ "name": "neil", "nickname": nickname, "kind": kind });
     let password = |set: bool| json!({ "name": "neil", "password": set });
     let disabled = |disabled: bool| json!({ "name": "neil", "disabled": disabled });
+    let void = |void_ms: u64| json!({ "kept": null, "void_ms": void_ms });
     let tokens = |of: Value, count: u64| json!({ "installation": of, "resume_tokens": count });
     let expected = [
         row("account.changed", "account:1", state("neil", "device"), state("Neil", "dispatcher")),
         row("account.password_set", "account:1", password(true), password(false)),
+        row("tokens.revoked", "account:1", json!({ "resume_tokens": 0 }), void(NOW_MS)),
         row("tokens.revoked", "account:1", tokens("ff".into(), 2), Value::Null),
         row("account.disabled", "account:1", disabled(false), disabled(true)),
-        row("tokens.revoked", "account:1", tokens(Value::Null, 1), Value::Null),
+        row("tokens.revoked", "account:1", json!({ "resume_tokens": 1 }), void(NOW_MS + 1)),
         row("account.enabled", "account:1", disabled(true), disabled(false)),
     ];
     assert_eq!(news(&store, &mut seen).await, expected);
