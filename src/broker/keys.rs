@@ -138,6 +138,12 @@ pub fn revoked(user: UserId, shards: u32) -> String {
     format!("{{s{}}}:revoked:{user}", TopicId::inbox(user).shard(shards))
 }
 
+/// HASH about a user: `battery` (percent) and `battery_ms` (UTC ms, when it was said), written by edges with heartbeats; `position`, JSON
+/// [`crate::model::Position`], written by whoever takes fixes in. Read by the directory. No expiry: the last word stands.
+pub fn live(user: UserId, shards: u32) -> String {
+    format!("{{s{}}}:live:{user}", TopicId::inbox(user).shard(shards))
+}
+
 /// STRING: the number of shards of this deployment. Written by the first program ever started; read by all when they start, which refuse
 /// another number. No expiry.
 pub fn shards() -> String {

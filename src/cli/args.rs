@@ -1,13 +1,17 @@
 //! The arguments of `roger`.
 
+mod account;
 mod bench;
+mod device;
 
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand};
 
+pub(super) use account::{Account, Kind};
 pub(super) use bench::{Appendfsync, Bench, Load};
+pub(super) use device::{Device, Import, Switch};
 
 use super::when::{Since, since};
 use crate::model::InstallationId;
@@ -65,9 +69,14 @@ pub(super) enum Command {
     Keys(Keys),
     /// Make tenants, accounts and groups as a seed file wants them; applying it again changes nothing.
     Apply(Apply),
-    /// Add accounts, set passwords, forbid and allow logins.
+    /// Add accounts, show their tree, set passwords, forbid and allow logins.
     #[command(subcommand)]
     Account(Account),
+    /// Import, show, change, hand over and retire devices.
+    #[command(subcommand)]
+    Device(Device),
+    /// Import devices for an account, as `roger device import` does.
+    Import(Import),
     /// Add and rename groups.
     #[command(subcommand)]
     Group(Group),
@@ -201,7 +210,7 @@ pub(super) struct Changes {
     /// Only by this operator (the name of the user on the machine) or account (its id).
     #[arg(long, value_name = "NAME|ID")]
     pub(super) who: Option<String>,
-    /// Only of this kind, as `account.added`, or all of a sort, as `account`, `group`, `member`, `tokens`, `tenant`, `seed`.
+    /// Only of this kind, as `account.added`, or all of a sort, as `account`, `device`, `group`, `member`, `tokens`, `tenant`, `seed`.
     #[arg(long, value_name = "KIND")]
     pub(super) what: Option<String>,
     /// The most to list; the answer says when there are more.
@@ -257,53 +266,6 @@ pub(super) enum Keys {
 pub(super) struct Apply {
     /// A TOML file of tenants, accounts and groups with their members; config/demo.toml is one.
     pub(super) seed: PathBuf,
-}
-
-#[derive(Debug, Subcommand)]
-pub(super) enum Account {
-    /// Create an account.
-    Add {
-        /// The login name.
-        name: String,
-        /// What others see; without it the login name.
-        #[arg(long)]
-        nickname: Option<String>,
-        /// Radio or dispatcher.
-        #[arg(long, value_enum, default_value_t = Kind::Device)]
-        kind: Kind,
-        /// The company it belongs to; made when there is none of the name.
-        #[arg(long, value_name = "NAME")]
-        tenant: String,
-        /// Take the password from the first line of stdin; without it the account cannot log in.
-        #[arg(long)]
-        password_stdin: bool,
-    },
-    /// Set the password, typed unseen or from the first line of stdin; the sessions and tokens of before end within seconds.
-    Password {
-        /// The login name.
-        name: String,
-    },
-    /// Forbid an account to log in; its sessions and tokens end within seconds.
-    Disable {
-        /// The login name.
-        name: String,
-        /// Do it; without this the command only says what it would do.
-        #[arg(long)]
-        yes: bool,
-    },
-    /// Allow an account to log in again.
-    Enable {
-        /// The login name.
-        name: String,
-    },
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-pub(super) enum Kind {
-    /// One session at a time; the last login wins.
-    Device,
-    /// One session for each installation.
-    Dispatcher,
 }
 
 #[derive(Debug, Subcommand)]

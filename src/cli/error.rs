@@ -50,6 +50,12 @@ pub(super) enum Error {
         #[source]
         source: serde_json::Error,
     },
+    #[error("{} is no table of devices", path.display())]
+    Table {
+        path: PathBuf,
+        #[source]
+        source: csv::Error,
+    },
     #[error("{0}")]
     Usage(String),
     #[error("{what} did not happen within {seconds} s")]
@@ -74,7 +80,7 @@ impl Error {
             Self::Findings => 1,
             Self::Config(_) => config::EXIT_CODE,
             Self::NotLoggedIn { .. } | Self::NoSuchGroup { .. } | Self::Usage(_) => 64,
-            Self::State { .. } | Self::File { .. } | Self::Recording { .. } => 64,
+            Self::State { .. } | Self::File { .. } | Self::Table { .. } | Self::Recording { .. } => 64,
             Self::Seed(error) => of_class(error.class()),
             Self::Registry(error) => of_class(error.class()),
             Self::Late { .. } | Self::Program { .. } | Self::ProgramFailed { .. } => 69,
@@ -106,6 +112,7 @@ impl Error {
             Self::NotLoggedIn { .. } => "Log in first: `roger login NAME`.",
             Self::NoSuchGroup { .. } => "`roger groups --as NAME` lists them.",
             Self::State { .. } => "Remove it and log in again; what was not sent yet is in it.",
+            Self::Table { .. } => "A header line with imei, and if you like model and nickname; commas between, and quotes around commas.",
             Self::DeadLetter(_) => "`roger dead list` shows what there is.",
             Self::Late { .. } => "`roger doctor` and `roger queues` show what stands still.",
             _ => "",

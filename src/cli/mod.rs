@@ -10,6 +10,7 @@ mod bench;
 mod changes;
 mod context;
 mod demo;
+mod devices;
 mod doctor;
 mod error;
 mod fresh;
@@ -20,6 +21,7 @@ mod replay;
 mod roster;
 mod sessions;
 mod state;
+mod tree;
 mod when;
 
 use std::process::ExitCode;
@@ -89,6 +91,8 @@ async fn run(cli: Cli) -> Result<(), Error> {
         Command::Keys(command) => operate::keys(&context, &command),
         Command::Apply(args) => accounts::apply(&context, args).await,
         Command::Account(command) => accounts::account(&context, command).await,
+        Command::Device(command) => devices::device(&context, command).await,
+        Command::Import(args) => devices::import(&context, args).await,
         Command::Group(command) => accounts::group(&context, command).await,
         Command::Member(command) => accounts::member(&context, command).await,
         Command::Replay(args::Replay::Radio(args)) => replay::radio(&context, args).await,

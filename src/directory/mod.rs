@@ -11,7 +11,9 @@
 mod accounts;
 mod caller;
 mod desk;
+mod device_list;
 mod devices;
+mod enrolment;
 mod error;
 mod friends;
 mod gate;
@@ -28,6 +30,7 @@ mod revoking;
 pub mod seed;
 mod service;
 mod sessions;
+mod stock;
 mod throttle;
 
 use std::sync::Arc;
@@ -43,6 +46,7 @@ pub use health::RELAY as HEALTH_RELAY;
 pub use password::{Error as PasswordError, PASSWORD_BYTES_MAX, Passwords};
 pub use registry::{AccountSpec, LOGIN_NAME_CHARACTERS_MAX, Registry, RegistryError};
 pub use relay::{LEASE_JOB, MEMBERSHIPS_PRODUCER, REGISTERS_PRODUCER};
+pub use stock::{IMPORT_DEVICES_MAX, Imported, Stocked};
 
 use crate::broker::{self, Redis};
 use crate::clock::Clock;
@@ -267,6 +271,18 @@ fn unavailable(operation: &'static str, class: ErrorClass, error: &(dyn std::err
         ErrorClass::Permanent | ErrorClass::Defect => tracing::error!(error, operation, "refused"),
     }
     Refused::new(Reason::StoreUnavailable).retry_after(STORE_RETRY)
+}
+
+/// The most accounts, or devices, of a page.
+const PAGE_MAX: u32 = 1_000;
+
+/// How many a page is to hold; 0 asks for the most.
+fn page_limit(limit: u32) -> Result<u32, Refused> {
+    match limit {
+        0 => Ok(PAGE_MAX),
+        limit if limit > PAGE_MAX => Err(Refused::new(Reason::TooMany).field("limit")),
+        limit => Ok(limit),
+    }
 }
 
 /// What a client is told when the store refuses or fails.

@@ -1,7 +1,7 @@
 //! Between the client protocol and the model.
 
 use super::v1;
-use crate::model::{Durability, MessageKind, Place, Span, TopicId, TopicKind};
+use crate::model::{Durability, MessageKind, Place, Position, Span, TopicId, TopicKind};
 use crate::topic::frame;
 
 impl From<TopicId> for v1::Topic {
@@ -53,6 +53,13 @@ impl From<Durability> for v1::Durability {
             Durability::Replica => Self::Replica,
             Durability::Sql => Self::Sql,
         }
+    }
+}
+
+impl From<Position> for v1::Position {
+    fn from(position: Position) -> Self {
+        let Position { latitude, longitude, fix_ms, accuracy_m, speed_mps, course_deg } = position;
+        Self { latitude, longitude, fix_ms, accuracy_m, speed_mps, course_deg }
     }
 }
 

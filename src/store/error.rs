@@ -163,8 +163,8 @@ pub enum Error {
         /// What it must be like, as the end of a sentence.
         rule: &'static str,
     },
-    /// An account still has children or devices.
-    #[error("{operation}: {children} accounts and {devices} devices stand below it")]
+    /// An account still has children or devices, or owns groups.
+    #[error("{operation}: {children} accounts and {devices} devices stand below it, and it owns {groups} groups")]
     InUse {
         /// What was to be done.
         operation: String,
@@ -172,6 +172,8 @@ pub enum Error {
         children: u64,
         /// Its devices.
         devices: u64,
+        /// Groups it owns that were not dissolved.
+        groups: u64,
     },
     /// The account belongs to another tenant.
     #[error("{operation}: account {user} belongs to tenant {has}, not {wanted}")]

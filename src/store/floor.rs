@@ -165,7 +165,7 @@ impl Store {
             let (profiles, registers) = self
                 .read(format!("inboxes of shard {shard}"), move |conn| {
                     Box::pin(async move {
-                        let sql = "SELECT id, tenant, version, parent, nickname FROM account WHERE id IN ";
+                        let sql = "SELECT id, CASE WHEN deleted_ms = 0 THEN tenant ELSE 0 END, version, parent, nickname FROM account WHERE id IN ";
                         let profiles = select_in::<(i64, i64, i64, i64, String)>(conn, sql, " ORDER BY id", &ours).await?;
                         let sql = "SELECT m.account, m.grp, m.version, m.present, g.name FROM grp_member m JOIN grp g ON g.id = m.grp \
                                    WHERE m.account IN ";

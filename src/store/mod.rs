@@ -37,8 +37,9 @@ use crate::retry::{Delays, ErrorClass};
 pub use archive::{ArchiveBatch, ArchiveState, Archived, Position};
 pub use audit::{AuditPage, FINDINGS_MAX, Finding};
 pub use directory::{
-    ACCESS_TOKENS_MAX, Access, Account, Author, ChangeRecord, ChangesWanted, Ensured, Group, GroupMember, LoginRecord, MembersChanged,
-    NAME_CHARACTERS_MAX, NewAccount, OutboxRow, ResumeToken, Revocations, Revoked, Rotation, Tenant, UserGroup,
+    ACCESS_TOKENS_MAX, Access, Account, AccountCard, AccountProfile, AccountUpdate, Author, ChangeRecord, ChangesWanted, Device,
+    DeviceUpdate, Ensured, Group, GroupMember, LOGIN_NAME_CHARACTERS_MAX, LoginRecord, MembersChanged, NAME_CHARACTERS_MAX, Named,
+    NewAccount, NewChild, NewDevice, OutboxRow, ResumeToken, Revocations, Revoked, Rotation, Tenant, UserGroup,
 };
 pub use error::Error;
 pub use floor::{FloorCursor, FloorPage};

@@ -8,26 +8,39 @@
 
 mod account;
 mod change;
+mod device;
+mod enrol;
 mod group;
 mod named;
 mod outbox;
+mod profile;
 mod revocation;
 mod rooms;
 mod scope;
 mod token;
+mod transfer;
+mod tree;
+
+use std::ops::RangeInclusive;
 
 use super::Error;
 use super::conn::{Conn, values};
 pub use account::{Account, Ensured, NewAccount, Tenant};
 pub use change::{Author, ChangeRecord, ChangesWanted};
 pub(super) use change::{Noted, Stamp, note};
+pub use device::{Device, DeviceUpdate};
+pub use enrol::NewDevice;
 pub use group::{Group, GroupMember, MembersChanged, UserGroup};
 pub use outbox::OutboxRow;
+pub use profile::{AccountProfile, AccountUpdate};
 pub use revocation::{ACCESS_TOKENS_MAX, Access, Revocations, Revoked};
 pub use token::{LoginRecord, ResumeToken, Rotation};
+pub use tree::{AccountCard, Named, NewChild};
 
 /// The longest name of an account, group or tenant, in characters; the shortest has one.
 pub const NAME_CHARACTERS_MAX: usize = 100;
+/// The longest login name, in characters; the shortest has one.
+pub const LOGIN_NAME_CHARACTERS_MAX: usize = 64;
 
 /// SQLite does not check the length of a column, so it is checked here for both.
 fn check_name(operation: &str, name: &str) -> Result<(), Error> {
@@ -35,6 +48,18 @@ fn check_name(operation: &str, name: &str) -> Result<(), Error> {
         1..=NAME_CHARACTERS_MAX => Ok(()),
         characters => Err(Error::BadName { operation: operation.to_owned(), characters }),
     }
+}
+
+/// The same for whatever else has a length in characters.
+fn check_length(operation: &str, field: &'static str, text: &str, fits: RangeInclusive<usize>, rule: &'static str) -> Result<(), Error> {
+    if fits.contains(&text.chars().count()) {
+        return Ok(());
+    }
+    Err(Error::Invalid { operation: operation.to_owned(), field, rule })
+}
+
+fn bad_nickname(operation: &str) -> Error {
+    Error::Invalid { operation: operation.to_owned(), field: "nickname", rule: "has 1 to 100 characters" }
 }
 
 /// Locks a counter until the transaction ends, so that of two callers that would both create a thing the second finds it.

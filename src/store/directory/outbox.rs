@@ -6,8 +6,8 @@ use sqlx::AssertSqlSafe;
 use super::super::conn::{Conn, Value, pieces, places, values};
 use super::super::{Error, Store};
 use super::next_numbers;
-use crate::model::TopicId;
-use crate::topic::frame::{InItem, Input};
+use crate::model::{MessageKind, TopicId};
+use crate::topic::frame::{InItem, Input, NoticeBody};
 
 /// One input for a topic's shard, to be pushed as a frame with the row's id as its number.
 #[derive(Clone, Debug, PartialEq)]
@@ -16,7 +16,7 @@ pub struct OutboxRow {
     pub id: u64,
     /// The topic it is for.
     pub topic: TopicId,
-    /// `membership`, `register` or `profile`, for people.
+    /// `membership`, `register`, `profile` or `notice`, for people.
     pub kind: String,
     /// What to push.
     pub item: InItem,
@@ -82,6 +82,11 @@ impl Store {
         })
         .await
     }
+}
+
+/// A notice on its way into a topic.
+pub(super) fn notice(topic: TopicId, kind: MessageKind, body: NoticeBody) -> Outgoing {
+    Outgoing { topic, kind: "notice", input: Input::Notice(body.into_notice(topic, kind)) }
 }
 
 /// Appends to the outbox, in order. The last thing a transaction does: from here on all others that append wait for its end.

@@ -7,6 +7,7 @@ use sqlx::AssertSqlSafe;
 
 use super::super::Error;
 use super::super::conn::{Conn, Value, pieces, places, values};
+use super::account::kind_of;
 use super::change::Author;
 use crate::model::{UserId, UserKind};
 
@@ -30,6 +31,16 @@ pub(super) async fn managed(conn: &mut Conn, accounts: &[UserId]) -> Result<BTre
         None => Ok(BTreeSet::new()),
         Some((kind,)) if kind == UserKind::Root as i64 => existing(conn, accounts).await,
         Some(_) => below(conn, author, accounts).await,
+    }
+}
+
+/// The kind of the account the unit is for; `None` for operators and the fleet. [`Error::NotPermitted`] when it is disabled or no more.
+pub(super) async fn author_kind(conn: &mut Conn) -> Result<Option<UserKind>, Error> {
+    let Some(author) = author(conn) else { return Ok(None) };
+    let sql = "SELECT kind FROM account WHERE id = ? AND deleted_ms = 0 AND disabled = 0";
+    match conn.first::<(i64,)>(sql, values![author.0]).await? {
+        Some((kind,)) => kind_of(conn, kind).map(Some),
+        None => Err(not_permitted(conn)),
     }
 }
 

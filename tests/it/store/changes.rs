@@ -16,7 +16,14 @@ fn by(database: &Database, author: Author, now_ms: u64) -> Store {
 }
 
 fn radio(name: &str, tenant: roger::model::TenantId) -> NewAccount {
-    NewAccount { name: name.into(), nickname: name.into(), kind: UserKind::Device, tenant, password_hash: "$argon2id$secret".into() }
+    NewAccount {
+        name: name.into(),
+        nickname: name.into(),
+        kind: UserKind::Device,
+        tenant,
+        password_hash: "$argon2id$secret".into(),
+        parent: None,
+    }
 }
 
 async fn list(store: &Store, wanted: ChangesWanted) -> Vec<ChangeRecord> {

@@ -27,6 +27,7 @@ fn radio(name: &str, tenant: TenantId) -> NewAccount {
         kind: UserKind::Device,
         tenant,
         password_hash: "hash".to_owned(),
+        parent: None,
     }
 }
 
@@ -39,7 +40,7 @@ async fn users(store: &Store, tenant: TenantId, count: usize) -> Vec<UserId> {
 }
 
 /// Empties the outbox.
-async fn drain(store: &Store) -> Vec<InItem> {
+pub(super) async fn drain(store: &Store) -> Vec<InItem> {
     let rows = store.outbox(0, 1_000).await.unwrap();
     assert!(rows.is_sorted_by(|a, b| a.id < b.id));
     if let Some(last) = rows.last() {

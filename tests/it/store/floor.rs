@@ -192,6 +192,7 @@ async fn the_directory_is_current(database: &Database) {
             kind: UserKind::Device,
             tenant,
             password_hash: String::new(),
+            parent: None,
         };
         users.push(store.create_account(account, 0).await.unwrap());
     }

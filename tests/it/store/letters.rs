@@ -40,19 +40,18 @@ async fn what_people_write_is_never_taken_for_sql(database: &Database) {
             kind: UserKind::Device,
             tenant,
             password_hash: written.to_owned(),
+            parent: None,
         };
         let user = store.create_account(account, 5).await.unwrap();
         assert_eq!(store.account(user).await.unwrap().unwrap().password_hash, written);
         let group = store.create_group(tenant, written).await.unwrap();
         assert_eq!(store.group(group).await.unwrap().unwrap().name, written);
         store.join_group(group, user, 5).await.unwrap();
-        let of_user = store.groups_of(user, None, 10).await.unwrap();
-        assert_eq!((of_user.len(), of_user[0].members.len(), of_user[0].members[0].nickname.as_str()), (1, 1, written));
 
-        let (installation, outcome, peer) = (InstallationId(7), written.into(), written.to_owned());
-        store.record_login(LoginRecord { user, installation, time_ms: 5, outcome, peer }).await.unwrap();
+        let (installation, outcome, peer, app) = (InstallationId(7), written.into(), written.to_owned(), written.to_owned());
+        store.record_login(LoginRecord { user, installation, time_ms: 5, outcome, peer, app }).await.unwrap();
         let records = store.login_records(user, 10).await.unwrap();
-        assert_eq!((records.len(), records[0].peer.as_str()), (1, written));
+        assert_eq!((records.len(), records[0].peer.as_str(), records[0].app.as_str()), (1, written, written));
 
         let mut said = entry(topic("g:1"), 1, number, number);
         said.body = written.into();

@@ -3,12 +3,16 @@
 mod archive;
 mod audit;
 mod changes;
+mod devices;
 mod directory;
 mod faults;
 mod floor;
 mod letters;
+mod migrations;
 mod releases;
 mod revocations;
+mod transfer;
+mod tree;
 
 use std::sync::Arc;
 

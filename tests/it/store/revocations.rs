@@ -20,7 +20,7 @@ const TWO: InstallationId = InstallationId(2);
 async fn account(store: &Store, name: &str, kind: UserKind) -> UserId {
     let tenant: TenantId = store.ensure_tenant("Acme").await.unwrap().id();
     let (name, password_hash) = (name.to_owned(), "hash".to_owned());
-    store.create_account(NewAccount { nickname: name.clone(), name, kind, tenant, password_hash }, 5).await.unwrap()
+    store.create_account(NewAccount { nickname: name.clone(), name, kind, tenant, password_hash, parent: None }, 5).await.unwrap()
 }
 
 /// The store at a time that the test sets.
