@@ -155,6 +155,14 @@ fn take(sessions: &mut BTreeMap<Order, Live>, found: Vec<FoundSession>, wanted: 
     true
 }
 
+/// The open sessions of some installations, in one round trip; `None` for those without.
+pub async fn held(redis: &Redis, shards: u32, installations: &[(UserId, InstallationId)]) -> Result<Vec<Option<SessionId>>, Error> {
+    let fields: Vec<(UserId, String)> = installations.iter().map(|(user, at)| (*user, format!("{:x}", at.0))).collect();
+    let found = redis.sessions_at(&fields, shards).await?;
+    let session = |json: Option<String>| serde_json::from_str::<Presence>(&json?).ok().map(|presence| presence.session);
+    Ok(found.into_iter().map(session).collect())
+}
+
 /// The sessions of a fleet. What is opened or closed meanwhile may be in it or not.
 pub async fn list(redis: &Redis, shards: u32, wanted: &Wanted) -> Result<Listing, Error> {
     let mut sessions = BTreeMap::new();

@@ -207,6 +207,18 @@ impl Redis {
         Ok(online)
     }
 
+    /// The JSON of the sessions of some installations, each as the field in its user's presence, in one round trip; `None` for those without.
+    pub async fn sessions_at(&self, installations: &[(UserId, String)], shards: u32) -> Result<Vec<Option<String>>, Error> {
+        let mut pipeline = redis::Pipeline::with_capacity(installations.len());
+        for (user, installation) in installations {
+            pipeline.cmd("HGET").arg(keys::presence(*user, shards)).arg(installation);
+        }
+        if installations.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.pipe("look for the sessions of installations", &pipeline).await
+    }
+
     /// About a thousand sessions of a shard, and where to go on: at 0 all were seen. Who is there all the while comes at least once.
     pub async fn scan_sessions(&self, shard: u32, shards: u32, cursor: u64) -> Result<(u64, Vec<FoundSession>), Error> {
         let operation = "list sessions";

@@ -1,4 +1,4 @@
-//! The commands that change accounts, groups and members; what they mean for the shards is relayed by a running directory.
+//! The commands that change accounts; what they mean for the shards is relayed by a running directory.
 
 use super::args;
 use super::context::Context;
@@ -59,38 +59,5 @@ pub(super) async fn account(context: &Context, command: args::Account) -> Result
             context.out.answer(&serde_json::json!({ "name": name, "disabled": false }), |_| format!("{name} can log in."));
         }
     }
-    Ok(())
-}
-
-pub(super) async fn group(context: &Context, command: args::Group) -> Result<(), Error> {
-    let registry = context.registry().await?;
-    match command {
-        args::Group::Add { name, tenant } => {
-            let group = registry.add_group(&tenant, &name).await?;
-            context.out.answer(&serde_json::json!({ "name": name, "group_id": group }), |_| format!("{name} is group {group}."));
-        }
-        args::Group::Rename { name, wanted, tenant } => {
-            let changed = registry.rename_group(&tenant, &name, &wanted).await?;
-            let said = if changed { format!("{name} is called {wanted} now.") } else { format!("{name} is called {wanted} already.") };
-            context.out.answer(&serde_json::json!({ "name": wanted, "changed": changed }), |_| said);
-        }
-    }
-    Ok(())
-}
-
-pub(super) async fn member(context: &Context, command: args::Member) -> Result<(), Error> {
-    let registry = context.registry().await?;
-    let (changed, said) = match command {
-        args::Member::Add(args::Membership { group, account, tenant }) => {
-            let changed = registry.add_member(&tenant, &group, &account).await?;
-            (changed, format!("{account} is {} a member of {group}.", if changed { "now" } else { "already" }))
-        }
-        args::Member::Remove { membership: args::Membership { group, account, tenant }, yes } => {
-            confirmed(yes, &format!("{account} would see nothing that is said in {group} from then on"))?;
-            let changed = registry.remove_member(&tenant, &group, &account).await?;
-            (changed, format!("{account} is {} a member of {group}.", if changed { "no longer" } else { "not" }))
-        }
-    };
-    context.out.answer(&serde_json::json!({ "changed": changed }), |_| said);
     Ok(())
 }

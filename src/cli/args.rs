@@ -3,6 +3,9 @@
 mod account;
 mod bench;
 mod device;
+mod group;
+mod media;
+mod sessions;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -12,9 +15,11 @@ use clap::{Args, Parser, Subcommand};
 pub(super) use account::{Account, Kind};
 pub(super) use bench::{Appendfsync, Bench, Load};
 pub(super) use device::{Device, Import, Switch};
+pub(super) use group::{Friend, Group, Member, Membership, OneGroup, Role};
+pub(super) use media::{Files, GatewayDoor, Keys, Release, ReleaseUpload};
+pub(super) use sessions::{EndSessions, Sessions};
 
 use super::when::{Since, since};
-use crate::model::InstallationId;
 
 /// Operates a fleet of Roger, the back-end of push-to-talk dispatch, and is a client of it.
 #[derive(Debug, Parser)]
@@ -77,12 +82,21 @@ pub(super) enum Command {
     Device(Device),
     /// Import devices for an account, as `roger device import` does.
     Import(Import),
-    /// Add and rename groups.
+    /// Add, rename and dissolve groups; list them, show one, say who is a manager.
     #[command(subcommand)]
     Group(Group),
     /// Make accounts members of groups, and end memberships.
     #[command(subcommand)]
     Member(Member),
+    /// Show who is a friend of whom.
+    #[command(subcommand)]
+    Friend(Friend),
+    /// Sign, upload, stage, halt and resume releases of the app.
+    #[command(subcommand)]
+    Release(Release),
+    /// Send and fetch files; list them all, and remove what is over.
+    #[command(subcommand)]
+    File(Files),
     /// Play a recording through the fleet.
     #[command(subcommand)]
     Replay(Replay),
@@ -169,40 +183,6 @@ pub(super) struct Room {
 }
 
 #[derive(Args, Debug)]
-#[command(args_conflicts_with_subcommands = true)]
-pub(super) struct Sessions {
-    #[command(subcommand)]
-    pub(super) command: Option<EndSessions>,
-    /// Of the account with this login name: its sessions, what may come back without a password, and its last logins.
-    #[arg(long, value_name = "NAME", conflicts_with_all = ["user", "edge"])]
-    pub(super) account: Option<String>,
-    /// Only those of the user with this id or login name.
-    #[arg(long, value_name = "ID|NAME")]
-    pub(super) user: Option<String>,
-    /// Only the edge of this name, as in edge.name of its configuration.
-    #[arg(long, value_name = "NAME")]
-    pub(super) edge: Option<String>,
-    /// The most sessions to list; the answer says when there are more.
-    #[arg(long, value_name = "COUNT", default_value_t = 1_000)]
-    pub(super) limit: usize,
-}
-
-#[derive(Debug, Subcommand)]
-pub(super) enum EndSessions {
-    /// End the sessions of an account, and call its tokens back: it has to log in again with its password.
-    Revoke {
-        /// The login name.
-        account: String,
-        /// Only those of this installation, as listed; without it all.
-        #[arg(long, value_name = "HEX", value_parser = installation)]
-        installation: Option<InstallationId>,
-        /// Do it; without this the command only says what it would do.
-        #[arg(long)]
-        yes: bool,
-    },
-}
-
-#[derive(Args, Debug)]
 pub(super) struct Changes {
     /// Only from then on: how long ago, as `90s`, `30m`, `12h`, `7d`, or when in UTC, as `2026-11-24` or `2026-11-24T03:35`.
     #[arg(long, value_name = "WHEN", value_parser = since)]
@@ -252,68 +232,10 @@ pub(super) enum Dead {
     },
 }
 
-#[derive(Debug, Subcommand)]
-pub(super) enum Keys {
-    /// Make a pair: token.secret for the directory, token.pub for it and the edges.
-    Create {
-        /// The folder to put them into; keys that are there already are left, and nothing is made.
-        #[arg(long, value_name = "DIR")]
-        dir: PathBuf,
-    },
-}
-
 #[derive(Args, Debug)]
 pub(super) struct Apply {
     /// A TOML file of tenants, accounts and groups with their members; config/demo.toml is one.
     pub(super) seed: PathBuf,
-}
-
-#[derive(Debug, Subcommand)]
-pub(super) enum Group {
-    /// Create a group without members.
-    Add {
-        /// Its name.
-        name: String,
-        /// The company it belongs to.
-        #[arg(long, value_name = "NAME")]
-        tenant: String,
-    },
-    /// Give a group another name.
-    Rename {
-        /// Its name.
-        name: String,
-        /// The new name.
-        #[arg(value_name = "NEW_NAME")]
-        wanted: String,
-        /// The company it belongs to.
-        #[arg(long, value_name = "NAME")]
-        tenant: String,
-    },
-}
-
-#[derive(Debug, Subcommand)]
-pub(super) enum Member {
-    /// Make an account a member of a group.
-    Add(Membership),
-    /// End a membership: the account sees nothing that is said from now on.
-    Remove {
-        #[command(flatten)]
-        membership: Membership,
-        /// Do it; without this the command only says what it would do.
-        #[arg(long)]
-        yes: bool,
-    },
-}
-
-#[derive(Args, Debug)]
-pub(super) struct Membership {
-    /// The group's name.
-    pub(super) group: String,
-    /// The account's login name.
-    pub(super) account: String,
-    /// The company the group belongs to.
-    #[arg(long, value_name = "NAME")]
-    pub(super) tenant: String,
 }
 
 #[derive(Debug, Subcommand)]
@@ -358,14 +280,6 @@ pub(super) struct Demo {
     pub(super) supervisorctl: PathBuf,
     #[command(flatten)]
     pub(super) doors: Doors,
-}
-
-/// An installation as it is listed.
-fn installation(text: &str) -> Result<InstallationId, String> {
-    match u64::from_str_radix(text, 16) {
-        Ok(id) if id > 0 => Ok(InstallationId(id)),
-        _ => Err("write hexadecimal digits, as `roger sessions` lists them".to_owned()),
-    }
 }
 
 fn duration(text: &str) -> Result<Duration, String> {

@@ -56,6 +56,14 @@ pub(super) enum Error {
         #[source]
         source: csv::Error,
     },
+    #[error("the release key cannot be used")]
+    ReleaseKey(#[source] token::Error),
+    #[error("the gateway does not answer as it should")]
+    Http(#[source] reqwest::Error),
+    #[error("the gateway refuses it: {reason} {field}: {text} ({status})")]
+    Refused { status: u16, reason: String, field: String, text: String },
+    #[error("files stay as they are")]
+    Gateway(#[source] crate::gateway::Error),
     #[error("{0}")]
     Usage(String),
     #[error("{what} did not happen within {seconds} s")]
@@ -83,12 +91,15 @@ impl Error {
             Self::State { .. } | Self::File { .. } | Self::Table { .. } | Self::Recording { .. } => 64,
             Self::Seed(error) => of_class(error.class()),
             Self::Registry(error) => of_class(error.class()),
+            Self::Refused { status: 500.., .. } | Self::Http(_) => 69,
+            Self::Refused { .. } => 64,
+            Self::Gateway(error) => of_class(error.class()),
             Self::Late { .. } | Self::Program { .. } | Self::ProgramFailed { .. } => 69,
             Self::Redis(error) => of_class(error.class()),
             Self::Store(error) => of_class(error.class()),
             Self::Client(error) => of_class(error.class()),
             Self::DeadLetter(error) => of_class(error.class()),
-            Self::Keys(error) => of_class(error.class()),
+            Self::Keys(error) | Self::ReleaseKey(error) => of_class(error.class()),
             Self::Password(error) => of_class(error.class()),
         }
     }
@@ -109,6 +120,8 @@ impl Error {
                 _ if error.class() == ErrorClass::Transient => "Is the fleet up, and the address right? `roger doctor` looks closer.",
                 _ => "",
             },
+            Self::Http(_) => "Is the gateway up, and the address right? --gateway or gateway.listen name it.",
+            Self::Refused { status: 401, .. } => "Log in again: `roger login NAME`.",
             Self::NotLoggedIn { .. } => "Log in first: `roger login NAME`.",
             Self::NoSuchGroup { .. } => "`roger groups --as NAME` lists them.",
             Self::State { .. } => "Remove it and log in again; what was not sent yet is in it.",
@@ -146,6 +159,8 @@ from! {
     client::Error => Client,
     worker::deadletter::Error => DeadLetter,
     token::Error => Keys,
+    reqwest::Error => Http,
+    crate::gateway::Error => Gateway,
     crate::directory::PasswordError => Password,
     crate::directory::seed::Error => Seed,
     crate::directory::RegistryError => Registry,

@@ -13,10 +13,14 @@ mod demo;
 mod devices;
 mod doctor;
 mod error;
+mod file;
 mod fresh;
+mod groups;
+mod http;
 mod operate;
 mod output;
 mod radio;
+mod release;
 mod replay;
 mod roster;
 mod sessions;
@@ -93,8 +97,11 @@ async fn run(cli: Cli) -> Result<(), Error> {
         Command::Account(command) => accounts::account(&context, command).await,
         Command::Device(command) => devices::device(&context, command).await,
         Command::Import(args) => devices::import(&context, args).await,
-        Command::Group(command) => accounts::group(&context, command).await,
-        Command::Member(command) => accounts::member(&context, command).await,
+        Command::Group(command) => groups::group(&context, command).await,
+        Command::Member(command) => groups::member(&context, command).await,
+        Command::Friend(command) => groups::friend(&context, command).await,
+        Command::Release(command) => release::release(&context, command).await,
+        Command::File(command) => file::file(&context, command).await,
         Command::Replay(args::Replay::Radio(args)) => replay::radio(&context, args).await,
         Command::Demo(args) => demo::demo(&context, args).await,
         Command::Bench(args) => bench::bench(context, args).await,

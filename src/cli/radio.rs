@@ -50,7 +50,7 @@ pub(super) async fn logout(context: &Context, args: args::As) -> Result<(), Erro
 }
 
 /// The tokens of a login, which are saved whenever they are renewed.
-fn tokens(state: &State, kept: &Kept) -> Result<std::sync::Arc<ResumeTokens>, Error> {
+pub(super) fn tokens(state: &State, kept: &Kept) -> Result<std::sync::Arc<ResumeTokens>, Error> {
     let directory = Directory::new(&kept.directory)?;
     let (state, known) = (state.clone(), kept.clone());
     Ok(ResumeTokens::new(directory, &kept.name, kept.installation, kept.login.clone(), move |login| {

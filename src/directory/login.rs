@@ -15,14 +15,14 @@ use super::LOGIN_NAME_CHARACTERS_MAX;
 use super::gate::App;
 use super::password::{PASSWORD_BYTES_MAX, Passwords};
 use super::resume::ResumeSecret;
-use super::throttle::Throttle;
 use super::{password, store_failed, unavailable};
 use crate::broker::Redis;
 use crate::clock::Clock;
-use crate::model::{InstallationId, Reason, UserId};
+use crate::model::{InstallationId, Reason, UserId, UserKind};
 use crate::proto::status::Refused;
 use crate::proto::v1;
 use crate::store::{Account, Author, LoginRecord, ResumeToken, Rotation, Store};
+use crate::throttle::Throttle;
 use crate::token::{Claims, Signer, Verifier};
 
 /// When to try again when too many log in.
@@ -180,7 +180,11 @@ impl Desk {
     /// gained by it, and a client that comes back after a night may leave.
     pub(super) async fn logout(&self, request: v1::LogoutRequest) -> Result<v1::LogoutResponse, Refused> {
         let claims = self.claims(&request.token, 0)?;
-        self.store_of(claims.user).revoke_resume_tokens(claims.user, Some(claims.installation)).await.map_err(store_failed)?;
+        let store = self.store_of(claims.user);
+        store.revoke_resume_tokens(claims.user, Some(claims.installation)).await.map_err(store_failed)?;
+        if claims.kind != UserKind::Device {
+            self.end_temporary(&store, claims.user, claims.installation, None).await.map_err(store_failed)?;
+        }
         Ok(v1::LogoutResponse {})
     }
 

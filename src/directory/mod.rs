@@ -19,6 +19,7 @@ mod friends;
 mod gate;
 mod group_app;
 mod group_desk;
+mod group_registry;
 mod groups;
 mod health;
 mod login;
@@ -31,7 +32,7 @@ pub mod seed;
 mod service;
 mod sessions;
 mod stock;
-mod throttle;
+mod temporary;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -61,11 +62,11 @@ use crate::proto::{DESCRIPTORS, serve};
 use crate::retry::{Delays, ErrorClass};
 use crate::shutdown::Shutdown;
 use crate::store::{self, Author, Store};
+use crate::throttle::Throttle;
 use crate::token::{Signer, Verifier};
 use health::Pulse;
 use login::Desk;
 use relay::Relay;
-use throttle::Throttle;
 
 /// The largest request, in bytes: an import of 10,000 devices fits.
 const REQUEST_BYTES_MAX: usize = 2 << 20;
@@ -107,6 +108,7 @@ pub async fn run(config: Config, clock: Clock, shutdown: Shutdown) -> Result<(),
     parts.spawn(relaying(Relay::new(store.clone(), redis, shards, pulse, desk.nudge.clone()), store.clone(), shards, stop.clone()));
     parts.spawn(purging(desk.clone(), stop.clone()));
     parts.spawn(revoking::run(desk.clone(), stop.clone()));
+    parts.spawn(temporary::ending(desk.clone(), stop.clone()));
 
     let limits = serve::Limits {
         connections_max: config.directory.connections_max,
@@ -295,7 +297,8 @@ fn store_failed(error: store::Error) -> Refused {
         store::Error::NameTaken { .. } => Refused::new(Reason::NameTaken).field("name"),
         store::Error::BadName { .. } => Refused::new(Reason::FieldInvalid).field("name"),
         store::Error::Invalid { field, .. } => Refused::new(Reason::FieldInvalid).field(field),
-        store::Error::InUse { .. } => Refused::new(Reason::InUse),
+        store::Error::InUse { .. } | store::Error::OwnerStays { .. } => Refused::new(Reason::InUse),
+        store::Error::Full { .. } => Refused::new(Reason::TooMany),
         error => unavailable("ask the store", error.class(), &error),
     }
 }

@@ -1,11 +1,11 @@
-//! Accounts, groups and members, as operators change them: by name.
+//! Accounts, as operators change them: by name.
 
 use super::password::{self, PASSWORD_BYTES_MAX, Passwords};
 use super::stock::IMPORT_DEVICES_MAX;
 use crate::clock::Clock;
-use crate::model::{GroupId, TenantId, UserId, UserKind};
+use crate::model::{TenantId, UserId, UserKind};
 use crate::retry::ErrorClass;
-use crate::store::{self, Account, AccountProfile, Ensured, Group, NewAccount, NewChild, Store};
+use crate::store::{self, Account, AccountProfile, Ensured, NewAccount, NewChild, Store};
 
 pub use crate::store::LOGIN_NAME_CHARACTERS_MAX;
 
@@ -187,42 +187,6 @@ impl Registry {
         self.store.set_disabled(account.id, disabled).await.map_err(store_failed)
     }
 
-    /// Creates a group without members.
-    ///
-    /// # Errors
-    /// [`RegistryError::NoTenant`]; [`store::Error::NameTaken`] within [`RegistryError::Store`] when the tenant has one of the name.
-    pub async fn add_group(&self, tenant: &str, name: &str) -> Result<GroupId, RegistryError> {
-        let tenant = self.tenant(tenant).await?;
-        self.store.create_group(tenant, name).await.map_err(store_failed)
-    }
-
-    /// Gives a group another name. False when it has it already.
-    ///
-    /// # Errors
-    /// [`RegistryError::NoGroup`]; [`store::Error::NameTaken`] within [`RegistryError::Store`] when another one has the name.
-    pub async fn rename_group(&self, tenant: &str, name: &str, wanted: &str) -> Result<bool, RegistryError> {
-        let group = self.group(tenant, name).await?;
-        self.store.rename_group(group.id, wanted, self.clock.now_ms()).await.map_err(store_failed)
-    }
-
-    /// Makes an account a member of a group. False when it is one.
-    ///
-    /// # Errors
-    /// [`RegistryError::NoGroup`], [`RegistryError::NoAccount`]; [`store::Error::OtherTenant`] within [`RegistryError::Store`].
-    pub async fn add_member(&self, tenant: &str, group: &str, account: &str) -> Result<bool, RegistryError> {
-        let (group, account) = (self.group(tenant, group).await?, self.account(account).await?);
-        self.store.join_group(group.id, account.id, self.clock.now_ms()).await.map_err(store_failed)
-    }
-
-    /// Ends a membership. False when there is none.
-    ///
-    /// # Errors
-    /// [`RegistryError::NoGroup`], [`RegistryError::NoAccount`].
-    pub async fn remove_member(&self, tenant: &str, group: &str, account: &str) -> Result<bool, RegistryError> {
-        let (group, account) = (self.group(tenant, group).await?, self.account(account).await?);
-        self.store.leave_group(group.id, account.id, self.clock.now_ms()).await.map_err(store_failed)
-    }
-
     /// Creates the account, or makes the one of this name as wanted, below `parent` if one is named; says what it did, and whether it set the
     /// password.
     pub(super) async fn ensure_account(
@@ -260,7 +224,7 @@ impl Registry {
         self.passwords.hash(password).await.map_err(|source| RegistryError::Password { account: account.to_owned(), source })
     }
 
-    async fn tenant(&self, name: &str) -> Result<TenantId, RegistryError> {
+    pub(super) async fn tenant(&self, name: &str) -> Result<TenantId, RegistryError> {
         let tenants = self.store.tenants().await.map_err(store_failed)?;
         let found = tenants.into_iter().find(|tenant| tenant.name == name);
         found.map(|tenant| tenant.id).ok_or_else(|| RegistryError::NoTenant { tenant: name.to_owned() })
@@ -269,11 +233,6 @@ impl Registry {
     pub(super) async fn account(&self, name: &str) -> Result<Account, RegistryError> {
         let found = self.store.account_by_name(name).await.map_err(store_failed)?;
         found.ok_or_else(|| RegistryError::NoAccount { account: name.to_owned() })
-    }
-
-    async fn group(&self, tenant: &str, name: &str) -> Result<Group, RegistryError> {
-        let found = self.store.group_by_name(self.tenant(tenant).await?, name).await.map_err(store_failed)?;
-        found.ok_or_else(|| RegistryError::NoGroup { tenant: tenant.to_owned(), group: name.to_owned() })
     }
 }
 

@@ -1,6 +1,7 @@
 //! The values every room speaks of: ids, places in topic logs, messages, positions, reasons. Pure values and rules, no I/O.
 
 mod digest;
+mod file;
 mod ids;
 mod imei;
 mod message;
@@ -10,10 +11,11 @@ mod position;
 mod reason;
 
 pub use digest::{Digest, DigestParseError};
+pub use file::{FileId, FileIdParseError, FilePurpose};
 pub use ids::{GroupId, InstallationId, ReleaseId, SessionId, TenantId, TopicId, TopicKind, TopicParseError, UserId};
 pub use imei::{Imei, ImeiParseError};
 pub use message::{Durability, FRAME_MARKS_MAX, FRAME_MESSAGES_MAX, MessageKind, TEXT_BYTES_MAX, check_text};
-pub use people::{GroupKind, LeftWhy, MemberRole, PresenceState, UserKind};
+pub use people::{FriendState, GroupKind, LeftWhy, MemberRole, PresenceState, UserKind};
 pub use place::{Place, Span};
 pub use position::Position;
 pub use reason::Reason;

@@ -87,6 +87,18 @@ numbered! {
     }
 }
 
+numbered! {
+    /// How an account stands with another one.
+    FriendState {
+        /// Both want it.
+        Friends = 1,
+        /// The account asked the other one.
+        Asked = 2,
+        /// The other one asked the account.
+        Asks = 3,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -49,7 +49,7 @@ macro_rules! same_numbers {
         )*
     };
 }
-same_numbers!(UserKind, GroupKind, MemberRole, LeftWhy, PresenceState,);
+same_numbers!(UserKind, GroupKind, MemberRole, LeftWhy, PresenceState, FriendState,);
 
 #[cfg(test)]
 mod tests {
@@ -80,6 +80,6 @@ mod tests {
                 )*
             };
         }
-        check!(UserKind, GroupKind, MemberRole, LeftWhy, PresenceState,);
+        check!(UserKind, GroupKind, MemberRole, LeftWhy, PresenceState, FriendState,);
     }
 }

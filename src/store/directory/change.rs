@@ -63,8 +63,9 @@ pub struct ChangeRecord {
     /// [`Author`] as text.
     pub who: String,
     /// `tenant.added`; `account.added`, `.changed`, `.renamed`, `.profile_changed`, `.password_set`, `.disabled`, `.enabled`, `.deleted`,
-    /// `.moved`; `device.imported`, `.log_switched`, `.transferred`, `.enrolment_renewed`, `.retired`; `group.added`, `.renamed`,
-    /// `.inherited`; `member.joined`, `.left`; `tokens.revoked`; `seed.applied`; `release.added`, `.staged`, `.halted`, `.resumed`.
+    /// `.moved`; `device.imported`, `.log_switched`, `.transferred`, `.enrolment_renewed`, `.retired`; `group.added`, `.renamed`, `.tied`
+    /// (to another session), `.inherited`, `.dissolved`; `member.joined`, `.left`, `.role`; `friend.asked`, `.added`, `.removed`;
+    /// `tokens.revoked`; `seed.applied`; `release.added`, `.staged`, `.halted`, `.resumed`.
     pub what: String,
     /// `tenant:1`, `account:7`, `group:3`, `seed`, `release:5`.
     pub subject: String,

@@ -12,7 +12,7 @@ use super::change::Author;
 use crate::model::{UserId, UserKind};
 
 /// How deep the tree is looked at: kinds fall from parent to child, so it is no deeper than there are kinds.
-const DEPTH_MAX: usize = 8;
+pub(super) const DEPTH_MAX: usize = 8;
 
 /// The account the unit is for; `None` for operators and the fleet, who may do anything.
 pub(super) fn author(conn: &Conn) -> Option<UserId> {
@@ -91,6 +91,18 @@ async fn parents(conn: &mut Conn, accounts: &[UserId]) -> Result<BTreeMap<UserId
         let values: Vec<Value<'_>> = piece.iter().map(|account| account.0.into()).collect();
         let rows: Vec<(i64, i64)> = conn.all(AssertSqlSafe(sql), &values).await?;
         found.extend(rows.into_iter().map(|(id, parent)| (UserId(id.cast_unsigned()), UserId(parent.cast_unsigned()))));
+    }
+    Ok(found)
+}
+
+/// The accounts above one, itself left out.
+pub(super) async fn above(conn: &mut Conn, account: UserId) -> Result<BTreeSet<UserId>, Error> {
+    let mut found = BTreeSet::new();
+    let mut at = account;
+    for _ in 0..DEPTH_MAX {
+        let Some(parent) = parents(conn, &[at]).await?.remove(&at).filter(|parent| parent.0 != 0) else { break };
+        found.insert(parent);
+        at = parent;
     }
     Ok(found)
 }

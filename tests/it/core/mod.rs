@@ -4,6 +4,7 @@
 
 mod cursor;
 mod operations;
+mod people;
 mod recovery;
 mod reference;
 mod rooms;

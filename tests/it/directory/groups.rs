@@ -128,7 +128,7 @@ async fn the_registry_refuses_by_name() {
     let ground = Ground::new(NO_REDIS);
     ground.apply(CREW).await.unwrap();
     let registry = ground.registry().await;
-    assert!(matches!(registry.add_group("gemini", "x").await, Err(RegistryError::NoTenant { .. })));
+    assert!(matches!(registry.add_group("gemini", "x", None).await, Err(RegistryError::NoTenant { .. })));
     assert!(matches!(registry.add_member("apollo", "x", "neil").await, Err(RegistryError::NoGroup { .. })));
     assert!(matches!(registry.add_member("apollo", "loop", "x").await, Err(RegistryError::NoAccount { .. })));
     assert!(matches!(registry.set_password("x", "y").await, Err(RegistryError::NoAccount { .. })));
@@ -136,7 +136,7 @@ async fn the_registry_refuses_by_name() {
     let foreign = registry.add_member("apollo", "loop", "alexei").await;
     assert!(matches!(foreign, Err(RegistryError::Store { source: store::Error::OtherTenant { .. } })));
 
-    registry.add_group("apollo", "two").await.unwrap();
+    registry.add_group("apollo", "two", None).await.unwrap();
     let taken = registry.rename_group("apollo", "two", "loop").await;
     assert!(matches!(taken, Err(RegistryError::Store { source: store::Error::NameTaken { .. } })));
     assert!(registry.add_member("apollo", "two", "neil").await.unwrap());

@@ -88,10 +88,12 @@ async fn every_change_leaves_a_row(database: &Database) {
     store.rename_group(group, "South", 5).await.unwrap();
     store.note_seed(json!({ "file": "crew.toml" })).await.unwrap();
     let member = |name: &str, id: u64| json!({ "group": "North", "account": id, "name": name });
+    let mut left = member("neil", 1);
+    left["why"] = json!("removed");
     let expected = [
-        row("group.added", "group:1", Value::Null, json!({ "name": "North", "tenant": 1 })),
+        row("group.added", "group:1", Value::Null, json!({ "name": "North", "tenant": 1, "kind": "normal", "owner": null })),
         row("member.joined", "group:1", Value::Null, member("neil", 1)),
-        row("member.left", "group:1", member("neil", 1), Value::Null),
+        row("member.left", "group:1", left, Value::Null),
         row("member.joined", "group:1", Value::Null, member("buzz", 2)),
         row("group.renamed", "group:1", json!({ "name": "North" }), json!({ "name": "South" })),
         row("seed.applied", "seed", Value::Null, json!({ "file": "crew.toml" })),

@@ -44,10 +44,10 @@ async fn what_was_there_is_there(url: &str) {
     let (neil, capcom, group) = (UserId(1), UserId(2), GroupId(1));
     let account = store.account_by_name("neil").await.unwrap().unwrap();
     assert_eq!((account.id, account.nickname.as_str(), account.kind, account.parent), (neil, "Neil", UserKind::Device, UserId(0)));
-    let groups = store.groups_of(capcom, None, 9).await.unwrap();
+    let groups = store.groups_of(capcom, None, 9, 10_000).await.unwrap().groups;
     let members: Vec<UserId> = groups[0].members.iter().map(|member| member.id).collect();
     assert_eq!((groups.len(), groups[0].group.name.as_str(), groups[0].group.version, members), (1, "loop", 3, vec![capcom]));
-    assert!(store.groups_of(neil, None, 9).await.unwrap().is_empty());
+    assert!(store.groups_of(neil, None, 9, 10_000).await.unwrap().groups.is_empty());
     // Versions and numbers go on.
     assert!(store.join_group(group, neil, 9).await.unwrap());
     assert_eq!(store.group(group).await.unwrap().unwrap().version, 4);

@@ -58,8 +58,8 @@ async fn a_transfer_is_told_in_order(database: &Database) {
     assert_eq!(said, expected);
 
     assert_eq!(store.account(devices[0]).await.unwrap().unwrap().parent, bob);
-    assert!(store.groups_of(devices[1], None, 9).await.unwrap().is_empty());
-    let left = store.groups_of(ann, None, 9).await.unwrap();
+    assert!(store.groups_of(devices[1], None, 9, 10_000).await.unwrap().groups.is_empty());
+    let left = store.groups_of(ann, None, 9, 10_000).await.unwrap().groups;
     assert_eq!((left[0].group.version, left[0].members.len()), (5, 1), "who was not transferred stays");
     // Who had them may no longer touch them, who has them may.
     not_permitted(by(store, ann).retire_device(devices[0], 9).await);
@@ -77,7 +77,7 @@ async fn a_transfer_is_told_in_order(database: &Database) {
 async fn everything(store: &Store, accounts: &[UserId]) -> String {
     let mut all = String::new();
     for user in accounts {
-        let groups = store.groups_of(*user, None, 99).await.unwrap();
+        let groups = store.groups_of(*user, None, 99, 10_000).await.unwrap().groups;
         all.push_str(&format!("{:?} {groups:?}", store.account(*user).await.unwrap()));
     }
     let changes = store.changes(ChangesWanted { limit: 1_000, ..ChangesWanted::default() }).await.unwrap();
@@ -101,7 +101,7 @@ async fn one_foreign_device_stops_them_all(database: &Database) {
         assert_eq!(everything(store, &devices).await, before, "{foreign}");
     }
     assert_eq!(by(store, acme).transfer_devices(own, ann, bob, 9).await.unwrap(), 199);
-    assert!(store.groups_of(devices[0], None, 9).await.unwrap().is_empty());
+    assert!(store.groups_of(devices[0], None, 9, 10_000).await.unwrap().groups.is_empty());
 }
 
 async fn whoever_may_not_transfer_changes_nothing(database: &Database) {
@@ -164,7 +164,7 @@ async fn transfers_and_changes_of_groups_meet(database: &Database) {
     transfers.await.unwrap();
     joins.await.unwrap();
     // The outbox of each member tells the same story as the rows: the last word on each is what stands.
-    let members: Vec<UserId> = match store.groups_of(devices[0], None, 9).await.unwrap().into_iter().next() {
+    let members: Vec<UserId> = match store.groups_of(devices[0], None, 9, 10_000).await.unwrap().groups.into_iter().next() {
         Some(group) => group.members.into_iter().map(|member| member.id).collect(),
         None => Vec::new(),
     };

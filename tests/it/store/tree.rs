@@ -223,7 +223,7 @@ async fn a_deleted_account_is_gone_and_its_name_is_free(database: &Database) {
     assert_eq!((said.len(), left), (3, vec![(false, roger::model::LeftWhy::Removed as u32)]));
     assert!(store.account(bob).await.unwrap().is_none() && store.account_by_name("bob").await.unwrap().is_none());
     assert_eq!(store.revoke_resume_tokens(bob, None).await.unwrap(), 0);
-    assert!(store.groups_of(bob, None, 9).await.unwrap().is_empty());
+    assert!(store.groups_of(bob, None, 9, 10_000).await.unwrap().groups.is_empty());
     not_permitted(by(store, acme).delete_account(bob, 9).await);
     not_permitted(by(store, root).account_card(Named::Id(bob)).await);
     let wanted = ChangesWanted { what: Some("account.deleted".into()), limit: 9, ..ChangesWanted::default() };

@@ -4,6 +4,7 @@ ALTER TABLE account
     ADD COLUMN IF NOT EXISTS parent BIGINT NOT NULL DEFAULT 0,     -- the account above; 0: none
     ADD COLUMN IF NOT EXISTS deleted_ms BIGINT NOT NULL DEFAULT 0; -- 0: not deleted. A deleted account's name is free: it is called deleted/<id>
 CREATE INDEX IF NOT EXISTS account_parent ON account (parent, id);
+CREATE INDEX IF NOT EXISTS account_tenant ON account (tenant, id);
 -- kind: 1 device, 2 dispatcher, 3 distributor, 4 company, 5 root
 
 CREATE TABLE IF NOT EXISTS account_profile (
@@ -36,6 +37,7 @@ ALTER TABLE grp
     ADD COLUMN IF NOT EXISTS installation BIGINT NOT NULL DEFAULT 0, -- of a temporary group: whose session it lives as long as
     ADD COLUMN IF NOT EXISTS session BIGINT NOT NULL DEFAULT 0;
 CREATE INDEX IF NOT EXISTS grp_owner ON grp (owner, kind, id);
+CREATE INDEX IF NOT EXISTS grp_kind ON grp (kind, dissolved_ms, id);
 
 ALTER TABLE grp_member
     ADD COLUMN IF NOT EXISTS role BIGINT NOT NULL DEFAULT 1;         -- 1 member, 2 manager, 3 owner

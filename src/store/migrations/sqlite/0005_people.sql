@@ -3,6 +3,7 @@
 ALTER TABLE account ADD COLUMN parent BIGINT NOT NULL DEFAULT 0;     -- the account above; 0: none
 ALTER TABLE account ADD COLUMN deleted_ms BIGINT NOT NULL DEFAULT 0; -- 0: not deleted. A deleted account's name is free: it is called deleted/<id>
 CREATE INDEX account_parent ON account (parent, id);
+CREATE INDEX account_tenant ON account (tenant, id);
 -- kind: 1 device, 2 dispatcher, 3 distributor, 4 company, 5 root
 
 CREATE TABLE account_profile (
@@ -54,6 +55,7 @@ ALTER TABLE grp_member_new RENAME TO grp_member;
 CREATE INDEX grp_member_account ON grp_member (account, grp);
 CREATE INDEX grp_name ON grp (tenant, name);
 CREATE INDEX grp_owner ON grp (owner, kind, id);
+CREATE INDEX grp_kind ON grp (kind, dissolved_ms, id);
 
 CREATE TABLE friend (
     account BIGINT NOT NULL REFERENCES account (id),
