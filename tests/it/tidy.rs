@@ -2,6 +2,8 @@
 //!
 //! Reads the sources as text, as rustfmt leaves them. Exceptions may only shrink: one that is no longer needed fails too.
 
+mod predecessor;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};

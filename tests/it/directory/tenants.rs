@@ -67,7 +67,7 @@ fn tells_nothing<T: prost::Message + Default + PartialEq + std::fmt::Debug>(answ
 }
 
 /// The methods of the services of people.proto.
-fn methods() -> Vec<String> {
+pub(super) fn methods() -> Vec<String> {
     let files = FileDescriptorSet::decode(roger::proto::DESCRIPTORS).unwrap();
     let people = files.file.iter().find(|file| file.name() == "roger/v1/people.proto").unwrap();
     people.service.iter().flat_map(|service| service.method.iter().map(|method| snake(method.name()))).collect()

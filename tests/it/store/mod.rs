@@ -11,6 +11,7 @@ mod files;
 mod floor;
 mod friends;
 mod groups;
+mod letters;
 mod migrations;
 mod ownership;
 mod releases;
