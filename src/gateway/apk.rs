@@ -35,7 +35,7 @@ impl Apk {
     pub(super) fn read(file: File) -> Result<Self, Why> {
         let zip = ZipEntry::from_reader(file).map_err(|_| Why::NotAnApk)?;
         let manifest = zip.entry_info(MANIFEST).ok_or(Why::NotAnApk)?;
-        if u64::from(manifest.uncompressed_size) > MANIFEST_BYTES_MAX || u64::from(manifest.compressed_size) > MANIFEST_COMPRESSED_MAX {
+        if manifest.uncompressed_size > MANIFEST_BYTES_MAX || manifest.compressed_size > MANIFEST_COMPRESSED_MAX {
             return Err(Why::NotAnApk);
         }
         let (bytes, _) = zip.read(MANIFEST).map_err(|_| Why::NotAnApk)?;
