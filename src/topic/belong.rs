@@ -12,7 +12,7 @@ impl Step<'_> {
         if !matches!(topic.kind(), TopicKind::Group | TopicKind::Room) || membership.version <= member.map_or(0, |member| member.version) {
             return;
         }
-        let was_present = member.is_some_and(super::state::Member::present);
+        let was_present = member.is_some_and(super::member::Member::present);
         let place = self.shard.head(topic).into();
         self.decide(Outcome::Membership(MembershipAt { membership, place }));
         if was_present && !membership.joined {

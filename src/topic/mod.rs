@@ -10,6 +10,7 @@ mod cursor;
 mod follow;
 #[expect(missing_docs, reason = "fields of wire records are documented where their name does not say it")]
 pub mod frame;
+mod member;
 mod recent;
 mod recover;
 mod room;
@@ -18,6 +19,7 @@ mod step;
 
 pub use cursor::{Cursor, Offer};
 pub use follow::{Followers, Outputs};
+pub use member::Member;
 pub use recent::{Recent, fingerprint};
-pub use state::{Member, Shard, Topic};
+pub use state::{Shard, Topic};
 pub use step::{Batch, LostTail, Tally};

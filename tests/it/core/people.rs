@@ -7,9 +7,7 @@ use proptest::prelude::*;
 use roger::directory::{MEMBERSHIPS_PRODUCER, REGISTERS_PRODUCER};
 use roger::model::{GroupId, Imei, InstallationId, MessageKind, Place, SessionId, Span, TopicId, UserId, UserKind};
 use roger::store::{Error, NewAccount, NewDevice, NewGroup, OutboxRow, Store, Tie};
-use roger::topic::frame::{
-    Attach, Enter, InFrame, Input, Lane, LogFrame, Notice, Outcome, Output, Post, RowKind, forward_number, shard_producer,
-};
+use roger::topic::frame::{Enter, InFrame, Input, Lane, Notice, Output, Post, RowKind};
 use roger::topic::{Batch, Followers, Shard};
 
 const SHARDS: u32 = 4;
@@ -310,20 +308,14 @@ impl World {
             let state = &mut self.shards[shard as usize];
             state.step(&mut batch, &mut followers, Lane::Normal, frame, 1).unwrap();
             if let Some(log) = state.seal(&mut batch, 1) {
-                due.extend(forwards(shard, &log));
+                due.extend(super::forwards(shard, SHARDS, &log));
             }
         }
     }
 
     /// What the owner of a topic lets a user see, and whether they are a member.
     fn ask(&self, topic: TopicId, user: UserId) -> Option<(Vec<Span>, bool)> {
-        let attach = Attach { topic: topic.packed(), user: user.0, installation: 1, session: 1, mark: Some(Place::START.into()) };
-        let (mut batch, mut followers) = (Batch::default(), Followers::default());
-        let items = vec![Input::Attach(attach).into()];
-        let frame = InFrame { producer: 88, number: 1, edge: "edge".to_owned(), seen: None, items };
-        self.shards[topic.shard(SHARDS) as usize].clone().step(&mut batch, &mut followers, Lane::Normal, frame, 1).unwrap();
-        let (_, outputs) = batch.outputs.into_edges().next().unwrap();
-        match outputs.into_iter().next().unwrap().output.unwrap() {
+        match super::attach(&self.shards[topic.shard(SHARDS) as usize], topic, user, Some(Place::START)) {
             Output::Attached(attached) => Some((attached.gaps.into_iter().map(Span::from).collect(), attached.live)),
             _ => None,
         }
@@ -375,24 +367,6 @@ impl World {
         let place = self.places.get(&topic).and_then(|places| places.get(at));
         *place.unwrap_or_else(|| panic!("no message {at} in {topic}"))
     }
-}
-
-fn forwards(shard: u32, log: &LogFrame) -> Vec<(u32, InFrame)> {
-    let mut targets: BTreeMap<u32, InFrame> = BTreeMap::new();
-    for outcome in log.outcomes.iter().filter_map(|item| item.outcome.as_ref()) {
-        let Outcome::Forward(forward) = outcome else { continue };
-        let topic = match forward.item.input.as_ref().unwrap() {
-            Input::Move(step) => step.topic,
-            Input::Moved(moved) => moved.topic,
-            Input::Notice(notice) => notice.topic,
-            Input::Presence(presence) => presence.topic,
-            other => panic!("{other:?}"),
-        };
-        let target = TopicId::from_packed(topic).unwrap().shard(SHARDS);
-        let (producer, number) = (shard_producer(shard), forward_number(log.epoch, log.commit));
-        targets.entry(target).or_insert_with(|| InFrame { producer, number, ..InFrame::default() }).items.push(forward.item.clone());
-    }
-    targets.into_iter().collect()
 }
 
 proptest! {

@@ -5,9 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use proptest::prelude::*;
 use roger::model::{GroupId, MessageKind, Place, Span, TopicId, UserId};
-use roger::topic::frame::{
-    Attach, Connection, Enter, InFrame, Input, Lane, Notice, Outcome, Output, Presence, Register, forward_number, shard_producer,
-};
+use roger::topic::frame::{Connection, Enter, InFrame, Input, Lane, LogFrame, Notice, Output, Presence, Register};
 use roger::topic::{Batch, Followers, Shard};
 
 const SHARDS: u32 = 4;
@@ -46,7 +44,7 @@ fn operation() -> impl Strategy<Value = Operation> {
 /// All shards, and the frames between them.
 struct World {
     shards: Vec<Shard>,
-    logs: Vec<Vec<roger::topic::frame::LogFrame>>,
+    logs: Vec<Vec<LogFrame>>,
     /// By (from, to): in the order in which they were pushed, which a stream keeps.
     ways: BTreeMap<(u32, u32), VecDeque<InFrame>>,
     /// What arrived last on each way.
@@ -90,28 +88,19 @@ impl World {
         self.check_one_room();
     }
 
-    fn forward(&mut self, shard: u32, frame: &roger::topic::frame::LogFrame) {
-        let mut targets: BTreeMap<u32, InFrame> = BTreeMap::new();
-        for outcome in frame.outcomes.iter().filter_map(|item| item.outcome.as_ref()) {
-            let Outcome::Forward(forward) = outcome else { continue };
-            let topic = match forward.item.input.as_ref().unwrap() {
-                Input::Membership(membership) => membership.topic,
-                Input::Move(step) => step.topic,
-                Input::Moved(moved) => moved.topic,
-                Input::Notice(notice) => notice.topic,
-                Input::Presence(presence) => {
+    fn forward(&mut self, shard: u32, frame: &LogFrame) {
+        for (target, mut frame) in super::forwards(shard, SHARDS, frame) {
+            // Presence goes to whoever is there, and leaves nothing behind.
+            frame.items.retain(|item| match &item.input {
+                Some(Input::Presence(presence)) => {
                     self.presences.push(presence.clone());
-                    continue;
+                    false
                 }
-                other => panic!("{other:?}"),
-            };
-            let target = TopicId::from_packed(topic).unwrap().shard(SHARDS);
-            let (producer, number) = (shard_producer(shard), forward_number(frame.epoch, frame.commit));
-            let forwarded = targets.entry(target).or_insert_with(|| InFrame { producer, number, ..InFrame::default() });
-            forwarded.items.push(forward.item.clone());
-        }
-        for (target, frame) in targets {
-            self.ways.entry((shard, target)).or_default().push_back(frame);
+                _ => true,
+            });
+            if !frame.items.is_empty() {
+                self.ways.entry((shard, target)).or_default().push_back(frame);
+            }
         }
     }
 
@@ -164,13 +153,7 @@ impl World {
     /// What the owner of a room says to somebody who asks to follow it: what they may see, and whether they are in.
     fn ask(&self, user: u64, group: u64) -> Option<(Vec<Span>, bool)> {
         let topic = TopicId::room(GroupId(group));
-        let attach = Attach { topic: topic.packed(), user, installation: 1, session: 1, mark: Some(Place::START.into()) };
-        let items = vec![Input::Attach(attach).into()];
-        let (mut batch, mut followers) = (Batch::default(), Followers::default());
-        let frame = InFrame { producer: 88, number: 1, edge: "edge".to_owned(), seen: None, items };
-        self.shards[topic.shard(SHARDS) as usize].clone().step(&mut batch, &mut followers, Lane::Normal, frame, 1).unwrap();
-        let (_, outputs) = batch.outputs.into_edges().next().unwrap();
-        match outputs.into_iter().next().unwrap().output.unwrap() {
+        match super::attach(&self.shards[topic.shard(SHARDS) as usize], topic, UserId(user), Some(Place::START)) {
             Output::Attached(attached) => Some((attached.gaps.into_iter().map(Span::from).collect(), attached.live)),
             _ => None,
         }
@@ -194,13 +177,7 @@ impl World {
     /// The room that the user's inbox says.
     fn room_of(&self, user: u64) -> (u64, Vec<u64>) {
         let topic = TopicId::inbox(UserId(user));
-        let attach = Attach { topic: topic.packed(), user, installation: 1, session: 1, mark: None };
-        let items = vec![Input::Attach(attach).into()];
-        let (mut batch, mut followers) = (Batch::default(), Followers::default());
-        let frame = InFrame { producer: 88, number: 1, edge: "edge".to_owned(), seen: None, items };
-        self.shards[topic.shard(SHARDS) as usize].clone().step(&mut batch, &mut followers, Lane::Normal, frame, 1).unwrap();
-        let (_, outputs) = batch.outputs.into_edges().next().unwrap();
-        match outputs.into_iter().next().unwrap().output.unwrap() {
+        match super::attach(&self.shards[topic.shard(SHARDS) as usize], topic, UserId(user), None) {
             Output::Attached(attached) => (attached.room, attached.groups),
             other => panic!("{other:?}"),
         }
