@@ -3,7 +3,7 @@
 //! All of it over the calls that a dispatcher's desk makes. Messages are sent at a pace and not as fast as they go: what is asked is how
 //! late they come.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -15,8 +15,8 @@ use tonic::transport::Channel;
 use super::super::error::Error;
 use super::super::output::note;
 use super::load::Bench;
-use super::report::{Findings, Latencies, Mirror, People};
-use crate::client::{Body, Event, Session};
+use super::report::{Findings, GroupList, Latencies, Mirror, People};
+use crate::client::{Body, Directory, Event, Session};
 use crate::directory::AccountSpec;
 use crate::model::{TopicId, UserKind};
 use crate::proto::v1;
@@ -30,6 +30,9 @@ const IDLE: Duration = Duration::from_secs(20);
 const IMPORT_MAX: u32 = 10_000;
 /// How many groups one desk has.
 const GROUPS_A_DESK: u32 = 500;
+/// Members of each group that is listed, and over how many times as many devices the groups are spread.
+const LISTED_MEMBERS: u32 = 200;
+const LISTED_SHARED: u32 = 5;
 /// The largest answer to an import.
 const ANSWER_BYTES_MAX: usize = 4 << 20;
 pub(super) const PASSWORD: &str = "only for a benchmark";
@@ -139,11 +142,14 @@ impl Bench<'_> {
         let relayed_s = begun.elapsed().as_secs_f64();
         let group_late = flow.late.take();
 
+        let list = self.list(&mut web, &company, sizes.devices).await?;
+        flow.late.take();
+
         let mirror = match sizes.mirror_devices {
             0 => None,
             _ => Some(self.mirror(&mut web, &company, sizes, &flow).await?),
         };
-        let people = People { idle, import_s, import_late, group_s, relayed_s, group_late, mirror };
+        let people = People { idle, import_s, import_late, group_s, relayed_s, group_late, list, mirror };
         let settings = BTreeMap::from([
             ("devices", u64::from(sizes.devices)),
             ("members", u64::from(sizes.members)),
@@ -154,12 +160,31 @@ impl Bench<'_> {
         Ok(Findings { bench: "people", settings, people: Some(people), ..Findings::default() })
     }
 
+    /// The groups of a desk that has as many as it may, as its console asks for them after a login.
+    async fn list(&self, web: &mut WebServiceClient<Channel>, company: &Desk, first: u32) -> Result<GroupList, Error> {
+        note(&format!("bench: making {GROUPS_A_DESK} groups of {LISTED_MEMBERS}, and listing them"));
+        let desk = self.desk(web, company, u32::MAX).await?;
+        let count = LISTED_MEMBERS * LISTED_SHARED;
+        let own = import(web, company, &desk, first, count).await?;
+        for group in 0..GROUPS_A_DESK {
+            let members: Vec<u64> = (0..LISTED_MEMBERS).map(|at| own[((group * 37 + at) % count) as usize]).collect();
+            create_group(web, &desk, &format!("listed {group}"), &members).await?;
+        }
+        let begun = Instant::now();
+        let directory = Directory::new(&self.directory)?;
+        let groups = directory.groups(&desk.token).await?;
+        let seconds = begun.elapsed().as_secs_f64();
+        let memberships = groups.iter().map(|group| group.members.len() as u64).sum();
+        let members: BTreeSet<u64> = groups.iter().flat_map(|group| group.members.iter().map(|member| member.user_id)).collect();
+        Ok(GroupList { groups: groups.len() as u64, memberships, members: members.len() as u64, seconds })
+    }
+
     /// Many devices in groups; then Redis is emptied, and everything has to be as before.
     async fn mirror(&self, web: &mut WebServiceClient<Channel>, company: &Desk, sizes: Sizes, flow: &Flow) -> Result<Mirror, Error> {
         let desks = sizes.mirror_groups.div_ceil(GROUPS_A_DESK).max(1);
         let (each_devices, each_groups) = (sizes.mirror_devices / desks, sizes.mirror_groups / desks);
         note(&format!("bench: making {} devices in {} groups of {desks} desks", sizes.mirror_devices, sizes.mirror_groups));
-        let mut number = sizes.devices;
+        let mut number = sizes.devices + LISTED_MEMBERS * LISTED_SHARED;
         for at in 0..desks {
             let desk = self.desk(web, company, at + 1).await?;
             let mut devices = Vec::new();

@@ -90,8 +90,20 @@ pub(super) struct People {
     /// Until the shards were told of all of it.
     pub(super) relayed_s: f64,
     pub(super) group_late: Latencies,
+    pub(super) list: GroupList,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) mirror: Option<Mirror>,
+}
+
+/// All groups of somebody, page by page.
+#[derive(Debug, Default, Serialize)]
+pub(super) struct GroupList {
+    pub(super) groups: u64,
+    /// Members of all groups, each counted in every group it is in: so often would be asked who is there, were each asked for by itself.
+    pub(super) memberships: u64,
+    /// Different ones; each is asked for once a page.
+    pub(super) members: u64,
+    pub(super) seconds: f64,
 }
 
 /// An emptied Redis.
