@@ -54,9 +54,7 @@ pub(super) async fn run(context: &Context, args: &args::Bench, load: &Load, watc
         Load::Group { groups, members, window, messages } => bench.group(groups, members, u64::from(window), messages).await,
         Load::Idle { sessions } => bench.idle(sessions).await,
         Load::Catchup { devices, backlog } => bench.catchup(devices, backlog).await,
-        Load::People { devices, members, mirror_devices, mirror_groups, pace } => {
-            bench.people(Sizes { devices, members, mirror_devices, mirror_groups, pace }).await
-        }
+        Load::People { devices, members, rounds, groups, pace } => bench.people(Sizes { devices, members, rounds, groups, pace }).await,
         Load::All | Load::Floor { .. } => Ok(Findings::default()),
     }
 }

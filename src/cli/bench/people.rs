@@ -26,8 +26,6 @@ use crate::proto::v1::web_service_client::WebServiceClient;
 const PAIRS: u32 = 20;
 /// How long messages flow before anything is administered.
 const IDLE: Duration = Duration::from_secs(20);
-/// The most devices of one import.
-const IMPORT_MAX: u32 = 10_000;
 /// How many groups one desk has.
 const GROUPS_A_DESK: u32 = 500;
 /// Members of each group that is listed, and over how many times as many devices the groups are spread.
@@ -42,8 +40,8 @@ pub(super) const PASSWORD: &str = "only for a benchmark";
 pub(super) struct Sizes {
     pub(super) devices: u32,
     pub(super) members: u32,
-    pub(super) mirror_devices: u32,
-    pub(super) mirror_groups: u32,
+    pub(super) rounds: u32,
+    pub(super) groups: u32,
     pub(super) pace: u32,
 }
 
@@ -115,46 +113,54 @@ impl Bench<'_> {
             .map_err(|source| Error::Client(crate::client::Error::Unreachable { address: self.directory.clone(), source }))?;
         web = web.max_decoding_message_size(ANSWER_BYTES_MAX);
         let company = self.company(&mut web).await?;
-        let desk = self.desk(&mut web, &company, 0).await?;
 
         note("bench: messages alone");
         flow.late.take();
         tokio::time::sleep(IDLE).await;
         let idle = flow.late.take();
 
-        note(&format!("bench: importing {} devices, then a group of {}", sizes.devices, sizes.members));
-        let begun = Instant::now();
-        let devices = import(&mut web, &company, &desk, 0, sizes.devices).await?;
-        let import_s = begun.elapsed().as_secs_f64();
+        note(&format!("bench: {} imports of {} devices", sizes.rounds, sizes.devices));
+        let mut desks = Vec::new();
+        for round in 0..sizes.rounds {
+            desks.push((self.desk(&mut web, &company, round).await?, Vec::new()));
+        }
+        flow.late.take();
+        let mut imports_s = Vec::new();
+        for (round, (desk, devices)) in (0..).zip(&mut desks) {
+            let begun = Instant::now();
+            *devices = import(&mut web, &company, desk, round * sizes.devices, sizes.devices).await?;
+            imports_s.push(begun.elapsed().as_secs_f64());
+        }
         let import_late = flow.late.take();
-        let (members, half) = (sizes.members.min(sizes.devices) as usize, sizes.members.min(sizes.devices) as usize / 2);
-        let begun = Instant::now();
-        let group = create_group(&mut web, &desk, "large", &devices[..half]).await?;
-        let request = v1::UpdateGroupRequest {
-            token: desk.token.clone(),
-            group_id: group,
-            add_ids: devices[half..members].to_vec(),
-            remove_ids: devices[..half].to_vec(),
-        };
-        web.update_group(request).await.map_err(|status| refused("update a group", status))?;
-        let group_s = begun.elapsed().as_secs_f64();
+
+        note(&format!("bench: changing a group of {}", sizes.members));
+        let Some((desk, devices)) = desks.first() else { return Ok(Findings::default()) };
+        let (mut here, mut there) = devices[..sizes.members.min(sizes.devices) as usize].split_at(sizes.members as usize / 2);
+        let group = create_group(&mut web, desk, "large", here).await?;
         self.fresh.relayed(self.within).await?;
-        let relayed_s = begun.elapsed().as_secs_f64();
+        flow.late.take();
+        let mut groups_s = Vec::new();
+        for _ in 0..sizes.rounds * 2 {
+            let (token, group_id) = (desk.token.clone(), group);
+            let request = v1::UpdateGroupRequest { token, group_id, add_ids: there.to_vec(), remove_ids: here.to_vec() };
+            let begun = Instant::now();
+            web.update_group(request).await.map_err(|status| refused("update a group", status))?;
+            groups_s.push(begun.elapsed().as_secs_f64());
+            (here, there) = (there, here);
+        }
         let group_late = flow.late.take();
 
-        let list = self.list(&mut web, &company, sizes.devices).await?;
-        flow.late.take();
-
-        let mirror = match sizes.mirror_devices {
+        let list = self.list(&mut web, &company, sizes.rounds * sizes.devices).await?;
+        let mirror = match sizes.groups {
             0 => None,
-            _ => Some(self.mirror(&mut web, &company, sizes, &flow).await?),
+            groups => Some(self.mirror(&mut web, &desks, groups, &flow).await?),
         };
-        let people = People { idle, import_s, import_late, group_s, relayed_s, group_late, list, mirror };
+        let people = People { idle, import_s: median(imports_s), import_late, group_s: median(groups_s), group_late, list, mirror };
         let settings = BTreeMap::from([
             ("devices", u64::from(sizes.devices)),
             ("members", u64::from(sizes.members)),
-            ("mirror_devices", u64::from(sizes.mirror_devices)),
-            ("mirror_groups", u64::from(sizes.mirror_groups)),
+            ("rounds", u64::from(sizes.rounds)),
+            ("groups", u64::from(sizes.groups)),
             ("pace", u64::from(sizes.pace)),
         ]);
         Ok(Findings { bench: "people", settings, people: Some(people), ..Findings::default() })
@@ -179,22 +185,21 @@ impl Bench<'_> {
         Ok(GroupList { groups: groups.len() as u64, memberships, members: members.len() as u64, seconds })
     }
 
-    /// Many devices in groups; then Redis is emptied, and everything has to be as before.
-    async fn mirror(&self, web: &mut WebServiceClient<Channel>, company: &Desk, sizes: Sizes, flow: &Flow) -> Result<Mirror, Error> {
-        let desks = sizes.mirror_groups.div_ceil(GROUPS_A_DESK).max(1);
-        let (each_devices, each_groups) = (sizes.mirror_devices / desks, sizes.mirror_groups / desks);
-        note(&format!("bench: making {} devices in {} groups of {desks} desks", sizes.mirror_devices, sizes.mirror_groups));
-        let mut number = sizes.devices + LISTED_MEMBERS * LISTED_SHARED;
-        for at in 0..desks {
-            let desk = self.desk(web, company, at + 1).await?;
-            let mut devices = Vec::new();
-            while (devices.len() as u32) < each_devices {
-                let count = IMPORT_MAX.min(each_devices - devices.len() as u32);
-                devices.extend(import(web, company, &desk, number, count).await?);
-                number += count;
-            }
-            for (group, members) in devices.chunks((each_devices / each_groups.max(1)).max(1) as usize).enumerate() {
-                create_group(web, &desk, &format!("group {group}"), members).await?;
+    /// All devices in groups; then Redis is emptied, and everything has to be as before.
+    async fn mirror(
+        &self,
+        web: &mut WebServiceClient<Channel>,
+        desks: &[(Desk, Vec<u64>)],
+        groups: u32,
+        flow: &Flow,
+    ) -> Result<Mirror, Error> {
+        let each = (groups as usize / desks.len().max(1)).clamp(1, GROUPS_A_DESK as usize - 1);
+        note(&format!("bench: making {each} groups of each of {} desks", desks.len()));
+        let mut made = 0;
+        for (desk, devices) in desks {
+            for members in devices.chunks(devices.len().div_ceil(each).max(1)) {
+                create_group(web, desk, &format!("group {made}"), members).await?;
+                made += 1;
             }
         }
         self.fresh.relayed(self.within * 10).await?;
@@ -223,13 +228,8 @@ impl Bench<'_> {
         // All that was said meanwhile has come by then.
         tokio::time::sleep(Duration::from_secs(5)).await;
         let messages = flow.late.heard.load(Ordering::Relaxed) - heard;
-        Ok(Mirror {
-            devices: u64::from(each_devices * desks),
-            groups: u64::from(each_groups * desks),
-            filled_s,
-            messages,
-            late: flow.late.take(),
-        })
+        let devices = desks.iter().map(|(_, devices)| devices.len() as u64).sum();
+        Ok(Mirror { devices, groups: made, filled_s, messages, late: flow.late.take() })
     }
 
     /// Pairs that write to each other, `pace` messages a second in all.
@@ -307,6 +307,11 @@ async fn create_group(web: &mut WebServiceClient<Channel>, desk: &Desk, name: &s
         ..v1::WebCreateGroupRequest::default()
     };
     Ok(web.web_create_group(request).await.map_err(|status| refused("create a group", status))?.into_inner().group_id)
+}
+
+fn median(mut seconds: Vec<f64>) -> f64 {
+    seconds.sort_by(f64::total_cmp);
+    seconds.get(seconds.len() / 2).copied().unwrap_or(0.0)
 }
 
 fn refused(operation: &'static str, status: tonic::Status) -> Error {

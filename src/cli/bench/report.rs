@@ -82,13 +82,11 @@ pub(super) struct Latencies {
 pub(super) struct People {
     /// With nothing else to do.
     pub(super) idle: Latencies,
-    /// Until the call that imports the devices answered.
+    /// Until a call that imports devices answered: the median of all, which came one behind the other.
     pub(super) import_s: f64,
     pub(super) import_late: Latencies,
-    /// Until the calls answered that make a group of one half of the members, and exchange them for the other half.
+    /// Until a call answered that exchanges one half of a group's members for the other, all of them: as above.
     pub(super) group_s: f64,
-    /// Until the shards were told of all of it.
-    pub(super) relayed_s: f64,
     pub(super) group_late: Latencies,
     pub(super) list: GroupList,
     #[serde(skip_serializing_if = "Option::is_none")]
