@@ -30,6 +30,8 @@ pub enum Program {
     Edge,
     /// Needs the public and the secret key.
     Directory,
+    /// Needs the public key, and its own files where they are set.
+    Gateway,
     /// Needs no key.
     Delivery,
     /// Needs no key.
@@ -54,6 +56,8 @@ pub struct Config {
     pub edge: Edge,
     /// The directory program.
     pub directory: Directory,
+    /// The gateway program.
+    pub gateway: Gateway,
     /// The delivery program.
     pub delivery: Delivery,
     /// The offline program.
@@ -164,6 +168,49 @@ pub struct Directory {
     pub account_logins_per_min: u32,
     /// How often a minute one may try from an address; 0 for no limit. More is refused as `rate_limited`.
     pub address_logins_per_min: u32,
+    /// Where apps find the gateway's releases, `http(s)://HOST[/PATH]`; empty when apps of any age may log in.
+    pub releases_url: String,
+    /// The origins of web pages that may call; empty for none.
+    pub cors_origins: Vec<String>,
+}
+
+/// `[gateway]`.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Gateway {
+    /// Where clients ask over HTTP, in clear text.
+    pub listen: SocketAddr,
+    /// Whether `listen` may be an address that others can reach.
+    pub cleartext_beyond_loopback: bool,
+    /// The most connections; a further one is closed at once.
+    pub connections_max: usize,
+    /// The most uploads at once; a further one is refused as `busy`. Each may need as much room in `spool_dir` as the largest upload.
+    pub uploads_max: usize,
+    /// How long an upload may bring nothing, or a download take nothing, before its connection is closed.
+    #[serde(rename = "stall_ms", deserialize_with = "milliseconds")]
+    pub stall: Duration,
+    /// Where releases and files lie: `file:///absolute/path` or `s3://bucket/prefix`.
+    pub object_url: String,
+    /// Where uploads lie until they are judged; files without a name.
+    pub spool_dir: PathBuf,
+    /// The key that verifies the signatures of releases; `None`: no release is taken in.
+    #[serde(deserialize_with = "path_or_off")]
+    pub release_public_key_file: Option<PathBuf>,
+    /// The largest release.
+    pub release_bytes_max: u64,
+    /// The largest file.
+    pub file_bytes_max: u64,
+    /// The most bytes of all files of a tenant, each upload counted; 0 for no limit. More is refused as `quota_exceeded`.
+    pub tenant_bytes_max: u64,
+    /// How many days an attachment is kept; 0 for ever.
+    pub attachment_days: u64,
+    /// How many days a log is kept; 0 for ever.
+    pub log_days: u64,
+    /// The nodes of the deployment and their addresses; `None`: nobody is told one.
+    #[serde(deserialize_with = "path_or_off")]
+    pub nodes_file: Option<PathBuf>,
+    /// How often a minute an address may ask for server addresses or its release; 0 for no limit. More is refused as `rate_limited`.
+    pub address_requests_per_min: u32,
     /// The origins of web pages that may call; empty for none.
     pub cors_origins: Vec<String>,
 }
@@ -210,6 +257,9 @@ pub struct Metrics {
     /// Of the directory.
     #[serde(deserialize_with = "address_or_off")]
     pub directory_listen: Option<SocketAddr>,
+    /// Of the gateway.
+    #[serde(deserialize_with = "address_or_off")]
+    pub gateway_listen: Option<SocketAddr>,
     /// Of the delivery program.
     #[serde(deserialize_with = "address_or_off")]
     pub delivery_listen: Option<SocketAddr>,
@@ -258,4 +308,9 @@ fn seconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Er
 fn address_or_off<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<SocketAddr>, D::Error> {
     let text = String::deserialize(deserializer)?;
     if text.is_empty() { Ok(None) } else { text.parse().map(Some).map_err(serde::de::Error::custom) }
+}
+
+fn path_or_off<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<PathBuf>, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    Ok((!text.is_empty()).then(|| text.into()))
 }

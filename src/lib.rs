@@ -8,7 +8,7 @@
 //! |---|---|
 //! | [`model`] | ids, places, messages, reasons: pure values |
 //! | [`config`] | what an operator may set, judged before a port is bound |
-//! | [`retry`], [`telemetry`], [`shutdown`], [`clock`] | plumbing that knows nothing of dispatch |
+//! | [`retry`], [`telemetry`], [`shutdown`], [`clock`], [`throttle`] | plumbing that knows nothing of dispatch |
 //! | [`topic`] | the core, pure: a shard of topics as a state machine, and the frames that stand on Redis |
 //! | [`token`] | access tokens: signed by the directory, verified by edges |
 //! | [`broker`] | Redis: connections, keys, streams, scripts |
@@ -18,7 +18,8 @@
 //! | [`proto`] | the client protocol, its conversions, its statuses, its server |
 //! | [`jobs`] | the kinds of work, one file or folder each |
 //! | [`edge`] | sessions of clients |
-//! | [`directory`] | login, accounts, groups |
+//! | [`directory`] | login, accounts, devices, groups, friends |
+//! | [`gateway`] | HTTP: app releases, files, server addresses |
 //! | [`client`] | the library an app in Rust uses: a session that survives the death of edges and of the app |
 //! | [`cli`] | the commands of `roger` |
 //! | [`program`] | the frame of every program |
@@ -32,6 +33,7 @@ pub mod clock;
 pub mod config;
 pub mod directory;
 pub mod edge;
+pub mod gateway;
 pub mod jobs;
 pub mod model;
 pub mod program;
@@ -41,6 +43,7 @@ pub mod session;
 pub mod shutdown;
 pub mod store;
 pub mod telemetry;
+pub mod throttle;
 pub mod token;
 pub mod topic;
 pub mod worker;

@@ -12,7 +12,7 @@ use crate::clock::Clock;
 use crate::config::{self, Config, Program, Sources};
 use crate::retry::ErrorClass;
 use crate::shutdown::Shutdown;
-use crate::{directory, edge, jobs, telemetry};
+use crate::{directory, edge, gateway, jobs, telemetry};
 
 /// Exit code: wrong usage; supervisord takes it as final.
 pub const EXIT_USAGE: u8 = 64;
@@ -68,6 +68,18 @@ pub fn directory() -> ExitCode {
     let sources = Sources::of_process(flags.config);
     main("directory", Program::Directory, &sources, |config, clock, shutdown| {
         Box::pin(async { directory::run(config, clock, shutdown).await.map_err(|error| (error.class(), error.into())) })
+    })
+}
+
+/// The program `gateway`.
+pub fn gateway() -> ExitCode {
+    let flags = match flags::<Flags>() {
+        Ok(flags) => flags,
+        Err(code) => return code,
+    };
+    let sources = Sources::of_process(flags.config);
+    main("gateway", Program::Gateway, &sources, |config, clock, shutdown| {
+        Box::pin(async { gateway::run(config, clock, shutdown).await.map_err(|error| (error.class(), error.into())) })
     })
 }
 
@@ -145,6 +157,7 @@ async fn serve(program: Program, config: Config, run: Run) -> Result<(), Failure
     let listen = match program {
         Program::Edge => config.metrics.edge_listen,
         Program::Directory => config.metrics.directory_listen,
+        Program::Gateway => config.metrics.gateway_listen,
         Program::Delivery => config.metrics.delivery_listen,
         Program::Offline => config.metrics.offline_listen,
         Program::Roger => None,

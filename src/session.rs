@@ -5,9 +5,11 @@
 //! opening one displaces the others in the same script, and their edge is told to close them.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
-use crate::broker::{Error, FoundSession, Opening, Redis};
-use crate::model::{InstallationId, SessionId, TopicId, UserId, UserKind};
+use crate::broker::{Error, FoundSession, OpenAnswer, Opening, Redis, Void, keys};
+use crate::model::{InstallationId, Reason, SessionId, TopicId, UserId, UserKind};
+use crate::topic::frame::{Displace, OutFrame, Output};
 
 /// A session, as it stands in `{s}:presence:<user>` in JSON.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -26,25 +28,61 @@ pub struct Presence {
     pub since_ms: u64,
     /// Its member in `{s}:deadlines`.
     pub member: String,
+    /// When the access token that opened it was signed, UTC ms.
+    #[serde(default)]
+    pub issued_ms: u64,
+}
+
+/// What became of a session that was to be opened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Opened {
+    /// It is open, and displaced these.
+    Open(Vec<Presence>),
+    /// It was open before, and another session has taken its place since.
+    Taken,
+    /// Its token was called back.
+    Revoked,
+}
+
+impl From<OpenAnswer> for Opened {
+    fn from(answer: OpenAnswer) -> Self {
+        match answer {
+            OpenAnswer::Displaced(displaced) => Self::Open(read_all(&displaced)),
+            OpenAnswer::Taken => Self::Taken,
+            OpenAnswer::Revoked => Self::Revoked,
+        }
+    }
+}
+
+fn read_all(sessions: &[String]) -> Vec<Presence> {
+    sessions.iter().filter_map(|json| serde_json::from_str(json).ok()).collect()
 }
 
 impl Presence {
-    /// A session that begins now.
+    /// A session that begins now, with a token signed now.
     pub fn new(user: UserId, installation: InstallationId, session: SessionId, edge: &str, edge_name: &str, now_ms: u64) -> Self {
         let member = format!("{user} {:x} {:x}", installation.0, session.0);
-        Self { user, installation, session, edge: edge.to_owned(), edge_name: edge_name.to_owned(), since_ms: now_ms, member }
+        Self {
+            user,
+            installation,
+            session,
+            edge: edge.to_owned(),
+            edge_name: edge_name.to_owned(),
+            since_ms: now_ms,
+            member,
+            issued_ms: now_ms,
+        }
     }
 
     fn field(&self) -> String {
         format!("{:x}", self.installation.0)
     }
 
-    /// Opens it, until `deadline_ms` if nothing is heard. Returns the sessions it displaced: for a device all others, for a dispatcher those
-    /// of the same installation.
-    pub async fn open(&self, redis: &Redis, shards: u32, kind: UserKind, deadline_ms: u64) -> Result<Vec<Self>, Error> {
+    /// Opens it, until `deadline_ms` if nothing is heard. It displaces for a device all others, for a dispatcher and whoever stands above
+    /// those of the same installation.
+    pub async fn open(&self, redis: &Redis, shards: u32, kind: UserKind, deadline_ms: u64) -> Result<Opened, Error> {
         let (field, json) = (self.field(), self.json());
-        let displaced = redis.open_session(shards, self.opening(&field, &json, kind, deadline_ms, false)).await?.unwrap_or_default();
-        Ok(displaced.iter().filter_map(|json| serde_json::from_str(json).ok()).collect())
+        redis.open_session(shards, self.opening(&field, &json, kind, deadline_ms, false)).await.map(Opened::from)
     }
 
     fn json(&self) -> String {
@@ -53,7 +91,8 @@ impl Presence {
 
     fn opening<'a>(&'a self, installation: &'a str, json: &'a str, kind: UserKind, deadline_ms: u64, again: bool) -> Opening<'a> {
         let exclusive = kind == UserKind::Device;
-        Opening { user: self.user, installation, json, member: &self.member, deadline_ms, exclusive, again }
+        let Self { user, member, issued_ms, .. } = self;
+        Opening { user: *user, installation, json, member, deadline_ms, exclusive, again, issued_ms: *issued_ms }
     }
 
     /// Closes it; false when another one took its place already.
@@ -116,6 +155,14 @@ fn take(sessions: &mut BTreeMap<Order, Live>, found: Vec<FoundSession>, wanted: 
     true
 }
 
+/// The open sessions of some installations, in one round trip; `None` for those without.
+pub async fn held(redis: &Redis, shards: u32, installations: &[(UserId, InstallationId)]) -> Result<Vec<Option<SessionId>>, Error> {
+    let fields: Vec<(UserId, String)> = installations.iter().map(|(user, at)| (*user, format!("{:x}", at.0))).collect();
+    let found = redis.sessions_at(&fields, shards).await?;
+    let session = |json: Option<String>| serde_json::from_str::<Presence>(&json?).ok().map(|presence| presence.session);
+    Ok(found.into_iter().map(session).collect())
+}
+
 /// The sessions of a fleet. What is opened or closed meanwhile may be in it or not.
 pub async fn list(redis: &Redis, shards: u32, wanted: &Wanted) -> Result<Listing, Error> {
     let mut sessions = BTreeMap::new();
@@ -144,22 +191,53 @@ async fn scan(sessions: &mut BTreeMap<Order, Live>, redis: &Redis, shards: u32, 
     Ok(false)
 }
 
-/// Opens sessions again that Redis lost or swept, each with its kind and its deadline, in one round trip; of each whether it is open now.
-/// False when another session has taken its place.
-pub async fn open_again(redis: &Redis, shards: u32, sessions: &[(&Presence, UserKind, u64)]) -> Result<Vec<bool>, Error> {
+/// Opens sessions again that Redis lost or swept, each with its kind and its deadline, in one round trip; what became of each. None
+/// displaces others.
+pub async fn open_again(redis: &Redis, shards: u32, sessions: &[(&Presence, UserKind, u64)]) -> Result<Vec<Opened>, Error> {
     let written: Vec<_> = sessions.iter().map(|(presence, _, _)| (presence.field(), presence.json())).collect();
     let openings = sessions.iter().zip(&written);
     let openings = openings.map(|((presence, kind, deadline_ms), (field, json))| presence.opening(field, json, *kind, *deadline_ms, true));
     let opened = redis.open_sessions(shards, &openings.collect::<Vec<_>>()).await?;
-    Ok(opened.iter().map(Option::is_some).collect())
+    Ok(opened.into_iter().map(Opened::from).collect())
+}
+
+/// Notes for `lifetime` what is void of users' access tokens, and ends the sessions that were opened with such tokens: their edges are told
+/// to close them. May be repeated. Returns how many were open.
+pub async fn revoke(redis: &Redis, shards: u32, lifetime: Duration, void: &[(UserId, Vec<(InstallationId, u64)>)]) -> Result<u32, Error> {
+    let hex = |rows: &[(InstallationId, u64)]| rows.iter().map(|(of, void_ms)| (format!("{:x}", of.0), *void_ms)).collect::<Vec<_>>();
+    let void: Vec<_> = void.iter().map(|(user, rows)| (*user, hex(rows))).collect();
+    let void: Vec<_> = void.iter().map(|(user, void_ms)| Void { user: *user, void_ms }).collect();
+    let sessions = read_all(&redis.revoke_sessions(shards, lifetime, &void).await?);
+    let mut closed = 0;
+    for session in &sessions {
+        closed += u32::from(session.close(redis, shards).await?);
+    }
+    tell(redis, sessions, Reason::SignedOut).await;
+    Ok(closed)
+}
+
+/// Tells edges to close sessions that no longer stand in Redis. One that cannot be told finds out when it next moves their deadlines.
+pub async fn tell(redis: &Redis, sessions: Vec<Presence>, reason: Reason) {
+    let mut edges: BTreeMap<String, Vec<SessionId>> = BTreeMap::new();
+    for presence in sessions {
+        edges.entry(presence.edge).or_default().push(presence.session);
+    }
+    for (boot, sessions) in edges {
+        let items = sessions.into_iter().map(|session| Displace { session: session.0, reason: reason as u32 });
+        let frame = OutFrame { items: items.map(|displace| Output::Displace(displace).into()).collect(), ..OutFrame::default() };
+        let told = redis.add_existing(usize::MAX >> 1, [(keys::out_urgent(&boot), prost::Message::encode_to_vec(&frame))]).await;
+        if let Err(error) = told {
+            tracing::warn!(error = &error as &dyn std::error::Error, "sessions that are over were not told");
+        }
+    }
 }
 
 /// Ends the sessions of a shard whose deadline has passed.
-pub async fn sweep(redis: &Redis, shard: u32, now_ms: u64) -> Result<(), Error> {
-    let gone = redis.sweep_sessions(shard, now_ms).await?;
-    if !gone.is_empty() {
-        tracing::info!(shard, sessions = gone.len(), "sessions lapsed without a heartbeat");
-        metrics::counter!("roger_sessions_lapsed_total").increment(gone.len() as u64);
+pub async fn sweep(redis: &Redis, shard: u32, shards: u32, now_ms: u64) -> Result<(), Error> {
+    let gone = redis.sweep_sessions(shard, shards, now_ms).await?;
+    if gone > 0 {
+        tracing::info!(shard, sessions = gone, "sessions lapsed without a heartbeat");
+        metrics::counter!("roger_sessions_lapsed_total").increment(gone);
     }
     Ok(())
 }

@@ -1,8 +1,10 @@
 //! Access tokens: the directory signs them, edges verify them with a public key and can make none.
 //!
-//! A token is PASETO v4.public: Ed25519 over a JSON payload, [`Claims`]. It is good until its time is over and cannot be called back; that
-//! is why it lives for minutes, and why the resume token behind it is kept in SQL. Times are compared with the caller's clock, never with
-//! the library's.
+//! A token is PASETO v4.public: Ed25519 over a JSON payload, [`Claims`]. It is good until its time is over; what was called back before is
+//! known to the directory and, where sessions open, to Redis, for as long as such a token could live. That is why it lives for minutes, and
+//! why the resume token behind it is kept in SQL. Times are compared with the caller's clock, never with the library's.
+
+mod release;
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
@@ -17,6 +19,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::{InstallationId, Reason, TenantId, UserId, UserKind};
 use crate::retry::ErrorClass;
+
+pub use release::{RELEASE_PUBLIC_FILE, RELEASE_SECRET_FILE, ReleaseSigner, ReleaseVerifier, WrongSignature};
 
 /// The name of the secret key in its folder.
 pub const SECRET_FILE: &str = "token.secret";
@@ -45,7 +49,7 @@ pub struct Claims {
     pub name: String,
     /// The first moment at which the token is no longer good, UTC milliseconds.
     pub expires_ms: u64,
-    /// When it was signed, UTC milliseconds. Not checked: clocks of a fleet differ.
+    /// When it was signed, UTC milliseconds, behind whatever was called back before. Only held against what was called back since.
     pub issued_ms: u64,
     /// Random, to tell tokens apart in logs.
     pub token_id: u64,
@@ -144,9 +148,13 @@ impl KeyPair {
     /// # Errors
     /// [`Error::File`] when a file cannot be written, or is there already: a new pair makes every token void, so nothing is overwritten.
     pub fn create(dir: &Path) -> Result<Self, Error> {
+        Self::create_named(dir, SECRET_FILE, PUBLIC_FILE)
+    }
+
+    fn create_named(dir: &Path, secret: &str, public: &str) -> Result<Self, Error> {
         let library = |cause| Error::Library { operation: "make a pair of keys", cause };
         let keys = AsymmetricKeyPair::<V4>::generate().map_err(library)?;
-        let files = Self { secret: dir.join(SECRET_FILE), public: dir.join(PUBLIC_FILE) };
+        let files = Self { secret: dir.join(secret), public: dir.join(public) };
         write_key(&files.secret, 0o600, &keys.secret)?;
         write_key(&files.public, 0o644, &keys.public)?;
         Ok(files)
@@ -160,6 +168,25 @@ fn write_key(path: &Path, mode: u32, key: &dyn FormatAsPaserk) -> Result<(), Err
     text.push('\n');
     let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(path).map_err(failed)?;
     file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(failed)
+}
+
+fn read_secret(secret_file: &Path) -> Result<AsymmetricSecretKey<V4>, Error> {
+    let path = || secret_file.to_owned();
+    let failed = |source| Error::File { operation: "read", path: path(), source };
+    let file = File::open(secret_file).map_err(failed)?;
+    // Of the open file, so that what was judged is what is read.
+    let mode = file.metadata().map_err(failed)?.permissions().mode() & 0o777;
+    if mode & !MODE_MAX != 0 {
+        return Err(Error::Mode { path: path(), mode });
+    }
+    let text = io::read_to_string(file).map_err(failed)?;
+    AsymmetricSecretKey::try_from(text.trim()).map_err(|_| Error::Key { path: path(), expected: "k4.secret" })
+}
+
+fn read_public(public_file: &Path) -> Result<AsymmetricPublicKey<V4>, Error> {
+    let failed = |source| Error::File { operation: "read", path: public_file.to_owned(), source };
+    let text = fs::read_to_string(public_file).map_err(failed)?;
+    AsymmetricPublicKey::try_from(text.trim()).map_err(|_| Error::Key { path: public_file.to_owned(), expected: "k4.public" })
 }
 
 /// Makes tokens.
@@ -178,17 +205,7 @@ impl Signer {
     /// # Errors
     /// [`Error::Mode`] when the file is open to more than its owner and its group's reading.
     pub fn load(secret_file: &Path) -> Result<Self, Error> {
-        let path = || secret_file.to_owned();
-        let failed = |source| Error::File { operation: "read", path: path(), source };
-        let file = File::open(secret_file).map_err(failed)?;
-        // Of the open file, so that what was judged is what is read.
-        let mode = file.metadata().map_err(failed)?.permissions().mode() & 0o777;
-        if mode & !MODE_MAX != 0 {
-            return Err(Error::Mode { path: path(), mode });
-        }
-        let text = io::read_to_string(file).map_err(failed)?;
-        let key = AsymmetricSecretKey::try_from(text.trim()).map_err(|_| Error::Key { path: path(), expected: "k4.secret" })?;
-        Ok(Self(key))
+        read_secret(secret_file).map(Self)
     }
 
     /// The public half: what this signs, that verifies.
@@ -227,10 +244,7 @@ impl Verifier {
     /// # Errors
     /// [`Error::File`] and [`Error::Key`].
     pub fn load(public_file: &Path) -> Result<Self, Error> {
-        let failed = |source| Error::File { operation: "read", path: public_file.to_owned(), source };
-        let text = fs::read_to_string(public_file).map_err(failed)?;
-        let key = AsymmetricPublicKey::try_from(text.trim());
-        key.map(Self).map_err(|_| Error::Key { path: public_file.to_owned(), expected: "k4.public" })
+        read_public(public_file).map(Self)
     }
 
     /// What a token says, if this fleet signed it and `now_ms` (UTC milliseconds) is before its end.

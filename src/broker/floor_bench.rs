@@ -24,6 +24,11 @@ pub struct FloorLoad {
 }
 
 impl Redis {
+    /// Empties the server, as an accident would. For benchmarks on a server of their own, and nothing else.
+    pub async fn empty(&self) -> Result<(), Error> {
+        self.command("empty the server", redis::cmd("FLUSHALL")).await
+    }
+
     /// One XADD, one XREADGROUP and one XACK for each message, in pipelines, each message read and acknowledged by the consumer of its
     /// pair; streams are trimmed as a queue would. Returns how many messages there were and how long it took. Uses keys of its own and deletes them.
     pub async fn bench_floor(&self, load: FloorLoad) -> Result<(u64, Duration), Error> {

@@ -131,6 +131,19 @@ pub fn deadlines(shard: u32) -> String {
     format!("{{s{shard}}}:deadlines")
 }
 
+/// HASH from installation id (hex), `0` for all without a field of their own, to the time (UTC ms) up to which their access tokens are void
+/// when they were signed then or before. Written by the directory when tokens are called back, and again every few seconds; read when
+/// sessions open. Expires when all such tokens have run out.
+pub fn revoked(user: UserId, shards: u32) -> String {
+    format!("{{s{}}}:revoked:{user}", TopicId::inbox(user).shard(shards))
+}
+
+/// HASH about a user: `battery` (percent) and `battery_ms` (UTC ms, when it was said), written by edges with heartbeats; `position`, JSON
+/// [`crate::model::Position`], written by whoever takes fixes in. Read by the directory. No expiry: the last word stands.
+pub fn live(user: UserId, shards: u32) -> String {
+    format!("{{s{}}}:live:{user}", TopicId::inbox(user).shard(shards))
+}
+
 /// STRING: the number of shards of this deployment. Written by the first program ever started; read by all when they start, which refuse
 /// another number. No expiry.
 pub fn shards() -> String {

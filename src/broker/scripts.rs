@@ -50,7 +50,7 @@ scripts! {
     SESSION_BEAT = "session_beat.lua";
     SESSION_OPEN = "session_open.lua";
     SESSION_CLOSE = "session_close.lua";
-    SWEEP = "sweep.lua";
+    SESSION_REVOKE = "session_revoke.lua";
     WHEN_FULL = "when_full.lua";
 }
 

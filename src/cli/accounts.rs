@@ -1,12 +1,15 @@
-//! The commands that change accounts, groups and members; what they mean for the shards is relayed by a running directory.
+//! The commands that change accounts; what they mean for the shards is relayed by a running directory.
 
 use super::args;
 use super::context::Context;
 use super::error::Error;
 use super::operate::confirmed;
 use super::output::ask_password;
+use super::tree;
 use crate::directory::{AccountSpec, seed};
-use crate::model::UserKind;
+
+/// The tenant of those who operate the deployment.
+const ROOT_TENANT: &str = "root";
 
 pub(super) async fn apply(context: &Context, args: args::Apply) -> Result<(), Error> {
     let file = seed::SeedFile::read(&args.seed)?;
@@ -21,17 +24,26 @@ fn password(prompt: &str) -> Result<String, Error> {
 
 pub(super) async fn account(context: &Context, command: args::Account) -> Result<(), Error> {
     match command {
-        args::Account::Add { name, nickname, kind, tenant, password_stdin } => {
-            let password = if password_stdin { Some(password("")?) } else { None };
-            let kind = match kind {
-                args::Kind::Device => UserKind::Device,
-                args::Kind::Dispatcher => UserKind::Dispatcher,
+        args::Account::Add { name, nickname, kind, tenant, parent, password_stdin } => {
+            let tenant = match (kind, tenant) {
+                (args::Kind::Root, None) => ROOT_TENANT.to_owned(),
+                (args::Kind::Root, Some(tenant)) if tenant != ROOT_TENANT => {
+                    return Err(Error::Usage(format!("a root belongs to the tenant {ROOT_TENANT:?}: leave --tenant out")));
+                }
+                (_, None) if parent.is_none() => return Err(Error::Usage("say --tenant or --parent: where does it belong?".to_owned())),
+                (_, tenant) => tenant.unwrap_or_default(),
             };
+            let password = if password_stdin { Some(password("")?) } else { None };
             let nickname = nickname.unwrap_or_else(|| name.clone());
-            let spec = AccountSpec { name: name.clone(), nickname, kind, tenant, password };
-            let user = context.registry().await?.add_account(&spec).await?;
+            let spec = AccountSpec { name: name.clone(), nickname, kind: kind.into(), tenant, password };
+            let registry = context.registry().await?;
+            let user = match &parent {
+                Some(parent) => registry.add_account_below(parent, &spec).await?,
+                None => registry.add_account(&spec).await?,
+            };
             context.out.answer(&serde_json::json!({ "name": name, "user_id": user }), |_| format!("{name} is user {user}."));
         }
+        args::Account::Tree { name } => tree::tree(context, name).await?,
         args::Account::Password { name } => {
             let password = password(&format!("New password of {name}: "))?;
             context.registry().await?.set_password(&name, &password).await?;
@@ -47,38 +59,5 @@ pub(super) async fn account(context: &Context, command: args::Account) -> Result
             context.out.answer(&serde_json::json!({ "name": name, "disabled": false }), |_| format!("{name} can log in."));
         }
     }
-    Ok(())
-}
-
-pub(super) async fn group(context: &Context, command: args::Group) -> Result<(), Error> {
-    let registry = context.registry().await?;
-    match command {
-        args::Group::Add { name, tenant } => {
-            let group = registry.add_group(&tenant, &name).await?;
-            context.out.answer(&serde_json::json!({ "name": name, "group_id": group }), |_| format!("{name} is group {group}."));
-        }
-        args::Group::Rename { name, wanted, tenant } => {
-            let changed = registry.rename_group(&tenant, &name, &wanted).await?;
-            let said = if changed { format!("{name} is called {wanted} now.") } else { format!("{name} is called {wanted} already.") };
-            context.out.answer(&serde_json::json!({ "name": wanted, "changed": changed }), |_| said);
-        }
-    }
-    Ok(())
-}
-
-pub(super) async fn member(context: &Context, command: args::Member) -> Result<(), Error> {
-    let registry = context.registry().await?;
-    let (changed, said) = match command {
-        args::Member::Add(args::Membership { group, account, tenant }) => {
-            let changed = registry.add_member(&tenant, &group, &account).await?;
-            (changed, format!("{account} is {} a member of {group}.", if changed { "now" } else { "already" }))
-        }
-        args::Member::Remove { membership: args::Membership { group, account, tenant }, yes } => {
-            confirmed(yes, &format!("{account} would see nothing that is said in {group} from then on"))?;
-            let changed = registry.remove_member(&tenant, &group, &account).await?;
-            (changed, format!("{account} is {} a member of {group}.", if changed { "no longer" } else { "not" }))
-        }
-    };
-    context.out.answer(&serde_json::json!({ "changed": changed }), |_| said);
     Ok(())
 }

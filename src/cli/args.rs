@@ -1,13 +1,23 @@
 //! The arguments of `roger`.
 
+mod account;
 mod bench;
+mod device;
+mod group;
+mod media;
+mod sessions;
 
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand};
 
+pub(super) use account::{Account, Kind};
 pub(super) use bench::{Appendfsync, Bench, Load};
+pub(super) use device::{Device, Import, Switch};
+pub(super) use group::{Friend, Group, Member, Membership, OneGroup, Role};
+pub(super) use media::{Files, GatewayDoor, Keys, Release, ReleaseUpload};
+pub(super) use sessions::{EndSessions, Sessions};
 
 use super::when::{Since, since};
 
@@ -42,9 +52,11 @@ pub(super) enum Command {
     Send(Send),
     /// Print what comes for an account, and acknowledge it; goes on until it is interrupted.
     Listen(Listen),
+    /// Move into the room of a group, or out of any.
+    Room(Room),
     /// List the groups of an account with their members.
     Groups(As),
-    /// List the edges that live, and who is connected to them until when.
+    /// List the edges that live, and who is connected to them until when; show by what an account is used, and end it.
     Sessions(Sessions),
     /// Show what waits on each shard, who delivers and archives it, what SQL does not have yet, and what waits for offline.
     Queues,
@@ -62,15 +74,29 @@ pub(super) enum Command {
     Keys(Keys),
     /// Make tenants, accounts and groups as a seed file wants them; applying it again changes nothing.
     Apply(Apply),
-    /// Add accounts, set passwords, forbid and allow logins.
+    /// Add accounts, show their tree, set passwords, forbid and allow logins.
     #[command(subcommand)]
     Account(Account),
-    /// Add and rename groups.
+    /// Import, show, change, hand over and retire devices.
+    #[command(subcommand)]
+    Device(Device),
+    /// Import devices for an account, as `roger device import` does.
+    Import(Import),
+    /// Add, rename and dissolve groups; list them, show one, say who is a manager.
     #[command(subcommand)]
     Group(Group),
     /// Make accounts members of groups, and end memberships.
     #[command(subcommand)]
     Member(Member),
+    /// Show who is a friend of whom.
+    #[command(subcommand)]
+    Friend(Friend),
+    /// Sign, upload, stage, halt and resume releases of the app.
+    #[command(subcommand)]
+    Release(Release),
+    /// Send and fetch files; list them all, and remove what is over.
+    #[command(subcommand)]
+    File(Files),
     /// Play a recording through the fleet.
     #[command(subcommand)]
     Replay(Replay),
@@ -149,16 +175,11 @@ pub(super) struct Listen {
 }
 
 #[derive(Args, Debug)]
-pub(super) struct Sessions {
-    /// Only those of the user with this id or login name.
-    #[arg(long, value_name = "ID|NAME")]
-    pub(super) user: Option<String>,
-    /// Only the edge of this name, as in edge.name of its configuration.
-    #[arg(long, value_name = "NAME")]
-    pub(super) edge: Option<String>,
-    /// The most sessions to list; the answer says when there are more.
-    #[arg(long, value_name = "COUNT", default_value_t = 1_000)]
-    pub(super) limit: usize,
+pub(super) struct Room {
+    #[command(flatten)]
+    pub(super) who: As,
+    /// The group, by its name or id; `none` to be in no room.
+    pub(super) group: String,
 }
 
 #[derive(Args, Debug)]
@@ -169,7 +190,7 @@ pub(super) struct Changes {
     /// Only by this operator (the name of the user on the machine) or account (its id).
     #[arg(long, value_name = "NAME|ID")]
     pub(super) who: Option<String>,
-    /// Only of this kind, as `account.added`, or all of a sort, as `account`, `group`, `member`, `tokens`, `tenant`, `seed`.
+    /// Only of this kind, as `account.added`, or all of a sort, as `account`, `device`, `group`, `member`, `tokens`, `tenant`, `seed`.
     #[arg(long, value_name = "KIND")]
     pub(super) what: Option<String>,
     /// The most to list; the answer says when there are more.
@@ -211,115 +232,10 @@ pub(super) enum Dead {
     },
 }
 
-#[derive(Debug, Subcommand)]
-pub(super) enum Keys {
-    /// Make a pair: token.secret for the directory, token.pub for it and the edges.
-    Create {
-        /// The folder to put them into; keys that are there already are left, and nothing is made.
-        #[arg(long, value_name = "DIR")]
-        dir: PathBuf,
-    },
-}
-
 #[derive(Args, Debug)]
 pub(super) struct Apply {
     /// A TOML file of tenants, accounts and groups with their members; config/demo.toml is one.
     pub(super) seed: PathBuf,
-}
-
-#[derive(Debug, Subcommand)]
-pub(super) enum Account {
-    /// Create an account.
-    Add {
-        /// The login name.
-        name: String,
-        /// What others see; without it the login name.
-        #[arg(long)]
-        nickname: Option<String>,
-        /// Radio or dispatcher.
-        #[arg(long, value_enum, default_value_t = Kind::Device)]
-        kind: Kind,
-        /// The company it belongs to; made when there is none of the name.
-        #[arg(long, value_name = "NAME")]
-        tenant: String,
-        /// Take the password from the first line of stdin; without it the account cannot log in.
-        #[arg(long)]
-        password_stdin: bool,
-    },
-    /// Set the password, typed unseen or from the first line of stdin; no login of before can be renewed.
-    Password {
-        /// The login name.
-        name: String,
-    },
-    /// Forbid an account to log in, or to renew a login; the tokens it has run out by themselves.
-    Disable {
-        /// The login name.
-        name: String,
-        /// Do it; without this the command only says what it would do.
-        #[arg(long)]
-        yes: bool,
-    },
-    /// Allow an account to log in again.
-    Enable {
-        /// The login name.
-        name: String,
-    },
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-pub(super) enum Kind {
-    /// One session at a time; the last login wins.
-    Device,
-    /// One session for each installation.
-    Dispatcher,
-}
-
-#[derive(Debug, Subcommand)]
-pub(super) enum Group {
-    /// Create a group without members.
-    Add {
-        /// Its name.
-        name: String,
-        /// The company it belongs to.
-        #[arg(long, value_name = "NAME")]
-        tenant: String,
-    },
-    /// Give a group another name.
-    Rename {
-        /// Its name.
-        name: String,
-        /// The new name.
-        #[arg(value_name = "NEW_NAME")]
-        wanted: String,
-        /// The company it belongs to.
-        #[arg(long, value_name = "NAME")]
-        tenant: String,
-    },
-}
-
-#[derive(Debug, Subcommand)]
-pub(super) enum Member {
-    /// Make an account a member of a group.
-    Add(Membership),
-    /// End a membership: the account sees nothing that is said from now on.
-    Remove {
-        #[command(flatten)]
-        membership: Membership,
-        /// Do it; without this the command only says what it would do.
-        #[arg(long)]
-        yes: bool,
-    },
-}
-
-#[derive(Args, Debug)]
-pub(super) struct Membership {
-    /// The group's name.
-    pub(super) group: String,
-    /// The account's login name.
-    pub(super) account: String,
-    /// The company the group belongs to.
-    #[arg(long, value_name = "NAME")]
-    pub(super) tenant: String,
 }
 
 #[derive(Debug, Subcommand)]

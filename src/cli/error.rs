@@ -50,6 +50,20 @@ pub(super) enum Error {
         #[source]
         source: serde_json::Error,
     },
+    #[error("{} is no table of devices", path.display())]
+    Table {
+        path: PathBuf,
+        #[source]
+        source: csv::Error,
+    },
+    #[error("the release key cannot be used")]
+    ReleaseKey(#[source] token::Error),
+    #[error("the gateway does not answer as it should")]
+    Http(#[source] reqwest::Error),
+    #[error("the gateway refuses it: {reason} {field}: {text} ({status})")]
+    Refused { status: u16, reason: String, field: String, text: String },
+    #[error("files stay as they are")]
+    Gateway(#[source] crate::gateway::Error),
     #[error("{0}")]
     Usage(String),
     #[error("{what} did not happen within {seconds} s")]
@@ -74,15 +88,18 @@ impl Error {
             Self::Findings => 1,
             Self::Config(_) => config::EXIT_CODE,
             Self::NotLoggedIn { .. } | Self::NoSuchGroup { .. } | Self::Usage(_) => 64,
-            Self::State { .. } | Self::File { .. } | Self::Recording { .. } => 64,
+            Self::State { .. } | Self::File { .. } | Self::Table { .. } | Self::Recording { .. } => 64,
             Self::Seed(error) => of_class(error.class()),
             Self::Registry(error) => of_class(error.class()),
+            Self::Refused { status: 500.., .. } | Self::Http(_) => 69,
+            Self::Refused { .. } => 64,
+            Self::Gateway(error) => of_class(error.class()),
             Self::Late { .. } | Self::Program { .. } | Self::ProgramFailed { .. } => 69,
             Self::Redis(error) => of_class(error.class()),
             Self::Store(error) => of_class(error.class()),
             Self::Client(error) => of_class(error.class()),
             Self::DeadLetter(error) => of_class(error.class()),
-            Self::Keys(error) => of_class(error.class()),
+            Self::Keys(error) | Self::ReleaseKey(error) => of_class(error.class()),
             Self::Password(error) => of_class(error.class()),
         }
     }
@@ -94,16 +111,21 @@ impl Error {
             Self::Redis(_) => "Is redis.url right, and Redis up? `roger doctor` looks closer.",
             Self::Store(_) => "Is sql.url right, and the database up? `roger doctor` looks closer.",
             Self::Client(error) => match error.reason() {
-                Some(Reason::TokenExpired | Reason::TokenUnknown | Reason::BadCredentials) => "Log in again: `roger login NAME`.",
+                Some(Reason::TokenExpired | Reason::TokenUnknown | Reason::TokenRevoked | Reason::BadCredentials) => {
+                    "Log in again: `roger login NAME`."
+                }
                 Some(Reason::WrongDoor) => "--edge and --directory seem to be swapped.",
                 Some(Reason::NotMember) => "`roger groups --as NAME` lists the groups one may write to.",
                 Some(Reason::Superseded) => "The account is used elsewhere; the last login wins.",
                 _ if error.class() == ErrorClass::Transient => "Is the fleet up, and the address right? `roger doctor` looks closer.",
                 _ => "",
             },
+            Self::Http(_) => "Is the gateway up, and the address right? --gateway or gateway.listen name it.",
+            Self::Refused { status: 401, .. } => "Log in again: `roger login NAME`.",
             Self::NotLoggedIn { .. } => "Log in first: `roger login NAME`.",
             Self::NoSuchGroup { .. } => "`roger groups --as NAME` lists them.",
             Self::State { .. } => "Remove it and log in again; what was not sent yet is in it.",
+            Self::Table { .. } => "A header line with imei, and if you like model and nickname; commas between, and quotes around commas.",
             Self::DeadLetter(_) => "`roger dead list` shows what there is.",
             Self::Late { .. } => "`roger doctor` and `roger queues` show what stands still.",
             _ => "",
@@ -137,6 +159,8 @@ from! {
     client::Error => Client,
     worker::deadletter::Error => DeadLetter,
     token::Error => Keys,
+    reqwest::Error => Http,
+    crate::gateway::Error => Gateway,
     crate::directory::PasswordError => Password,
     crate::directory::seed::Error => Seed,
     crate::directory::RegistryError => Registry,

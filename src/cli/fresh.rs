@@ -49,6 +49,7 @@ impl Fresh {
             kind: UserKind::Device,
             tenant: self.tenant,
             password_hash: String::new(),
+            parent: None,
         };
         let user = self.store.ensure_account(account, self.clock.now_ms()).await?.id();
         let installation = InstallationId(rand::random_range(1..=u64::MAX));

@@ -3,22 +3,29 @@
 //! Each command is a function of its own over what it needs: clients need the fleet's addresses alone, operators Redis or SQL. Answers go
 //! to stdout, as JSON with `--json`; what goes on meanwhile to stderr.
 
+mod access;
 mod accounts;
 mod args;
 mod bench;
 mod changes;
 mod context;
 mod demo;
+mod devices;
 mod doctor;
 mod error;
+mod file;
 mod fresh;
+mod groups;
+mod http;
 mod operate;
 mod output;
 mod radio;
+mod release;
 mod replay;
 mod roster;
 mod sessions;
 mod state;
+mod tree;
 mod when;
 
 use std::process::ExitCode;
@@ -77,6 +84,7 @@ async fn run(cli: Cli) -> Result<(), Error> {
         Command::Logout(args) => radio::logout(&context, args).await,
         Command::Send(args) => radio::send(&context, args).await,
         Command::Listen(args) => radio::listen(&context, args).await,
+        Command::Room(args) => radio::room(&context, args).await,
         Command::Groups(args) => radio::groups(&context, args).await,
         Command::Sessions(args) => sessions::sessions(&context, args).await,
         Command::Queues => operate::queues(&context).await,
@@ -87,8 +95,13 @@ async fn run(cli: Cli) -> Result<(), Error> {
         Command::Keys(command) => operate::keys(&context, &command),
         Command::Apply(args) => accounts::apply(&context, args).await,
         Command::Account(command) => accounts::account(&context, command).await,
-        Command::Group(command) => accounts::group(&context, command).await,
-        Command::Member(command) => accounts::member(&context, command).await,
+        Command::Device(command) => devices::device(&context, command).await,
+        Command::Import(args) => devices::import(&context, args).await,
+        Command::Group(command) => groups::group(&context, command).await,
+        Command::Member(command) => groups::member(&context, command).await,
+        Command::Friend(command) => groups::friend(&context, command).await,
+        Command::Release(command) => release::release(&context, command).await,
+        Command::File(command) => file::file(&context, command).await,
         Command::Replay(args::Replay::Radio(args)) => replay::radio(&context, args).await,
         Command::Demo(args) => demo::demo(&context, args).await,
         Command::Bench(args) => bench::bench(context, args).await,

@@ -152,10 +152,17 @@ pub(super) async fn audit(context: &Context) -> Result<(), Error> {
 }
 
 pub(super) fn keys(context: &Context, command: &args::Keys) -> Result<(), Error> {
-    let args::Keys::Create { dir } = command;
+    let args::Keys::Create { release, dir } = command;
+    if *release {
+        KeyPair::create_for_releases(dir)?;
+        context.out.answer(&serde_json::json!({ "dir": dir }), |_| {
+            format!("{0}/release.secret is for whoever builds the app, and for no server; {0}/release.pub for the gateway.", dir.display())
+        });
+        return Ok(());
+    }
     KeyPair::create(dir)?;
     context.out.answer(&serde_json::json!({ "dir": dir }), |_| {
-        format!("{0}/token.secret is for the directory alone, {0}/token.pub for the directory and all edges.", dir.display())
+        format!("{0}/token.secret is for the directory alone, {0}/token.pub for the directory, the gateway and all edges.", dir.display())
     });
     Ok(())
 }

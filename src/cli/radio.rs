@@ -11,7 +11,7 @@ use super::error::Error;
 use super::output::{ask_password, note, table};
 use super::state::{Kept, State};
 use crate::client::{Acknowledge, Body, Directory, Entry, Event, Options, ResumeTokens, Session, Tokens as _};
-use crate::model::{GroupId, TopicId, TopicKind, UserId};
+use crate::model::{GroupId, GroupKind, LeftWhy, MemberRole, Reason, TopicId, TopicKind, UserId};
 use crate::proto::v1;
 use tokio::sync::mpsc::Receiver;
 
@@ -50,7 +50,7 @@ pub(super) async fn logout(context: &Context, args: args::As) -> Result<(), Erro
 }
 
 /// The tokens of a login, which are saved whenever they are renewed.
-fn tokens(state: &State, kept: &Kept) -> Result<std::sync::Arc<ResumeTokens>, Error> {
+pub(super) fn tokens(state: &State, kept: &Kept) -> Result<std::sync::Arc<ResumeTokens>, Error> {
     let directory = Directory::new(&kept.directory)?;
     let (state, known) = (state.clone(), kept.clone());
     Ok(ResumeTokens::new(directory, &kept.name, kept.installation, kept.login.clone(), move |login| {
@@ -65,7 +65,7 @@ async fn list_groups(state: &State, kept: &Kept) -> Result<Vec<v1::Group>, Error
     let (directory, tokens) = (Directory::new(&kept.directory)?, tokens(state, kept)?);
     let token = tokens.token(None).await?;
     match directory.groups(&token).await {
-        Err(error) if error.reason() == Some(crate::model::Reason::TokenExpired) => {
+        Err(error) if matches!(error.reason(), Some(Reason::TokenExpired | Reason::TokenRevoked)) => {
             let renewed = tokens.token(Some(&token)).await?;
             Ok(directory.groups(&renewed).await?)
         }
@@ -123,13 +123,36 @@ async fn recipient(state: &State, args: &args::Send) -> Result<TopicId, Error> {
     if let Some(user) = args.user {
         return TopicId::checked(TopicKind::Inbox, user).ok_or_else(|| Error::Usage(format!("{user} cannot be the id of a user")));
     }
-    let wanted = args.group.as_deref().unwrap_or_default();
+    find_group(state, args.group.as_deref().unwrap_or_default()).await.map(TopicId::group)
+}
+
+/// The group of the account that has this name, or else this id.
+async fn find_group(state: &State, wanted: &str) -> Result<GroupId, Error> {
     let kept = state.load()?;
     let groups = list_groups(state, &kept).await?;
     let found =
         groups.iter().find(|group| group.name == wanted).or_else(|| groups.iter().find(|group| group.group_id.to_string() == wanted));
     let found = found.ok_or_else(|| Error::NoSuchGroup { name: wanted.to_owned(), account: kept.name.clone() })?;
-    Ok(TopicId::group(GroupId(found.group_id)))
+    Ok(GroupId(found.group_id))
+}
+
+pub(super) async fn room(context: &Context, args: args::Room) -> Result<(), Error> {
+    let state = State::chosen(args.who.account.as_deref())?;
+    let _alone = state.lock()?;
+    let group = if args.group == "none" { GroupId(0) } else { find_group(&state, &args.group).await? };
+    // Entries are left to `listen`: nothing is acknowledged here.
+    let (session, mut events) = open(context, &state, &args.who, Acknowledge::Explicit).await?;
+    let entered = tokio::select! {
+        entered = session.enter(group) => entered,
+        // What comes is read all the while, or the session would wait for its reader.
+        () = async { while events.recv().await.is_some() {} } => Err(crate::client::Error::Closed { reason: None }),
+    };
+    state.save_memory(&session.close().await)?;
+    entered?;
+    let said =
+        |_: &serde_json::Value| if group.0 == 0 { "In no room now.".to_owned() } else { format!("In the room of {} now.", args.group) };
+    context.out.answer(&serde_json::json!({ "group_id": group }), said);
+    Ok(())
 }
 
 pub(super) async fn send(context: &Context, args: args::Send) -> Result<(), Error> {
@@ -228,8 +251,18 @@ struct EntryLine {
 #[serde(rename_all = "snake_case", tag = "kind")]
 enum BodyLine {
     Text { text: String },
-    Joined { group_id: GroupId, name: String },
-    Left { group_id: GroupId, name: String },
+    Joined { group_id: GroupId, name: String, group_kind: Option<GroupKind> },
+    Left { group_id: GroupId, name: String, why: Option<LeftWhy> },
+    RoomChanged { user_id: UserId, from_group_id: GroupId, to_group_id: GroupId },
+    Renamed { group_id: GroupId, name: String },
+    RoleChanged { group_id: GroupId, user_id: UserId, role: MemberRole },
+    ProfileChanged { user_id: UserId, nickname: String },
+    LogUpload { on: bool },
+    Transferred { device_id: UserId, from_account_id: UserId, to_account_id: UserId },
+    ServerChanged { node: String },
+    FriendAsked { user_id: UserId, nickname: String },
+    FriendAdded { user_id: UserId, nickname: String },
+    FriendRemoved { user_id: UserId },
     Rejected { of: TopicId, client_seq: u64, reason: Option<crate::model::Reason> },
     Unknown,
 }
@@ -237,8 +270,18 @@ enum BodyLine {
 fn entry_line(entry: Entry) -> EntryLine {
     let body = match entry.body {
         Body::Text(text) => BodyLine::Text { text: String::from_utf8_lossy(&text).into_owned() },
-        Body::Joined { group, name } => BodyLine::Joined { group_id: group, name },
-        Body::Left { group, name } => BodyLine::Left { group_id: group, name },
+        Body::Joined { group, name, kind } => BodyLine::Joined { group_id: group, name, group_kind: kind },
+        Body::Left { group, name, why } => BodyLine::Left { group_id: group, name, why },
+        Body::RoomChanged { user, from, to, .. } => BodyLine::RoomChanged { user_id: user, from_group_id: from, to_group_id: to },
+        Body::Renamed { group, name } => BodyLine::Renamed { group_id: group, name },
+        Body::RoleChanged { group, user, role } => BodyLine::RoleChanged { group_id: group, user_id: user, role },
+        Body::ProfileChanged { user, nickname } => BodyLine::ProfileChanged { user_id: user, nickname },
+        Body::LogUpload { on } => BodyLine::LogUpload { on },
+        Body::Transferred { device, from, to } => BodyLine::Transferred { device_id: device, from_account_id: from, to_account_id: to },
+        Body::ServerChanged { node } => BodyLine::ServerChanged { node },
+        Body::FriendAsked { user, nickname } => BodyLine::FriendAsked { user_id: user, nickname },
+        Body::FriendAdded { user, nickname } => BodyLine::FriendAdded { user_id: user, nickname },
+        Body::FriendRemoved { user } => BodyLine::FriendRemoved { user_id: user },
         Body::Rejected { topic, client_seq, reason, .. } => BodyLine::Rejected { of: topic, client_seq, reason },
         Body::Unknown => BodyLine::Unknown,
     };
@@ -250,8 +293,23 @@ fn entry_text(line: &EntryLine) -> String {
     let at = format!("{} {}/{} user {}:", line.topic, line.epoch, line.seq, line.sender_id);
     match &line.body {
         BodyLine::Text { text } => format!("{at} {text}"),
-        BodyLine::Joined { group_id, name } => format!("{at} you joined {name} (g:{group_id})"),
-        BodyLine::Left { group_id, name } => format!("{at} you left {name} (g:{group_id})"),
+        BodyLine::Joined { group_id, name, .. } => format!("{at} you joined {name} (g:{group_id})"),
+        BodyLine::Left { group_id, name, .. } => format!("{at} you left {name} (g:{group_id})"),
+        BodyLine::RoomChanged { user_id, from_group_id, to_group_id } => {
+            let room = |group: &GroupId| if group.0 == 0 { "no room".to_owned() } else { format!("the room of g:{group}") };
+            format!("{at} user {user_id} went from {} to {}", room(from_group_id), room(to_group_id))
+        }
+        BodyLine::Renamed { group_id, name } => format!("{at} g:{group_id} is called {name} from now on"),
+        BodyLine::RoleChanged { group_id, user_id, role } => format!("{at} user {user_id} is {role:?} of g:{group_id} from now on"),
+        BodyLine::ProfileChanged { user_id, nickname } => format!("{at} user {user_id} is called {nickname} from now on"),
+        BodyLine::LogUpload { on } => format!("{at} the log is {}wanted", if *on { "" } else { "not " }),
+        BodyLine::Transferred { device_id, from_account_id, to_account_id } => {
+            format!("{at} device {device_id} went from account {from_account_id} to {to_account_id}")
+        }
+        BodyLine::ServerChanged { node } => format!("{at} you are served by node {node} from now on"),
+        BodyLine::FriendAsked { user_id, nickname } => format!("{at} {nickname} (user {user_id}) asks to be a friend"),
+        BodyLine::FriendAdded { user_id, nickname } => format!("{at} {nickname} (user {user_id}) is a friend from now on"),
+        BodyLine::FriendRemoved { user_id } => format!("{at} user {user_id} is no friend any more"),
         BodyLine::Rejected { of, client_seq, reason } => {
             let reason = reason.map(|reason| reason.to_string()).unwrap_or_default();
             format!("{at} your message {client_seq} to {of} was refused: {reason}")
@@ -285,6 +343,10 @@ pub(super) async fn listen(context: &Context, args: args::Listen) -> Result<(), 
                     let why = if gap.not_member { "you were not a member there" } else { "they are no longer stored" };
                     note(&format!("roger: {} from behind {} to {} will not come: {why}", gap.topic, gap.from, gap.to));
                     session.acknowledge(gap.topic, gap.to);
+                }
+                Some(Event::Presence(presence)) => {
+                    let crate::client::Presence { user, state, group, nickname, .. } = presence;
+                    note(&format!("roger: {nickname} (user {user}) is {state:?} in g:{group}"));
                 }
                 Some(Event::Connected { edge, .. }) => note(&format!("roger: connected to {edge}")),
                 Some(Event::Disconnected { edge, reason }) => note(&format!("roger: {edge} is gone ({reason:?}), trying again")),

@@ -1,9 +1,10 @@
-//! `roger sessions`: who is connected, where, and until when.
+//! `roger sessions`: who is connected, where, and until when; by what an account is used, and its end.
 
 use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use super::access;
 use super::args;
 use super::context::Context;
 use super::error::Error;
@@ -33,6 +34,14 @@ struct Line {
 }
 
 pub(super) async fn sessions(context: &Context, args: args::Sessions) -> Result<(), Error> {
+    match (&args.command, &args.account) {
+        (Some(args::EndSessions::Revoke { account, installation, yes }), _) => access::revoke(context, account, *installation, *yes).await,
+        (None, Some(account)) => access::of_account(context, account, args.limit).await,
+        (None, None) => of_fleet(context, args).await,
+    }
+}
+
+async fn of_fleet(context: &Context, args: args::Sessions) -> Result<(), Error> {
     let (redis, shards) = (context.redis()?, context.shards());
     let now_ms = context.clock.now_ms();
     let user = match &args.user {

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use super::error::class_of;
-use super::event::{Body, Event, Gap, Receipt, Refusal, durability_of, entry_of, place_of, reason_of};
+use super::event::{Body, Event, Gap, Receipt, Refusal, durability_of, entry_of, place_of, presence_of, reason_of};
 use super::memory::{Memory, TopicMemory};
 use super::outbox::Outbox;
 use super::topics::{Arrival, Inbound};
@@ -283,6 +283,7 @@ impl Core {
         for follow in frame.follows {
             self.take_follow(&follow, events);
         }
+        events.extend(frame.presences.into_iter().filter_map(presence_of).map(Event::Presence));
     }
 
     fn take_follow(&mut self, follow: &v1::Follow, events: &mut Vec<Event>) {

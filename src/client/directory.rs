@@ -18,6 +18,55 @@ use crate::proto::v1::talk_cloud_client::TalkCloudClient;
 pub struct Directory {
     client: TalkCloudClient<Channel>,
     address: String,
+    app: App,
+}
+
+/// What logs in, as the directory is told.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum App {
+    /// An installed app. One that is too old is refused with [`Error::UpgradeRequired`].
+    Device {
+        /// The package whose releases it is updated by, as `org.example.radio`: 1 to 200 characters.
+        package: String,
+        /// At least 1.
+        version_code: u64,
+    },
+    /// A page in a browser.
+    Web,
+    /// A program that is updated by other ways.
+    #[default]
+    Tool,
+}
+
+impl From<&App> for v1::App {
+    fn from(app: &App) -> Self {
+        match app {
+            App::Device { package, version_code } => {
+                Self { kind: v1::AppKind::Device.into(), package: package.clone(), version_code: *version_code }
+            }
+            App::Web => Self { kind: v1::AppKind::Web.into(), ..Self::default() },
+            App::Tool => Self { kind: v1::AppKind::Tool.into(), ..Self::default() },
+        }
+    }
+}
+
+/// The release that an app has to install before it may log in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Upgrade {
+    /// The package.
+    pub package: String,
+    /// Above that of the app.
+    pub version_code: u64,
+    /// What people call the version.
+    pub version_name: String,
+    /// Where it is to be had; resumable.
+    pub url: String,
+    /// Its length.
+    pub bytes: u64,
+    /// Of the file.
+    pub sha256: Vec<u8>,
+    /// Ed25519 by the release key, whose public half the app holds.
+    pub signature: Vec<u8>,
 }
 
 /// What a login gives. Holds secrets: never logged.
@@ -46,13 +95,18 @@ impl fmt::Debug for Login {
 }
 
 impl Directory {
-    /// A client of the directory at `http://HOST:PORT`; connects when first used.
+    /// A client of the directory at `http://HOST:PORT`, a tool; connects when first used.
     ///
     /// # Errors
     /// [`Error::Address`] when that is no address.
     pub fn new(address: &str) -> Result<Self, Error> {
         let channel = link::endpoint(address)?.connect_lazy();
-        Ok(Self { client: TalkCloudClient::new(channel), address: address.to_owned() })
+        Ok(Self { client: TalkCloudClient::new(channel), address: address.to_owned(), app: App::default() })
+    }
+
+    /// The same, logging `app` in.
+    pub fn with_app(self, app: App) -> Self {
+        Self { app, ..self }
     }
 
     async fn call<T>(
@@ -68,12 +122,18 @@ impl Directory {
     }
 
     /// Trades a name and password for tokens.
+    ///
+    /// # Errors
+    /// [`Error::UpgradeRequired`] when the app is too old.
     pub async fn login(&self, name: &str, password: &str, installation: InstallationId) -> Result<Login, Error> {
         let (name, password) = (name.to_owned(), password.to_owned());
         self.log_in(v1::LoginRequest { name, password, installation_id: installation.0, ..v1::LoginRequest::default() }).await
     }
 
     /// Trades a resume token for new tokens; it is void afterwards.
+    ///
+    /// # Errors
+    /// [`Error::UpgradeRequired`] when the app is too old: the token is as good after the upgrade.
     pub async fn resume(&self, name: &str, resume_token: &str, installation: InstallationId) -> Result<Login, Error> {
         let (name, resume_token) = (name.to_owned(), resume_token.to_owned());
         self.log_in(v1::LoginRequest { name, resume_token, installation_id: installation.0, ..v1::LoginRequest::default() }).await
@@ -81,9 +141,16 @@ impl Directory {
 
     async fn log_in(&self, request: v1::LoginRequest) -> Result<Login, Error> {
         let mut client = self.client.clone();
+        let request = v1::LoginRequest { app: Some((&self.app).into()), ..request };
         let answer = self.call("log in", client.login(request)).await?;
+        if let Some(v1::Upgrade { package, version_code, version_name, url, bytes, sha256, signature }) = answer.upgrade {
+            let (sha256, signature) = (sha256.to_vec(), signature.to_vec());
+            let upgrade = Upgrade { package, version_code, version_name, url, bytes, sha256, signature };
+            return Err(Error::UpgradeRequired { upgrade: Box::new(upgrade) });
+        }
         Ok(Login {
-            kind: if answer.kind() == v1::UserKind::Dispatcher { UserKind::Dispatcher } else { UserKind::Device },
+            // A kind this version does not know counts as the one with the fewest sessions.
+            kind: Option::from(answer.kind()).unwrap_or(UserKind::Device),
             token: answer.token,
             token_expires_ms: answer.token_expires_ms,
             resume_token: answer.resume_token,

@@ -44,8 +44,8 @@ pub(super) struct Driver {
     at: usize,
     tokens: Arc<dyn Tokens>,
     token: Option<String>,
-    /// The token that the fleet called expired.
-    expired: Option<String>,
+    /// The token that the fleet no longer took, and why.
+    expired: Option<(String, Reason)>,
     sink: Sink,
     /// Waits for room in the channel.
     undelivered: VecDeque<Event>,
@@ -94,6 +94,7 @@ impl Driver {
             let next = match self.connect().await {
                 Ok(link) => {
                     let end = self.converse(link).await;
+                    self.shared.is_at(None);
                     self.judge(end)
                 }
                 Err(error) => self.judge_error(error),
@@ -125,7 +126,11 @@ impl Driver {
         let token = match &self.token {
             Some(token) => token.clone(),
             None => {
-                let token = self.tokens.token(self.expired.as_deref()).await?;
+                let token = match (self.tokens.token(self.expired.as_ref().map(|(token, _)| token.as_str())).await, &self.expired) {
+                    // There is no other one to be had: what ends the session is what befell the one there was.
+                    (Err(Error::Closed { .. }), Some((_, reason))) => return Err(Error::Closed { reason: Some(*reason) }),
+                    (token, _) => token?,
+                };
                 self.token.insert(token).clone()
             }
         };
@@ -174,9 +179,11 @@ impl Driver {
 
     fn judge_reason(&mut self, reason: Option<Reason>, retry_after_ms: u64, text: String) -> Next {
         match reason {
-            Some(Reason::TokenExpired) if self.token.is_some() => {
-                self.expired = self.token.take();
-                Next::Again(Duration::ZERO)
+            Some(reason @ (Reason::TokenExpired | Reason::TokenRevoked)) if self.token.is_some() => {
+                // One that was not taken although it was just renewed: no hurry.
+                let wait = if self.expired.is_some() { self.delays.next_delay() } else { Duration::ZERO };
+                self.expired = self.token.take().map(|token| (token, reason));
+                Next::Again(wait)
             }
             Some(reason) if class_of(reason) == ErrorClass::Permanent => Next::Over(Some(reason), text),
             _ => {
@@ -271,6 +278,7 @@ impl Driver {
             *interval = Some(Duration::from_millis(if quiet == 0 { 20_000 } else { quiet }));
             self.delays.reset();
             self.expired = None;
+            self.shared.is_at(Some((self.edges[self.at].clone(), SessionId(welcome.session_id))));
             self.tell(Event::Connected {
                 edge: edge.to_owned(),
                 session: SessionId(welcome.session_id),

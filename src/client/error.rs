@@ -1,5 +1,6 @@
 //! What can go wrong between an app and a fleet.
 
+use super::directory::Upgrade;
 use crate::model::Reason;
 use crate::retry::ErrorClass;
 
@@ -47,6 +48,12 @@ pub enum Error {
         /// The status, with the fleet's text for people.
         status: Box<tonic::Status>,
     },
+    /// The app is too old to log in.
+    #[error("version {} of {} has to be installed first, from {}", upgrade.version_code, upgrade.package, upgrade.url)]
+    UpgradeRequired {
+        /// What to install.
+        upgrade: Box<Upgrade>,
+    },
     /// The session has ended for good.
     #[error("the session has ended{}", reason.map(|reason| format!(": {reason}")).unwrap_or_default())]
     Closed {
@@ -84,7 +91,9 @@ impl Error {
                 }
                 None => ErrorClass::Permanent,
             },
-            Self::Address { .. } | Self::NoAddress | Self::Closed { .. } | Self::Unsendable { .. } => ErrorClass::Permanent,
+            Self::Address { .. } | Self::NoAddress | Self::UpgradeRequired { .. } | Self::Closed { .. } | Self::Unsendable { .. } => {
+                ErrorClass::Permanent
+            }
         }
     }
 
@@ -118,6 +127,8 @@ pub(crate) fn class_of(reason: Reason) -> ErrorClass {
         | Reason::UnknownSession
         | Reason::EdgeFull
         | Reason::TokenExpired
+        // Another one may be had, with the resume token or the password.
+        | Reason::TokenRevoked
         | Reason::PredecessorMissing => ErrorClass::Transient,
         Reason::TokenUnknown
         | Reason::BadCredentials
@@ -136,6 +147,10 @@ pub(crate) fn class_of(reason: Reason) -> ErrorClass {
         | Reason::SignedOut
         | Reason::WrongDoor
         | Reason::Quarantined
-        | Reason::TopicClosed => ErrorClass::Permanent,
+        | Reason::TopicClosed
+        | Reason::NotPermitted
+        | Reason::NameTaken
+        | Reason::FieldInvalid
+        | Reason::InUse => ErrorClass::Permanent,
     }
 }

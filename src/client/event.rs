@@ -2,7 +2,9 @@
 
 use bytes::Bytes;
 
-use crate::model::{Durability, GroupId, InstallationId, Place, Reason, SessionId, TopicId, UserId};
+use crate::model::{
+    Durability, GroupId, GroupKind, InstallationId, LeftWhy, MemberRole, Place, PresenceState, Reason, SessionId, TopicId, UserId,
+};
 use crate::proto::v1;
 
 /// What a session tells the app, in the order in which it happened.
@@ -52,6 +54,8 @@ pub enum Event {
         /// False when the user left.
         following: bool,
     },
+    /// Somebody came, went or changed room. Told while connected, and not kept.
+    Presence(Presence),
     /// The session has ended for good; nothing comes after this.
     Closed {
         /// Why; `None` when the app closed it.
@@ -104,6 +108,8 @@ pub enum Body {
         group: GroupId,
         /// Its name.
         name: String,
+        /// What it is for; `None` for a kind that this version does not know.
+        kind: Option<GroupKind>,
     },
     /// The user is no longer a member of the group.
     Left {
@@ -111,6 +117,80 @@ pub enum Body {
         group: GroupId,
         /// Its name.
         name: String,
+        /// Why; `None` for a reason that this version does not know.
+        why: Option<LeftWhy>,
+    },
+    /// The user, or a device that the user manages, changed room; group 0 is none.
+    RoomChanged {
+        /// Who.
+        user: UserId,
+        /// From which.
+        from: GroupId,
+        /// To which.
+        to: GroupId,
+        /// Counts that user's changes of room.
+        version: u64,
+    },
+    /// The group has another name.
+    Renamed {
+        /// The group.
+        group: GroupId,
+        /// Its name from now on.
+        name: String,
+    },
+    /// A member of the group has another role.
+    RoleChanged {
+        /// The group.
+        group: GroupId,
+        /// The member.
+        user: UserId,
+        /// The role from now on.
+        role: MemberRole,
+    },
+    /// Others see another nickname of the user from now on.
+    ProfileChanged {
+        /// The user.
+        user: UserId,
+        /// The nickname from now on.
+        nickname: String,
+    },
+    /// Whether the device is to upload its log.
+    LogUpload {
+        /// It is.
+        on: bool,
+    },
+    /// A device has another manager.
+    Transferred {
+        /// The device.
+        device: UserId,
+        /// Who managed it.
+        from: UserId,
+        /// Who manages it.
+        to: UserId,
+    },
+    /// Ask the gateway for server addresses, and connect there.
+    ServerChanged {
+        /// The name of the node.
+        node: String,
+    },
+    /// Somebody asks to be a friend.
+    FriendAsked {
+        /// Who.
+        user: UserId,
+        /// What others see of them.
+        nickname: String,
+    },
+    /// Somebody is a friend from now on.
+    FriendAdded {
+        /// Who.
+        user: UserId,
+        /// What others see of them.
+        nickname: String,
+    },
+    /// Somebody is no friend any more, or does not want to be one.
+    FriendRemoved {
+        /// Who.
+        user: UserId,
     },
     /// A message with a receipt was refused afterwards.
     Rejected {
@@ -127,6 +207,32 @@ pub enum Body {
     },
     /// Of a kind that this version does not know.
     Unknown,
+}
+
+/// Where somebody is now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Presence {
+    /// Who.
+    pub user: UserId,
+    /// Where, as a member of `group`.
+    pub state: PresenceState,
+    /// The group as whose member they are told of; 0 when told as to the one who manages them.
+    pub group: GroupId,
+    /// The room they are in; 0 for none.
+    pub room: GroupId,
+    /// As it is now.
+    pub nickname: String,
+}
+
+/// The presence without copies; `None` for a state this version does not know.
+pub(super) fn presence_of(presence: v1::Presence) -> Option<Presence> {
+    Some(Presence {
+        user: UserId(presence.user_id),
+        state: Option::<PresenceState>::from(presence.state())?,
+        group: GroupId(presence.group_id),
+        room: GroupId(presence.current_group_id),
+        nickname: presence.nickname,
+    })
 }
 
 /// "Roger": everything up to client_seq is stored.
@@ -189,8 +295,34 @@ pub(super) fn entry_of(entry: v1::Entry) -> Option<Entry> {
     let body = match entry.notice {
         None if entry.kind == v1::MessageKind::Text as i32 => Body::Text(entry.text),
         None => Body::Unknown,
-        Some(v1::entry::Notice::Joined(notice)) => Body::Joined { group: GroupId(notice.group_id), name: notice.group_name },
-        Some(v1::entry::Notice::Left(notice)) => Body::Left { group: GroupId(notice.group_id), name: notice.group_name },
+        Some(v1::entry::Notice::Joined(notice)) => {
+            let kind = notice.group_kind().into();
+            Body::Joined { group: GroupId(notice.group_id), name: notice.group_name, kind }
+        }
+        Some(v1::entry::Notice::Left(notice)) => {
+            let why = notice.why().into();
+            Body::Left { group: GroupId(notice.group_id), name: notice.group_name, why }
+        }
+        Some(v1::entry::Notice::RoomChanged(notice)) => Body::RoomChanged {
+            user: UserId(notice.user_id),
+            from: GroupId(notice.from_group_id),
+            to: GroupId(notice.to_group_id),
+            version: notice.version,
+        },
+        Some(v1::entry::Notice::Renamed(notice)) => Body::Renamed { group: GroupId(notice.group_id), name: notice.group_name },
+        Some(v1::entry::Notice::RoleChanged(notice)) => match Option::<MemberRole>::from(notice.role()) {
+            Some(role) => Body::RoleChanged { group: GroupId(notice.group_id), user: UserId(notice.user_id), role },
+            None => Body::Unknown,
+        },
+        Some(v1::entry::Notice::ProfileChanged(notice)) => Body::ProfileChanged { user: UserId(notice.user_id), nickname: notice.nickname },
+        Some(v1::entry::Notice::LogUpload(notice)) => Body::LogUpload { on: notice.on },
+        Some(v1::entry::Notice::Transferred(notice)) => {
+            Body::Transferred { device: UserId(notice.device_id), from: UserId(notice.from_account_id), to: UserId(notice.to_account_id) }
+        }
+        Some(v1::entry::Notice::ServerChanged(notice)) => Body::ServerChanged { node: notice.node },
+        Some(v1::entry::Notice::FriendAsked(notice)) => Body::FriendAsked { user: UserId(notice.user_id), nickname: notice.nickname },
+        Some(v1::entry::Notice::FriendAdded(notice)) => Body::FriendAdded { user: UserId(notice.user_id), nickname: notice.nickname },
+        Some(v1::entry::Notice::FriendRemoved(notice)) => Body::FriendRemoved { user: UserId(notice.user_id) },
         Some(v1::entry::Notice::Rejected(rejected)) => match rejected.topic.and_then(v1::Topic::to_model) {
             None => Body::Unknown,
             Some(topic) => Body::Rejected {
@@ -222,6 +354,6 @@ mod tests {
         for (number, durability) in [(1, Durability::Memory), (3, Durability::Fsync), (5, Durability::Sql), (77, Durability::Memory)] {
             assert_eq!(durability_of(number), durability);
         }
-        assert_eq!(Reason::ALL.len(), v1::Reason::TopicClosed as usize, "a reason is missing in the model or the protocol");
+        assert_eq!(Reason::ALL.len(), v1::Reason::TokenRevoked as usize, "a reason is missing in the model or the protocol");
     }
 }

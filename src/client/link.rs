@@ -8,6 +8,7 @@ use tonic::Streaming;
 use tonic::transport::{Channel, Endpoint};
 
 use super::error::Error;
+use crate::model::{GroupId, SessionId};
 use crate::proto::v1;
 use crate::proto::v1::talk_cloud_client::TalkCloudClient;
 
@@ -59,5 +60,16 @@ pub(super) async fn open(endpoint: &Endpoint, hello: v1::ClientFrame) -> Result<
         Ok(Ok(answer)) => Ok(Link { frames, inbound: answer.into_inner() }),
         Ok(Err(status)) => Err(Error::refused("open a session", status)),
         Err(_) => Err(Error::TimedOut { address: endpoint.uri().to_string(), after_ms: OPEN_TIMEOUT.as_millis() as u64 }),
+    }
+}
+
+/// Moves the user of a session into the room of a group, or out of any (0).
+pub(super) async fn enter(endpoint: &Endpoint, session: SessionId, group: GroupId) -> Result<(), Error> {
+    let mut client = TalkCloudClient::new(connect(endpoint).await?);
+    let call = client.set_lock_group_id(v1::SetLockGroupIdRequest { session_id: session.0, group_id: group.0 });
+    match tokio::time::timeout(CALL_TIMEOUT, call).await {
+        Ok(Ok(_)) => Ok(()),
+        Ok(Err(status)) => Err(Error::refused("enter a room", status)),
+        Err(_) => Err(Error::TimedOut { address: endpoint.uri().to_string(), after_ms: CALL_TIMEOUT.as_millis() as u64 }),
     }
 }

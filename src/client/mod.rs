@@ -20,8 +20,8 @@ mod session;
 mod topics;
 
 pub use core::{Acknowledge, Core, Counts};
-pub use directory::{Directory, Login, ResumeTokens, StaticToken, TokenFuture, Tokens};
+pub use directory::{App, Directory, Login, ResumeTokens, StaticToken, TokenFuture, Tokens, Upgrade};
 pub use error::Error;
-pub use event::{Body, Disconnect, Entry, Event, Gap, Receipt, Refusal};
+pub use event::{Body, Disconnect, Entry, Event, Gap, Presence, Receipt, Refusal};
 pub use memory::{Memory, TopicMemory, Unreceipted};
 pub use session::{Options, Session};

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use tokio::sync::{Notify, mpsc};
+use tonic::transport::Endpoint;
 
 use super::core::{Acknowledge, Core, Counts};
 use super::directory::Tokens;
@@ -14,7 +15,7 @@ use super::error::Error;
 use super::event::Event;
 use super::link;
 use super::memory::Memory;
-use crate::model::{Place, Reason, TopicId, TopicKind, UserId, check_text};
+use crate::model::{GroupId, Place, Reason, SessionId, TopicId, TopicKind, UserId, check_text};
 
 /// How to open a session.
 #[derive(Clone)]
@@ -68,6 +69,8 @@ pub(super) struct Shared {
     pub(super) reconnect: AtomicBool,
     /// Why it ended for good, once it has.
     ended: Mutex<Option<Option<Reason>>>,
+    /// At which edge the session is, and as which; `None` while it is at none.
+    open: Mutex<Option<(Endpoint, SessionId)>>,
     window: usize,
 }
 
@@ -78,6 +81,12 @@ impl Shared {
 
     pub(super) fn end(&self, reason: Option<Reason>) {
         *self.ended.lock().unwrap_or_else(PoisonError::into_inner) = Some(reason);
+        self.changed.notify_waiters();
+    }
+
+    /// The session is open at an edge, or no longer.
+    pub(super) fn is_at(&self, open: Option<(Endpoint, SessionId)>) {
+        *self.open.lock().unwrap_or_else(PoisonError::into_inner) = open;
         self.changed.notify_waiters();
     }
 
@@ -137,6 +146,7 @@ impl Session {
             closing: AtomicBool::new(false),
             reconnect: AtomicBool::new(false),
             ended: Mutex::new(None),
+            open: Mutex::new(None),
             window: options.window.max(1),
         });
         tokio::spawn(Driver::new(shared.clone(), edges, options.tokens, sink).run());
@@ -208,6 +218,28 @@ impl Session {
             }
             changed.await;
         }
+    }
+
+    /// Moves the user into the room of a group, or out of any (0), and waits until it is so; first of all until the session is open. That it
+    /// happened is also an entry of the inbox.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] when the user is not a member of the group, [`Error::Closed`] when the session ends before; those of a connection
+    /// that breaks: ask again.
+    pub async fn enter(&self, group: GroupId) -> Result<(), Error> {
+        let (endpoint, session) = loop {
+            let changed = self.shared.changed.notified();
+            tokio::pin!(changed);
+            changed.as_mut().enable();
+            if let Some(open) = self.shared.open.lock().unwrap_or_else(PoisonError::into_inner).clone() {
+                break open;
+            }
+            if let Some(reason) = self.shared.ended() {
+                return Err(Error::Closed { reason });
+            }
+            changed.await;
+        };
+        link::enter(&endpoint, session, group).await
     }
 
     /// Drops the connection and makes another one, at the next edge.

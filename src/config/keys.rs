@@ -47,15 +47,19 @@ pub enum Rule {
     LoopbackOrOff,
     /// A URL that begins with one of these.
     Url(&'static [&'static str]),
+    /// A URL that begins with one of these, or empty.
+    UrlOrOff(&'static [&'static str]),
     /// An absolute path.
     File,
+    /// An absolute path, or empty.
+    FileOrOff,
     /// One of these words.
     OneOf(&'static [&'static str]),
     /// A list of origins, as a browser sends them.
     Origins,
 }
 
-use Rule::{Address, File, Integer, LoopbackOrOff, Name, OneOf, Origins, Switch, Url};
+use Rule::{Address, File, FileOrOff, Integer, LoopbackOrOff, Name, OneOf, Origins, Switch, Url, UrlOrOff};
 
 const fn key(section: &'static str, name: &'static str, default: Value, rule: Rule) -> Key {
     Key { section, name, default, rule }
@@ -100,7 +104,24 @@ pub const KEYS: &[Key] = &[
     key("directory", "connections_max", int(4096), Integer(1, 1_000_000)),
     key("directory", "account_logins_per_min", int(10), Integer(0, 1_000_000)),
     key("directory", "address_logins_per_min", int(600), Integer(0, 1_000_000)),
+    key("directory", "releases_url", text(""), UrlOrOff(&["https://", "http://"])),
     key("directory", "cors_origins", Value::Nothing, Origins),
+    key("gateway", "listen", text("127.0.0.1:7721"), Address),
+    key("gateway", "cleartext_beyond_loopback", Value::Switch(false), Switch),
+    key("gateway", "connections_max", int(4096), Integer(1, 1_000_000)),
+    key("gateway", "uploads_max", int(16), Integer(1, 10_000)),
+    key("gateway", "stall_ms", int(30_000), Integer(100, 3_600_000)),
+    key("gateway", "object_url", text("file:///var/lib/roger/objects"), Url(&["file:///", "s3://"])),
+    key("gateway", "spool_dir", text("/var/lib/roger/spool"), File),
+    key("gateway", "release_public_key_file", text(""), FileOrOff),
+    key("gateway", "release_bytes_max", int(536_870_912), Integer(1024, 4_294_967_296)),
+    key("gateway", "file_bytes_max", int(104_857_600), Integer(1024, 4_294_967_296)),
+    key("gateway", "tenant_bytes_max", int(0), Integer(0, 1_125_899_906_842_624)),
+    key("gateway", "attachment_days", int(365), Integer(0, 36_500)),
+    key("gateway", "log_days", int(30), Integer(0, 36_500)),
+    key("gateway", "nodes_file", text(""), FileOrOff),
+    key("gateway", "address_requests_per_min", int(120), Integer(0, 1_000_000)),
+    key("gateway", "cors_origins", Value::Nothing, Origins),
     key("delivery", "lease_ttl_ms", int(2000), Integer(200, 60_000)),
     key("delivery", "batch_frames_max", int(256), Integer(1, 10_000)),
     key("delivery", "backlog_frames_max", int(100_000), Integer(16, 10_000_000)),
@@ -111,6 +132,7 @@ pub const KEYS: &[Key] = &[
     key("offline", "archive_linger_ms", int(200), Integer(0, 10_000)),
     key("metrics", "edge_listen", text(""), LoopbackOrOff),
     key("metrics", "directory_listen", text(""), LoopbackOrOff),
+    key("metrics", "gateway_listen", text(""), LoopbackOrOff),
     key("metrics", "delivery_listen", text(""), LoopbackOrOff),
     key("metrics", "offline_listen", text(""), LoopbackOrOff),
     key("log", "format", text("text"), OneOf(&["text", "json"])),
@@ -145,14 +167,14 @@ impl Key {
             Integer(..) => text.parse::<u64>().map_or_else(|_| as_text(), Json::from),
             Switch => text.parse::<bool>().map_or_else(|_| as_text(), Json::from),
             Origins => text.split(',').map(str::trim).filter(|origin| !origin.is_empty()).collect(),
-            Name | Address | LoopbackOrOff | Url(_) | File | OneOf(_) => as_text(),
+            Name | Address | LoopbackOrOff | Url(_) | UrlOrOff(_) | File | FileOrOff | OneOf(_) => as_text(),
         }
     }
 
     /// The value as an error shows it: a password in a URL is left out.
     pub(super) fn shown(&self, value: &Json) -> String {
         match (self.rule, value.as_str()) {
-            (Url(_), Some(url)) => format!("\"{}\"", without_password(url)),
+            (Url(_) | UrlOrOff(_), Some(url)) => format!("\"{}\"", without_password(url)),
             _ => value.to_string(),
         }
     }
@@ -167,8 +189,10 @@ impl Rule {
             Name => text.is_some_and(is_name),
             Address => text.is_some_and(|text| text.parse::<SocketAddr>().is_ok()),
             LoopbackOrOff => text.is_some_and(|text| text.is_empty() || text.parse().is_ok_and(is_loopback)),
-            Url(starts) => text.is_some_and(|text| starts.iter().any(|start| text.len() > start.len() && text.starts_with(start))),
+            Url(starts) => text.is_some_and(|text| is_url(text, starts)),
+            UrlOrOff(starts) => text.is_some_and(|text| text.is_empty() || is_url(text, starts)),
             File => text.is_some_and(|text| Path::new(text).is_absolute()),
+            FileOrOff => text.is_some_and(|text| text.is_empty() || Path::new(text).is_absolute()),
             OneOf(words) => text.is_some_and(|text| words.contains(&text)),
             Origins => value.as_array().is_some_and(|origins| origins.iter().all(|origin| origin.as_str().is_some_and(is_origin))),
         }
@@ -184,7 +208,9 @@ impl fmt::Display for Rule {
             Address => f.write_str("an IP address with a port, as 127.0.0.1:7701"),
             LoopbackOrOff => f.write_str("a loopback address with a port, as 127.0.0.1:7801, or empty for off"),
             Url(starts) => write!(f, "a URL that begins with {}", starts.join(" or ")),
+            UrlOrOff(starts) => write!(f, "a URL that begins with {}, or empty for off", starts.join(" or ")),
             File => f.write_str("an absolute path"),
+            FileOrOff => f.write_str("an absolute path, or empty for off"),
             OneOf(words) => write!(f, "one of {}", words.join(", ")),
             Origins => f.write_str("a list of origins, as https://console.example.org"),
         }
@@ -197,6 +223,10 @@ pub(super) fn is_loopback(address: SocketAddr) -> bool {
         IpAddr::V4(ip) => ip.is_loopback(),
         IpAddr::V6(ip) => ip.to_canonical().is_loopback(),
     }
+}
+
+fn is_url(text: &str, starts: &[&str]) -> bool {
+    starts.iter().any(|start| text.len() > start.len() && text.starts_with(start))
 }
 
 fn is_name(text: &str) -> bool {

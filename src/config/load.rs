@@ -227,9 +227,10 @@ impl Draft {
 
     /// The rules that concern two keys.
     fn check_together(&self, config: &Config) -> Result<(), Error> {
-        let (edge, directory) = (&config.edge, &config.directory);
+        let (edge, directory, gateway) = (&config.edge, &config.directory, &config.gateway);
         self.check_listen("edge", edge.listen, edge.cleartext_beyond_loopback)?;
         self.check_listen("directory", directory.listen, directory.cleartext_beyond_loopback)?;
+        self.check_listen("gateway", gateway.listen, gateway.cleartext_beyond_loopback)?;
         let require = |holds: bool, section: &str, name: &str, rule: &str| {
             if holds { Ok(()) } else { Err(self.refuse(section, name, rule)) }
         };
@@ -257,11 +258,18 @@ impl Draft {
 
     /// The keys a program cannot run without. Not read here, but looked at: a program must not bind a port and then find it cannot serve.
     fn check_files(&self, program: Program, config: &Config) -> Result<(), Error> {
-        if matches!(program, Program::Edge | Program::Directory) {
-            self.open("public_key_file", &config.auth.public_key_file)?;
+        if matches!(program, Program::Edge | Program::Directory | Program::Gateway) {
+            self.open("auth", "public_key_file", &config.auth.public_key_file)?;
+        }
+        if program == Program::Gateway {
+            let optional =
+                [("release_public_key_file", &config.gateway.release_public_key_file), ("nodes_file", &config.gateway.nodes_file)];
+            for (name, path) in optional {
+                path.as_deref().map(|path| self.open("gateway", name, path)).transpose()?;
+            }
         }
         if program == Program::Directory {
-            let mode = self.open("secret_key_file", &config.auth.secret_key_file)?;
+            let mode = self.open("auth", "secret_key_file", &config.auth.secret_key_file)?;
             if mode & !0o640 != 0 {
                 let rule = format!("a file whose mode is at most 0640, not {mode:04o}");
                 return Err(self.refuse("auth", "secret_key_file", &rule));
@@ -271,9 +279,9 @@ impl Draft {
     }
 
     /// The permission bits of a file that can be opened.
-    fn open(&self, name: &str, path: &Path) -> Result<u32, Error> {
+    fn open(&self, section: &str, name: &str, path: &Path) -> Result<u32, Error> {
         let metadata = File::open(path).and_then(|file| file.metadata()).map_err(|source| {
-            let (key, value, origin) = self.describe("auth", name);
+            let (key, value, origin) = self.describe(section, name);
             Error::KeyFile { key, value, origin, source }
         })?;
         Ok(metadata.permissions().mode() & 0o777)

@@ -1,8 +1,10 @@
-//! The groups of a user, in pages.
+//! Groups with their members, and where these are now: what the lists and single groups of clients show.
+
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::login::Desk;
 use super::store_failed;
-use crate::model::{GroupId, Reason};
+use crate::model::{GroupId, PresenceState, Reason, UserId};
 use crate::proto::status::Refused;
 use crate::proto::v1;
 use crate::store::{GroupMember, UserGroup};
@@ -12,62 +14,83 @@ const PAGE_GROUPS_MAX: u32 = 100;
 /// The most members of a page; a group that alone has more is a page of its own. Keeps an answer well below the 4 MiB that clients accept.
 const PAGE_MEMBERS_MAX: usize = 10_000;
 
+/// Where some users are.
+pub(super) struct Whereabouts {
+    /// Those with a session; `None` when Redis does not say.
+    online: Option<BTreeSet<UserId>>,
+    /// The rooms they are in.
+    rooms: BTreeMap<UserId, GroupId>,
+}
+
+impl Whereabouts {
+    /// How a user stands with a group; with none of them for `None`.
+    pub(super) fn of(&self, user: UserId, group: Option<GroupId>) -> v1::PresenceState {
+        let Some(online) = &self.online else { return v1::PresenceState::Unspecified };
+        let in_room = group.is_some() && self.rooms.get(&user).copied() == group;
+        match (online.contains(&user), in_room) {
+            (false, _) => PresenceState::Offline.into(),
+            (true, false) => PresenceState::Online.into(),
+            (true, true) => PresenceState::InRoom.into(),
+        }
+    }
+}
+
 impl Desk {
     /// A page of the caller's groups.
     pub(super) async fn group_list(&self, request: v1::GetGroupListRequest) -> Result<v1::GetGroupListResponse, Refused> {
-        let claims = self.claims(&request.token, self.clock.now_ms())?;
+        let user = self.caller(&request.token).await?.account.id;
         let limit = match request.limit {
             0 => PAGE_GROUPS_MAX,
             limit if limit > PAGE_GROUPS_MAX => return Err(Refused::new(Reason::TooMany).field("limit")),
             limit => limit,
         };
         let after = Some(GroupId(request.after_group_id));
-        // One more than asked for, to know whether there are more.
-        let groups = self.store.groups_of(claims.user, after, limit + 1).await.map_err(store_failed)?;
-        let fitting = fitting(&groups, limit as usize);
-        let more = groups.len() > fitting;
-        Ok(v1::GetGroupListResponse { groups: groups.into_iter().take(fitting).map(group).collect(), more })
+        let page = self.store.groups_of(user, after, limit, PAGE_MEMBERS_MAX).await.map_err(store_failed)?;
+        Ok(v1::GetGroupListResponse { more: page.more, groups: self.with_presence(page.groups).await? })
+    }
+
+    /// Groups as clients see them. Each member is asked for once, in however many of the groups they are.
+    pub(super) async fn with_presence(&self, groups: Vec<UserGroup>) -> Result<Vec<v1::Group>, Refused> {
+        let users = groups.iter().flat_map(|group| &group.members).map(|member| member.id).collect();
+        let whereabouts = self.whereabouts(&users, true).await?;
+        Ok(groups.into_iter().map(|found| group(found, &whereabouts)).collect())
+    }
+
+    /// Where users are, and in which rooms if that is wanted. With Redis away nothing is known of it.
+    pub(super) async fn whereabouts(&self, users: &BTreeSet<UserId>, rooms: bool) -> Result<Whereabouts, Refused> {
+        let online = self.redis.online_among(users, self.shards).await;
+        let online = online.inspect_err(|error| tracing::debug!(error = error as &dyn std::error::Error, "not known who is online")).ok();
+        let in_rooms = online.clone().filter(|online| rooms && !online.is_empty()).unwrap_or_default();
+        let rooms = self.store.rooms_of(&in_rooms, self.shards).await.map_err(store_failed)?;
+        Ok(Whereabouts { online, rooms })
     }
 }
 
-/// How many of the groups fit on a page.
-fn fitting(groups: &[UserGroup], limit: usize) -> usize {
-    let mut members = 0;
-    let full = groups.iter().take(limit).position(|group| {
-        members += group.members.len();
-        members > PAGE_MEMBERS_MAX
-    });
-    full.map_or(limit.min(groups.len()), |at| at.max(1))
+fn group(UserGroup { group, members }: UserGroup, whereabouts: &Whereabouts) -> v1::Group {
+    let members: Vec<v1::Member> = members.into_iter().map(|one| member(one, group.id, whereabouts)).collect();
+    let count = |states: &[PresenceState]| {
+        let counted = |member: &&v1::Member| states.iter().any(|state| v1::PresenceState::from(*state) == member.presence());
+        u32::try_from(members.iter().filter(counted).count()).unwrap_or(u32::MAX)
+    };
+    v1::Group {
+        group_id: group.id.0,
+        online: count(&[PresenceState::Online, PresenceState::InRoom]),
+        in_room: count(&[PresenceState::InRoom]),
+        name: group.name,
+        version: group.version,
+        members,
+        kind: v1::GroupKind::from(group.kind).into(),
+        owner_id: group.owner.unwrap_or_default().0,
+    }
 }
 
-fn group(UserGroup { group, members }: UserGroup) -> v1::Group {
-    v1::Group { group_id: group.id.0, name: group.name, version: group.version, members: members.into_iter().map(member).collect() }
-}
-
-fn member(member: GroupMember) -> v1::Member {
-    v1::Member { user_id: member.id.0, name: member.name, nickname: member.nickname, kind: v1::UserKind::from(member.kind).into() }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::model::{TenantId, UserId, UserKind};
-    use crate::store::Group;
-
-    #[test]
-    fn a_page_ends_at_its_groups_or_its_members() {
-        let of = |members: usize| UserGroup {
-            group: Group { id: GroupId(1), tenant: TenantId(1), name: String::new(), version: 1 },
-            members: vec![GroupMember { id: UserId(1), name: String::new(), nickname: String::new(), kind: UserKind::Device }; members],
-        };
-        let check = |sizes: &[usize], limit, expected| {
-            let groups: Vec<UserGroup> = sizes.iter().map(|size| of(*size)).collect();
-            assert_eq!(fitting(&groups, limit), expected, "{sizes:?}");
-        };
-        check(&[], 100, 0);
-        check(&[1, 1, 1], 2, 2);
-        check(&[9_000, 1_000, 1], 100, 2);
-        check(&[20_000, 1], 100, 1);
-        check(&[1, 20_000], 100, 1);
+fn member(member: GroupMember, group: GroupId, whereabouts: &Whereabouts) -> v1::Member {
+    v1::Member {
+        user_id: member.id.0,
+        kind: v1::UserKind::from(member.kind).into(),
+        role: v1::MemberRole::from(member.role).into(),
+        presence: whereabouts.of(member.id, Some(group)).into(),
+        name: member.name,
+        nickname: member.nickname,
     }
 }

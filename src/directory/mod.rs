@@ -1,14 +1,25 @@
 //! The directory: who there is, who may log in, who is in which group. The only writer of those tables.
 //!
-//! Serves Login, Logout and GetGroupList to clients over gRPC and gRPC-Web, and answers `wrong_door` to all else of the protocol. Relays
-//! what changes to the shards (`relay`). The command line creates accounts and groups through [`Registry`], alone or from a seed
+//! Serves Login, Logout, GetGroupList and the services of `people.proto` to clients over gRPC and gRPC-Web, and answers `wrong_door` to all
+//! else of the protocol. Relays what changes to the shards (`relay`), and ends temporary groups with their sessions (`temporary`). The command line creates accounts and groups through [`Registry`], alone or from a seed
 //! file ([`seed`]); any number of these and of directories may run at once.
 //!
 //! Guarantees: passwords are stored as Argon2id hashes and resume tokens as hashes; neither is logged. What a change of members means for
 //! the shards is written in the transaction of the change and reaches them at least once, in order. SQL or Redis away at the start or
 //! later ends nothing: logins wait for SQL alone, changes of groups for both.
 
+mod accounts;
+mod caller;
+mod desk;
+mod device_list;
+mod devices;
+mod enrolment;
 mod error;
+mod friends;
+mod gate;
+mod group_app;
+mod group_desk;
+mod group_registry;
 mod groups;
 mod health;
 mod login;
@@ -16,9 +27,12 @@ mod password;
 mod registry;
 mod relay;
 mod resume;
+mod revoking;
 pub mod seed;
 mod service;
-mod throttle;
+mod sessions;
+mod stock;
+mod temporary;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -33,32 +47,36 @@ pub use health::RELAY as HEALTH_RELAY;
 pub use password::{Error as PasswordError, PASSWORD_BYTES_MAX, Passwords};
 pub use registry::{AccountSpec, LOGIN_NAME_CHARACTERS_MAX, Registry, RegistryError};
 pub use relay::{LEASE_JOB, MEMBERSHIPS_PRODUCER, REGISTERS_PRODUCER};
+pub use stock::{IMPORT_DEVICES_MAX, Imported, Stocked};
 
 use crate::broker::{self, Redis};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::model::Reason;
 use crate::proto::status::Refused;
+use crate::proto::v1::friend_service_server::FriendServiceServer;
+use crate::proto::v1::group_service_server::GroupServiceServer;
 use crate::proto::v1::talk_cloud_server::TalkCloudServer;
+use crate::proto::v1::web_service_server::WebServiceServer;
 use crate::proto::{DESCRIPTORS, serve};
 use crate::retry::{Delays, ErrorClass};
 use crate::shutdown::Shutdown;
 use crate::store::{self, Author, Store};
+use crate::throttle::Throttle;
 use crate::token::{Signer, Verifier};
 use health::Pulse;
 use login::Desk;
 use relay::Relay;
-use throttle::Throttle;
 
-/// The largest request, in bytes.
-const REQUEST_BYTES_MAX: usize = 65_536;
+/// The largest request, in bytes: an import of 10,000 devices fits.
+const REQUEST_BYTES_MAX: usize = 2 << 20;
 /// The largest answer, in bytes: what a gRPC client accepts by default.
 const ANSWER_BYTES_MAX: usize = 4_194_304;
 /// The most calls at once in a connection.
 const STREAMS_MAX: u32 = 64;
 /// How old a connection may become, and how long its calls may then take: clients log in and leave, and who stays is spread again.
 const CONNECTION_AGE: (Duration, Duration) = (Duration::from_secs(600), Duration::from_secs(30));
-/// How often what has run out is removed: resume tokens, throttled names.
+/// How often what has run out is removed: resume tokens, throttled names, and what voids only tokens that have run out.
 const PURGE_EVERY: Duration = Duration::from_secs(600);
 /// When to try again what the store could not do.
 const STORE_RETRY: Duration = Duration::from_secs(1);
@@ -73,7 +91,7 @@ pub async fn run(config: Config, clock: Clock, shutdown: Shutdown) -> Result<(),
     let grace = shutdown.grace();
     let store = open_store(&config)?;
     let redis = open_redis(&config)?;
-    let desk = Arc::new(desk(&config, &store, clock)?);
+    let desk = Arc::new(desk(&config, &store, &redis, clock)?);
     let address = config.directory.listen;
     let listener = serve::listen(address).await.map_err(|source| Error::Listen { address, source })?;
     tracing::info!(%address, "listening");
@@ -87,8 +105,10 @@ pub async fn run(config: Config, clock: Clock, shutdown: Shutdown) -> Result<(),
         Ok(())
     });
     let shards = u32::from(config.fleet.shards);
-    parts.spawn(relaying(Relay::new(store.clone(), redis, shards, pulse), store.clone(), shards, stop.clone()));
+    parts.spawn(relaying(Relay::new(store.clone(), redis, shards, pulse, desk.nudge.clone()), store.clone(), shards, stop.clone()));
     parts.spawn(purging(desk.clone(), stop.clone()));
+    parts.spawn(revoking::run(desk.clone(), stop.clone()));
+    parts.spawn(temporary::ending(desk.clone(), stop.clone()));
 
     let limits = serve::Limits {
         connections_max: config.directory.connections_max,
@@ -134,7 +154,7 @@ fn open_redis(config: &Config) -> Result<Redis, Error> {
     Redis::new(settings).map_err(|source| Error::Redis { source })
 }
 
-fn desk(config: &Config, store: &Store, clock: Clock) -> Result<Desk, Error> {
+fn desk(config: &Config, store: &Store, redis: &Redis, clock: Clock) -> Result<Desk, Error> {
     let (secret, public) = (&config.auth.secret_key_file, &config.auth.public_key_file);
     let failed = |source| Error::Key { source };
     let (signer, verifier) = (Signer::load(secret).map_err(failed)?, Verifier::load(public).map_err(failed)?);
@@ -150,7 +170,11 @@ fn desk(config: &Config, store: &Store, clock: Clock) -> Result<Desk, Error> {
         clock,
         token_lifetime: config.auth.token_lifetime,
         resume_lifetime: config.auth.resume_lifetime,
+        releases_url: config.directory.releases_url.clone(),
         records: TaskTracker::new(),
+        nudge: Arc::default(),
+        redis: redis.clone(),
+        shards: u32::from(config.fleet.shards),
     })
 }
 
@@ -164,7 +188,18 @@ fn routes(desk: &Arc<Desk>) -> Result<(HealthReporter, Routes), Error> {
     let service = TalkCloudServer::new(service::Service(desk.clone()))
         .max_decoding_message_size(REQUEST_BYTES_MAX)
         .max_encoding_message_size(ANSWER_BYTES_MAX);
-    Ok((reporter, Routes::new(service).add_service(health).add_service(reflection)))
+    macro_rules! bounded {
+        ($server:ty, $service:expr) => {
+            <$server>::new($service).max_decoding_message_size(REQUEST_BYTES_MAX).max_encoding_message_size(ANSWER_BYTES_MAX)
+        };
+    }
+    let routes = Routes::new(service)
+        .add_service(bounded!(WebServiceServer<desk::Web>, desk::Web(desk.clone())))
+        .add_service(bounded!(GroupServiceServer<desk::Groups>, desk::Groups(desk.clone())))
+        .add_service(bounded!(FriendServiceServer<desk::Friends>, desk::Friends(desk.clone())))
+        .add_service(health)
+        .add_service(reflection);
+    Ok((reporter, routes))
 }
 
 /// Brings the tables up to date as soon as SQL is there, and relays from then on.
@@ -212,6 +247,9 @@ async fn purging(desk: Arc<Desk>, shutdown: Shutdown) -> Result<(), Error> {
         if let Err(error) = desk.store.purge_resume_tokens(desk.clock.now_ms()).await {
             tracing::debug!(error = &error as &dyn std::error::Error, "resume tokens not purged");
         }
+        if let Err(error) = desk.store.purge_revocations(desk.oldest_ms()).await {
+            tracing::debug!(error = &error as &dyn std::error::Error, "revocations not purged");
+        }
     }
 }
 
@@ -237,6 +275,30 @@ fn unavailable(operation: &'static str, class: ErrorClass, error: &(dyn std::err
     Refused::new(Reason::StoreUnavailable).retry_after(STORE_RETRY)
 }
 
+/// The most accounts, or devices, of a page.
+const PAGE_MAX: u32 = 1_000;
+
+/// How many a page is to hold; 0 asks for the most.
+fn page_limit(limit: u32) -> Result<u32, Refused> {
+    match limit {
+        0 => Ok(PAGE_MAX),
+        limit if limit > PAGE_MAX => Err(Refused::new(Reason::TooMany).field("limit")),
+        limit => Ok(limit),
+    }
+}
+
+/// What a client is told when the store refuses or fails.
 fn store_failed(error: store::Error) -> Refused {
-    unavailable("ask the store", error.class(), &error)
+    match error {
+        store::Error::NotPermitted { .. }
+        | store::Error::NoAccount { .. }
+        | store::Error::NoGroup { .. }
+        | store::Error::OtherTenant { .. } => Refused::new(Reason::NotPermitted),
+        store::Error::NameTaken { .. } => Refused::new(Reason::NameTaken).field("name"),
+        store::Error::BadName { .. } => Refused::new(Reason::FieldInvalid).field("name"),
+        store::Error::Invalid { field, .. } => Refused::new(Reason::FieldInvalid).field(field),
+        store::Error::InUse { .. } | store::Error::OwnerStays { .. } => Refused::new(Reason::InUse),
+        store::Error::Full { .. } => Refused::new(Reason::TooMany),
+        error => unavailable("ask the store", error.class(), &error),
+    }
 }

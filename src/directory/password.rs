@@ -9,6 +9,7 @@ use argon2::password_hash::{PasswordHash, PasswordHasher as _, PasswordVerifier 
 use argon2::{Algorithm, Argon2, Params, Version};
 use tokio::sync::Semaphore;
 
+use super::enrolment;
 use crate::retry::ErrorClass;
 
 /// Memory of one hash. This and the next two are the first choice of the OWASP password storage cheat sheet for Argon2id.
@@ -99,15 +100,23 @@ impl Passwords {
         self.in_turn("hash", move || hash(password.as_bytes())).await
     }
 
-    /// Whether the password is the one of the hash. With no hash (an empty one counts as none) it takes as long and is false.
+    /// Whether the password is the one of the hash, or the code of the hash of an enrolment code. With no hash (an empty one counts as none)
+    /// it takes as long and is false; a code takes as long too.
     ///
     /// # Errors
     /// [`Error::Busy`] when too many wait; [`Error::Library`] when the hash is none.
     pub async fn verify(&self, password: &str, stored: Option<&str>) -> Result<bool, Error> {
         let stored = stored.filter(|stored| !stored.is_empty());
         let (known, stored) = (stored.is_some(), stored.unwrap_or(&self.nobody).to_owned());
-        let password = password.to_owned();
-        self.in_turn("check", move || verify(password.as_bytes(), &stored).map(|good| good && known)).await
+        let (password, nobody) = (password.to_owned(), self.nobody.clone());
+        let check = move || {
+            if enrolment::is_of_a_code(&stored) {
+                verify(password.as_bytes(), &nobody)?;
+                return Ok(enrolment::verify(&password, &stored));
+            }
+            verify(password.as_bytes(), &stored).map(|good| good && known)
+        };
+        self.in_turn("check", check).await
     }
 
     async fn in_turn<T: Send + 'static>(
@@ -162,6 +171,27 @@ mod tests {
         assert!(!passwords.verify("tranquility", None).await.unwrap());
         assert!(!passwords.verify("", Some("")).await.unwrap());
         assert!(matches!(passwords.verify("x", Some("plain")).await, Err(Error::Library { .. })));
+    }
+
+    #[tokio::test]
+    async fn an_enrolment_code_is_a_password_that_takes_as_long() {
+        let passwords = Passwords::new(1).unwrap();
+        let (code, hash) = (enrolment::EnrolmentCode::random(), passwords.hash("tranquility").await.unwrap());
+        assert!(passwords.verify(&code.text().to_lowercase(), Some(&code.hash())).await.unwrap());
+        assert!(!passwords.verify("tranquility", Some(&code.hash())).await.unwrap());
+        let mut times = [Vec::new(), Vec::new()];
+        for _ in 0..9 {
+            for (which, stored) in [code.hash(), hash.clone()].iter().enumerate() {
+                let begun = std::time::Instant::now();
+                assert!(!passwords.verify("wrong", Some(stored)).await.unwrap());
+                times[which].push(begun.elapsed().as_secs_f64());
+            }
+        }
+        let [coded, hashed] = times.map(|mut times| {
+            times.sort_by(f64::total_cmp);
+            times[times.len() / 2]
+        });
+        assert!((0.5..2.0).contains(&(coded / hashed)), "codes take {coded:.4} s, passwords {hashed:.4} s");
     }
 
     #[tokio::test]

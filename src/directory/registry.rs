@@ -1,13 +1,13 @@
-//! Accounts, groups and members, as operators change them: by name.
+//! Accounts, as operators change them: by name.
 
 use super::password::{self, PASSWORD_BYTES_MAX, Passwords};
+use super::stock::IMPORT_DEVICES_MAX;
 use crate::clock::Clock;
-use crate::model::{GroupId, TenantId, UserId, UserKind};
+use crate::model::{TenantId, UserId, UserKind};
 use crate::retry::ErrorClass;
-use crate::store::{self, Account, Ensured, Group, NewAccount, Store};
+use crate::store::{self, Account, AccountProfile, Ensured, NewAccount, NewChild, Store};
 
-/// The longest login name, in characters.
-pub const LOGIN_NAME_CHARACTERS_MAX: usize = 64;
+pub use crate::store::LOGIN_NAME_CHARACTERS_MAX;
 
 /// What an account should be like.
 #[derive(Clone)]
@@ -16,7 +16,7 @@ pub struct AccountSpec {
     pub name: String,
     /// What others see: 1 to 100 characters.
     pub nickname: String,
-    /// Radio or dispatcher.
+    /// What it may do.
     pub kind: UserKind,
     /// The name of its tenant.
     pub tenant: String,
@@ -65,6 +65,24 @@ pub enum RegistryError {
         /// Its length.
         characters: usize,
     },
+    /// A login name has a slash, which tells the names of deleted accounts apart.
+    #[error("the login name {account:?} has a slash")]
+    NameSlash {
+        /// The name.
+        account: String,
+    },
+    /// An import is too large.
+    #[error("{count} devices are too many for one import: it may have {IMPORT_DEVICES_MAX}")]
+    ImportSize {
+        /// How many there are.
+        count: usize,
+    },
+    /// There is no device of this IMEI or id.
+    #[error("there is no device {device:?}")]
+    NoDevice {
+        /// What was asked for.
+        device: String,
+    },
     /// There is no tenant of this name.
     #[error("there is no tenant {tenant:?}")]
     NoTenant {
@@ -95,6 +113,9 @@ impl RegistryError {
             Self::Password { source, .. } => source.class(),
             Self::PasswordLength { .. }
             | Self::NameLength { .. }
+            | Self::NameSlash { .. }
+            | Self::ImportSize { .. }
+            | Self::NoDevice { .. }
             | Self::NoTenant { .. }
             | Self::NoAccount { .. }
             | Self::NoGroup { .. } => ErrorClass::Permanent,
@@ -102,7 +123,7 @@ impl RegistryError {
     }
 }
 
-fn store_failed(source: store::Error) -> RegistryError {
+pub(super) fn store_failed(source: store::Error) -> RegistryError {
     RegistryError::Store { source }
 }
 
@@ -128,23 +149,36 @@ impl Registry {
         check_login_name(&spec.name)?;
         let password_hash = self.hash(&spec.name, spec.password.as_deref()).await?;
         let tenant = self.store.ensure_tenant(&spec.tenant).await.map_err(store_failed)?.id();
-        let account = spec.to_account(tenant, password_hash);
+        let account = spec.to_account(tenant, None, password_hash);
         self.store.create_account(account, self.clock.now_ms()).await.map_err(store_failed)
     }
 
-    /// Gives an account another password, and voids its resume tokens. Access tokens run out by themselves.
+    /// Creates an account below another, whose tenant it has, whatever the specification says; a company opens a tenant of its own name.
+    ///
+    /// # Errors
+    /// As [`Registry::add_account`], and for a tenant's name too; [`RegistryError::NoAccount`] when there is no parent of the name;
+    /// [`store::Error::Invalid`] within [`RegistryError::Store`] when its kind is not above.
+    pub async fn add_account_below(&self, parent: &str, spec: &AccountSpec) -> Result<UserId, RegistryError> {
+        check_login_name(&spec.name)?;
+        let parent = self.account(parent).await?.id;
+        let password_hash = self.hash(&spec.name, spec.password.as_deref()).await?;
+        let AccountSpec { name, nickname, kind, .. } = spec.clone();
+        let child = NewChild { parent, name, nickname, kind, password_hash, profile: AccountProfile::default() };
+        self.store.create_child(child, self.clock.now_ms()).await.map_err(store_failed)
+    }
+
+    /// Gives an account another password, and calls all its tokens back: a running directory ends its sessions within seconds.
     ///
     /// # Errors
     /// [`RegistryError::NoAccount`], [`RegistryError::PasswordLength`].
     pub async fn set_password(&self, name: &str, password: &str) -> Result<(), RegistryError> {
         let account = self.account(name).await?;
         let hash = self.hash(name, Some(password)).await?;
-        self.store.set_password_hash(account.id, &hash).await.map_err(store_failed)?;
-        self.store.revoke_resume_tokens(account.id, None).await.map_err(store_failed)?;
-        Ok(())
+        self.store.set_password_hash(account.id, &hash).await.map_err(store_failed)
     }
 
-    /// Forbids an account to log in, or allows it again. Forbidding voids its resume tokens; access tokens run out by themselves.
+    /// Forbids an account to log in, or allows it again. Forbidding calls all its tokens back: a running directory ends
+    /// its sessions within seconds.
     ///
     /// # Errors
     /// [`RegistryError::NoAccount`].
@@ -153,52 +187,26 @@ impl Registry {
         self.store.set_disabled(account.id, disabled).await.map_err(store_failed)
     }
 
-    /// Creates a group without members.
-    ///
-    /// # Errors
-    /// [`RegistryError::NoTenant`]; [`store::Error::NameTaken`] within [`RegistryError::Store`] when the tenant has one of the name.
-    pub async fn add_group(&self, tenant: &str, name: &str) -> Result<GroupId, RegistryError> {
-        let tenant = self.tenant(tenant).await?;
-        self.store.create_group(tenant, name).await.map_err(store_failed)
-    }
-
-    /// Gives a group another name. False when it has it already.
-    ///
-    /// # Errors
-    /// [`RegistryError::NoGroup`]; [`store::Error::NameTaken`] within [`RegistryError::Store`] when another one has the name.
-    pub async fn rename_group(&self, tenant: &str, name: &str, wanted: &str) -> Result<bool, RegistryError> {
-        let group = self.group(tenant, name).await?;
-        self.store.rename_group(group.id, wanted, self.clock.now_ms()).await.map_err(store_failed)
-    }
-
-    /// Makes an account a member of a group. False when it is one.
-    ///
-    /// # Errors
-    /// [`RegistryError::NoGroup`], [`RegistryError::NoAccount`]; [`store::Error::OtherTenant`] within [`RegistryError::Store`].
-    pub async fn add_member(&self, tenant: &str, group: &str, account: &str) -> Result<bool, RegistryError> {
-        let (group, account) = (self.group(tenant, group).await?, self.account(account).await?);
-        self.store.join_group(group.id, account.id, self.clock.now_ms()).await.map_err(store_failed)
-    }
-
-    /// Ends a membership. False when there is none.
-    ///
-    /// # Errors
-    /// [`RegistryError::NoGroup`], [`RegistryError::NoAccount`].
-    pub async fn remove_member(&self, tenant: &str, group: &str, account: &str) -> Result<bool, RegistryError> {
-        let (group, account) = (self.group(tenant, group).await?, self.account(account).await?);
-        self.store.leave_group(group.id, account.id, self.clock.now_ms()).await.map_err(store_failed)
-    }
-
-    /// Creates the account, or makes the one of this name as wanted; says what it did, and whether it set the password.
-    pub(super) async fn ensure_account(&self, spec: &AccountSpec, tenant: TenantId) -> Result<(Ensured<UserId>, bool), RegistryError> {
+    /// Creates the account, or makes the one of this name as wanted, below `parent` if one is named; says what it did, and whether it set the
+    /// password.
+    pub(super) async fn ensure_account(
+        &self,
+        spec: &AccountSpec,
+        parent: Option<&str>,
+        tenant: TenantId,
+    ) -> Result<(Ensured<UserId>, bool), RegistryError> {
         check_login_name(&spec.name)?;
         let now_ms = self.clock.now_ms();
+        let parent = match parent {
+            Some(parent) => Some(self.account(parent).await?.id),
+            None => None,
+        };
         let Some(found) = self.store.account_by_name(&spec.name).await.map_err(store_failed)? else {
             let hash = self.hash(&spec.name, spec.password.as_deref()).await?;
-            let created = self.store.ensure_account(spec.to_account(tenant, hash), now_ms).await.map_err(store_failed)?;
+            let created = self.store.ensure_account(spec.to_account(tenant, parent, hash), now_ms).await.map_err(store_failed)?;
             return Ok((created, spec.password.is_some()));
         };
-        let ensured = self.store.ensure_account(spec.to_account(tenant, String::new()), now_ms).await.map_err(store_failed)?;
+        let ensured = self.store.ensure_account(spec.to_account(tenant, parent, String::new()), now_ms).await.map_err(store_failed)?;
         let Some(password) = &spec.password else { return Ok((ensured, false)) };
         let failed = |source| RegistryError::Password { account: spec.name.clone(), source };
         let same = self.passwords.verify(password, Some(&found.password_hash)).await.map_err(failed)?;
@@ -216,7 +224,7 @@ impl Registry {
         self.passwords.hash(password).await.map_err(|source| RegistryError::Password { account: account.to_owned(), source })
     }
 
-    async fn tenant(&self, name: &str) -> Result<TenantId, RegistryError> {
+    pub(super) async fn tenant(&self, name: &str) -> Result<TenantId, RegistryError> {
         let tenants = self.store.tenants().await.map_err(store_failed)?;
         let found = tenants.into_iter().find(|tenant| tenant.name == name);
         found.map(|tenant| tenant.id).ok_or_else(|| RegistryError::NoTenant { tenant: name.to_owned() })
@@ -226,22 +234,18 @@ impl Registry {
         let found = self.store.account_by_name(name).await.map_err(store_failed)?;
         found.ok_or_else(|| RegistryError::NoAccount { account: name.to_owned() })
     }
-
-    async fn group(&self, tenant: &str, name: &str) -> Result<Group, RegistryError> {
-        let found = self.store.group_by_name(self.tenant(tenant).await?, name).await.map_err(store_failed)?;
-        found.ok_or_else(|| RegistryError::NoGroup { tenant: tenant.to_owned(), group: name.to_owned() })
-    }
 }
 
 impl AccountSpec {
-    fn to_account(&self, tenant: TenantId, password_hash: String) -> NewAccount {
+    fn to_account(&self, tenant: TenantId, parent: Option<UserId>, password_hash: String) -> NewAccount {
         let Self { name, nickname, kind, .. } = self.clone();
-        NewAccount { name, nickname, kind, tenant, password_hash }
+        NewAccount { name, nickname, kind, tenant, password_hash, parent }
     }
 }
 
 fn check_login_name(name: &str) -> Result<(), RegistryError> {
     match name.chars().count() {
+        1..=LOGIN_NAME_CHARACTERS_MAX if name.contains('/') => Err(RegistryError::NameSlash { account: name.to_owned() }),
         1..=LOGIN_NAME_CHARACTERS_MAX => Ok(()),
         characters => Err(RegistryError::NameLength { account: name.to_owned(), characters }),
     }

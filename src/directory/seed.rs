@@ -1,6 +1,6 @@
 //! Seed files: tenants, accounts and groups as they should be.
 //!
-//! Applying a file again changes nothing and says so; applying a changed one makes the difference: nicknames, kinds, passwords, and of a
+//! Applying a file again changes nothing and says so; applying a changed one makes the difference: nicknames, kinds, parents, passwords, and of a
 //! group's members who is missing joins and who is not named leaves. Nothing that the file does not name is touched or removed. The whole
 //! file is judged before anything is written.
 
@@ -45,6 +45,8 @@ struct AccountEntry {
     nickname: Option<String>,
     kind: UserKind,
     tenant: String,
+    /// The login name of the account above, which manages it: in the file or in the store. Left as it is when it is not given.
+    parent: Option<String>,
     /// Left as it is when it is not given.
     password: Option<String>,
 }
@@ -95,6 +97,16 @@ pub enum Error {
         /// What it names.
         name: String,
     },
+    /// An account of the file stands below another of the file whose kind is not above.
+    #[error("{}: {entry} stands below {parent:?}, whose kind is not above", path.display())]
+    NotAbove {
+        /// The file.
+        path: PathBuf,
+        /// The entry.
+        entry: String,
+        /// The account it names.
+        parent: String,
+    },
     /// Two entries have one name.
     #[error("{}: {entry} is there twice", path.display())]
     Twice {
@@ -127,7 +139,9 @@ impl Error {
     /// What trying again would change.
     pub fn class(&self) -> ErrorClass {
         match self {
-            Self::Read { .. } | Self::Syntax { .. } | Self::Unknown { .. } | Self::Twice { .. } => ErrorClass::Permanent,
+            Self::Read { .. } | Self::Syntax { .. } | Self::Unknown { .. } | Self::NotAbove { .. } | Self::Twice { .. } => {
+                ErrorClass::Permanent
+            }
             Self::Look { source, .. } => source.class(),
             Self::Change { source, .. } => source.class(),
         }
@@ -143,7 +157,7 @@ pub struct Summary {
     pub tenants_created: u64,
     /// Accounts created.
     pub accounts_created: u64,
-    /// Accounts whose nickname or kind changed.
+    /// Accounts whose nickname, kind or parent changed.
     pub accounts_changed: u64,
     /// Passwords set, those of created accounts included.
     pub passwords_set: u64,
@@ -219,19 +233,49 @@ impl SeedFile {
                 return Err(Error::Unknown { path: self.path.clone(), entry, kind: "tenant", name: tenant.clone() });
             }
         }
+        self.judge_parents()?;
         let mut accounts: BTreeSet<String> = accounts.into_iter().collect();
-        for group in &self.groups {
-            for member in &group.members {
-                if !accounts.contains(member) {
-                    if registry.store.account_by_name(member).await.map_err(look)?.is_none() {
-                        let entry = format!("group {:?}", group.name);
-                        return Err(Error::Unknown { path: self.path.clone(), entry, kind: "account", name: member.clone() });
-                    }
-                    accounts.insert(member.clone());
+        let parents = self.accounts.iter().filter_map(|account| Some((format!("account {:?}", account.name), account.parent.as_ref()?)));
+        let members =
+            self.groups.iter().flat_map(|group| group.members.iter().map(move |member| (format!("group {:?}", group.name), member)));
+        for (entry, name) in parents.chain(members) {
+            if !accounts.contains(name) {
+                if registry.store.account_by_name(name).await.map_err(look)?.is_none() {
+                    return Err(Error::Unknown { path: self.path.clone(), entry, kind: "account", name: name.clone() });
                 }
+                accounts.insert(name.clone());
             }
         }
         Ok(())
+    }
+
+    /// Refuses parents of the file that are not of a higher kind; so there is no circle either.
+    fn judge_parents(&self) -> Result<(), Error> {
+        let kinds: BTreeMap<&str, UserKind> = self.accounts.iter().map(|account| (account.name.as_str(), account.kind)).collect();
+        for account in &self.accounts {
+            let Some(parent) = &account.parent else { continue };
+            if kinds.get(parent.as_str()).is_some_and(|kind| *kind <= account.kind) {
+                let (path, entry) = (self.path.clone(), format!("account {:?}", account.name));
+                return Err(Error::NotAbove { path, entry, parent: parent.clone() });
+            }
+        }
+        Ok(())
+    }
+
+    /// The accounts as the file has them, but each behind the one it stands below.
+    fn accounts_from_above(&self) -> Vec<&AccountEntry> {
+        let mut waiting: Vec<&AccountEntry> = self.accounts.iter().collect();
+        let mut sorted = Vec::with_capacity(waiting.len());
+        while !waiting.is_empty() {
+            let names: BTreeSet<&str> = waiting.iter().map(|account| account.name.as_str()).collect();
+            let waits = |account: &&AccountEntry| account.parent.as_ref().is_some_and(|parent| names.contains(parent.as_str()));
+            let (later, now): (Vec<_>, Vec<_>) = waiting.into_iter().partition(waits);
+            // Kinds fall from above, so there is always one that waits for none.
+            debug_assert!(!now.is_empty(), "a circle of accounts passed for a tree");
+            waiting = later;
+            sorted.extend(now);
+        }
+        sorted
     }
 
     fn once(&self, kind: &str, names: Vec<String>) -> Result<(), Error> {
@@ -261,11 +305,11 @@ pub async fn apply(registry: &Registry, file: &SeedFile) -> Result<Summary, Erro
         summary.entries += 1;
     }
     let mut accounts: BTreeMap<String, UserId> = BTreeMap::new();
-    for entry in &file.accounts {
+    for entry in file.accounts_from_above() {
         let tenant = tenant(registry, file, &mut tenants, &mut summary, &entry.tenant).await?;
         let spec = entry.spec();
         let failed = file.failed(format!("account {:?}", entry.name));
-        let (ensured, password_set) = registry.ensure_account(&spec, tenant).await.map_err(failed)?;
+        let (ensured, password_set) = registry.ensure_account(&spec, entry.parent.as_deref(), tenant).await.map_err(failed)?;
         match ensured {
             Ensured::Created(_) => summary.accounts_created += 1,
             Ensured::Changed(_) => summary.accounts_changed += 1,
@@ -321,7 +365,7 @@ async fn tenant(
 
 impl AccountEntry {
     fn spec(&self) -> AccountSpec {
-        let Self { name, nickname, kind, tenant, password } = self.clone();
+        let Self { name, nickname, kind, tenant, parent: _, password } = self.clone();
         AccountSpec { nickname: nickname.unwrap_or_else(|| name.clone()), name, kind, tenant, password }
     }
 }

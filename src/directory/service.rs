@@ -13,13 +13,14 @@ use crate::proto::v1::talk_cloud_server::TalkCloud;
 use crate::proto::v1::{
     AcknowledgeRequest, AcknowledgeResponse, ClientFrame, GetGroupListRequest, GetGroupListResponse, HeartbeatRequest, HeartbeatResponse,
     Hello, ImMessagePublishRequest, ImMessagePublishResponse, LoginRequest, LoginResponse, LogoutRequest, LogoutResponse, ServerFrame,
+    SetLockGroupIdRequest, SetLockGroupIdResponse,
 };
 
 /// The service.
 pub(super) struct Service(pub(super) Arc<Desk>);
 
 /// Counts what was refused, and puts it into a status.
-fn refused(refused: Refused) -> Status {
+pub(super) fn refused(refused: Refused) -> Status {
     metrics::counter!("roger_refusals_total", "reason" => refused.reason.as_str()).increment(1);
     refused.into()
 }
@@ -38,7 +39,9 @@ impl TalkCloud for Service {
     async fn login(&self, request: Request<LoginRequest>) -> Result<Response<LoginResponse>, Status> {
         let peer = peer(&request);
         let answer = self.0.login(request.into_inner(), peer).await;
-        let outcome = answer.as_ref().map_or_else(|refused| refused.reason.as_str(), |_| "ok");
+        let outcome = answer
+            .as_ref()
+            .map_or_else(|refused| refused.reason.as_str(), |answer| if answer.upgrade.is_some() { "upgrade" } else { "ok" });
         metrics::counter!("roger_logins_total", "outcome" => outcome).increment(1);
         answer.map(Response::new).map_err(refused)
     }
@@ -68,6 +71,10 @@ impl TalkCloud for Service {
     }
 
     async fn acknowledge(&self, _: Request<AcknowledgeRequest>) -> Result<Response<AcknowledgeResponse>, Status> {
+        wrong_door()
+    }
+
+    async fn set_lock_group_id(&self, _: Request<SetLockGroupIdRequest>) -> Result<Response<SetLockGroupIdResponse>, Status> {
         wrong_door()
     }
 

@@ -9,8 +9,8 @@ use super::hub::Edge;
 use super::listen;
 use super::session::Session;
 use crate::broker::EdgeBeat;
-use crate::model::Reason;
-use crate::session;
+use crate::model::{Reason, UserId};
+use crate::session::{self, Opened};
 use crate::shutdown::Shutdown;
 
 /// How long an edge lives without a heartbeat, and how much lies between two.
@@ -73,6 +73,7 @@ async fn look_after(edge: &Arc<Edge>) {
     let interval_ms = edge.config.heartbeat_interval.as_millis() as u64;
     let slow_ms = edge.config.slow_consumer.as_millis() as u64;
     let mut deadlines: HashMap<u32, Vec<(u64, Arc<Session>)>> = HashMap::new();
+    let mut batteries: HashMap<u32, Vec<(UserId, u32, u64)>> = HashMap::new();
     for session in edge.sessions() {
         let mut state = session.lock();
         let silent_ms = now_ms.saturating_sub(state.heard_ms);
@@ -90,11 +91,20 @@ async fn look_after(edge: &Arc<Edge>) {
         if !state.behind.is_empty() {
             session.pump(edge, &mut state);
         }
+        if let Some(percent) = state.battery.take() {
+            batteries.entry(session.presence.shard(edge.shards)).or_default().push((session.claims.user, percent, state.heard_ms));
+        }
         if state.heard_ms >= state.beaten_ms + interval_ms / 2 {
             state.beaten_ms = state.heard_ms;
             let deadline_ms = deadline(edge, state.heard_ms);
             drop(state);
             deadlines.entry(session.presence.shard(edge.shards)).or_default().push((deadline_ms, session));
+        }
+    }
+    for (shard, notes) in batteries {
+        // The next heartbeat says it again.
+        if let Err(error) = edge.redis.note_battery(shard, edge.shards, &notes).await {
+            tracing::debug!(error = &error as &dyn std::error::Error, "batteries were not noted");
         }
     }
     for (shard, beats) in deadlines {
@@ -136,14 +146,18 @@ async fn come_back(edge: &Arc<Edge>) {
     listen::attach_everything(edge);
 }
 
-/// Opens sessions again that are not on Redis any more, and closes those whose place another session took.
+/// Opens sessions again that are not on Redis any more, and closes those whose place another session took, or whose token was called back.
 async fn reopen(edge: &Arc<Edge>, sessions: &[Arc<Session>]) {
     let deadline_ms = deadline(edge, edge.clock.now_ms());
     let presences: Vec<_> = sessions.iter().map(|session| (&session.presence, session.claims.kind, deadline_ms)).collect();
     match session::open_again(&edge.redis, edge.shards, &presences).await {
         Ok(opened) => {
-            for (session, _) in sessions.iter().zip(opened).filter(|(_, opened)| !opened) {
-                session.close(edge, Reason::Superseded, 0);
+            for (session, opened) in sessions.iter().zip(opened) {
+                match opened {
+                    Opened::Open(_) => {}
+                    Opened::Taken => session.close(edge, Reason::Superseded, 0),
+                    Opened::Revoked => session.close(edge, Reason::TokenRevoked, 0),
+                }
             }
         }
         Err(error) => {

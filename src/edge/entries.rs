@@ -202,6 +202,8 @@ mod tests {
                 groups: Vec::new(),
                 live: true,
                 former: Vec::new(),
+                room: 0,
+                former_rooms: Vec::new(),
             };
             session.attached(edge, &mut state, topic, &attached);
         }

@@ -60,6 +60,8 @@ pub(super) struct Register {
     /// The inbox has answered.
     pub(super) known: bool,
     groups: BTreeSet<GroupId>,
+    /// The group in whose room the user is.
+    room: Option<GroupId>,
     /// The head of the inbox as of the answer. Notices up to there are history.
     at: Place,
 }
@@ -67,6 +69,11 @@ pub(super) struct Register {
 impl Register {
     pub(super) fn has(&self, topic: TopicId) -> bool {
         topic.group_of().is_some_and(|group| self.groups.contains(&group))
+    }
+
+    /// What the user's sessions are to follow.
+    fn topics(&self) -> impl Iterator<Item = TopicId> {
+        self.groups.iter().copied().map(TopicId::group).chain(self.room.map(TopicId::room))
     }
 }
 
@@ -128,12 +135,14 @@ impl Session {
         state.behind.insert((!topic.kind().urgent(), topic));
         if topic == self.inbox() {
             let groups = attached.groups.iter().copied().map(GroupId).collect();
-            state.register = Register { known: true, groups, at: attached.head.into() };
+            let room = Some(GroupId(attached.room)).filter(|room| room.0 != 0);
+            state.register = Register { known: true, groups, room, at: attached.head.into() };
             // Those left too: something said before may still have to be fetched.
-            for group in attached.groups.iter().chain(&attached.former) {
-                let group = TopicId::group(GroupId(*group));
-                if state.follows.get(&group).is_none_or(|follow| follow.standing == Standing::Over) {
-                    self.follow(edge, state, group);
+            let groups = attached.groups.iter().chain(&attached.former).map(|group| TopicId::group(GroupId(*group)));
+            let rooms = room.into_iter().chain(attached.former_rooms.iter().copied().map(GroupId)).map(TopicId::room);
+            for topic in groups.chain(rooms) {
+                if state.follows.get(&topic).is_none_or(|follow| follow.standing == Standing::Over) {
+                    self.follow(edge, state, topic);
                 }
             }
         }
@@ -191,28 +200,39 @@ impl Session {
 
     /// An entry of the inbox may tell of a group.
     pub(super) fn read_notice(self: &Arc<Self>, edge: &Edge, state: &mut State, entry: &Entry) {
-        let Some(notice) = entry.notice().filter(|notice| notice.group != 0) else { return };
+        let Some((kind, notice)) = MessageKind::from_number(entry.kind).zip(entry.notice()) else { return };
         // Older ones are history: the register already has them.
         if entry.place() <= state.register.at {
             return;
         }
         let group = GroupId(notice.group);
-        if entry.kind == MessageKind::Joined as u32 {
-            state.register.groups.insert(group);
-            // Even if it is followed: a departure may be on its way.
-            self.follow(edge, state, TopicId::group(group));
-        } else {
-            state.register.groups.remove(&group);
+        match kind {
+            MessageKind::Joined => {
+                state.register.groups.insert(group);
+                // Even if it is followed: a departure may be on its way.
+                self.follow(edge, state, TopicId::group(group));
+            }
+            MessageKind::Left => {
+                state.register.groups.remove(&group);
+            }
+            // Not those of devices that the user manages.
+            MessageKind::RoomChanged if notice.user == self.claims.user.0 => {
+                state.register.room = Some(group).filter(|group| group.0 != 0);
+                if let Some(room) = state.register.room {
+                    self.follow(edge, state, TopicId::room(room));
+                }
+            }
+            _ => {}
         }
     }
 
-    /// Asks again for groups that the register names and that were refused: their owners hear of a change at another time than the inbox.
+    /// Asks again for topics that the register names and that were refused: their owners hear of a change at another time than the inbox.
     pub(super) fn insist(self: &Arc<Self>, edge: &Edge, state: &mut State, now_ms: u64) {
         let missing = |topic: &TopicId| match state.follows.get(topic) {
             Some(follow) => follow.standing == Standing::Over && now_ms.saturating_sub(follow.attached_ms) >= ASK_AGAIN_MS,
             None => true,
         };
-        let missing: Vec<_> = state.register.groups.iter().copied().map(TopicId::group).filter(missing).collect();
+        let missing: Vec<_> = state.register.topics().filter(missing).collect();
         for topic in missing {
             self.follow(edge, state, topic);
         }
@@ -230,6 +250,9 @@ impl Session {
                 follow.cursor.detach();
             }
             self.follow(edge, state, topic);
+        }
+        if self.inbox().shard(shards) == shard {
+            self.wish_again(edge, state);
         }
         for (topic, sending) in state.sends.iter_mut().filter(|(topic, _)| topic.shard(shards) == shard) {
             sending.doubt();

@@ -1,6 +1,6 @@
 //! From shards to sessions: reads what owners and replays write for this edge, and hands it to the sessions it is for.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -9,6 +9,7 @@ use super::hub::Edge;
 use super::session::{Session, State};
 use crate::broker::{Reader, StreamId, keys};
 use crate::model::{Reason, SessionId, TopicId};
+use crate::proto::convert;
 use crate::retry::Delays;
 use crate::shutdown::Shutdown;
 use crate::topic::frame::{Entry, OutFrame, Output};
@@ -265,6 +266,18 @@ fn hand(edge: &Arc<Edge>, output: Output, touched: &mut Vec<Arc<Session>>) {
                 }
             });
         }
+        Output::Entered(entered) => {
+            one(entered.session, touched, &mut |_, state| state.entered(entered));
+        }
+        Output::Presence(presence) => {
+            let Some(topic) = TopicId::from_packed(presence.topic) else { return };
+            let followers = edge.index.of(topic);
+            for session in followers.iter().flat_map(|followers| followers.iter()) {
+                let mut state = session.lock();
+                state.queue.presence(convert::presence(topic, presence.clone()));
+                touch(session, &mut state, touched);
+            }
+        }
         Output::Displace(displace) => {
             if let Some(session) = edge.session(SessionId(displace.session)) {
                 session.close(edge, Reason::from_number(displace.reason).unwrap_or(Reason::Superseded), 0);
@@ -285,15 +298,6 @@ fn wake(touched: &mut Vec<Arc<Session>>) {
         session.lock().touched = false;
         session.wake();
     }
-}
-
-/// Sessions of one edge that other sessions displaced, by edge.
-pub(super) fn by_edge(displaced: Vec<crate::session::Presence>) -> HashMap<String, Vec<SessionId>> {
-    let mut edges: HashMap<String, Vec<SessionId>> = HashMap::new();
-    for presence in displaced {
-        edges.entry(presence.edge).or_default().push(presence.session);
-    }
-    edges
 }
 
 #[cfg(test)]

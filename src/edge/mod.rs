@@ -12,6 +12,7 @@ mod hub;
 mod listen;
 mod push;
 mod queue;
+mod room;
 mod send;
 mod service;
 mod session;

@@ -9,6 +9,8 @@ use crate::topic::frame::Entry;
 
 /// How many bytes of entries go into one frame to the client.
 const FRAME_BYTES: usize = 64 * 1024;
+/// How many changes of presence wait for a client at most.
+const PRESENCES_MAX: usize = 256;
 /// How much an entry weighs beside its body.
 const ENTRY_OVERHEAD: usize = 64;
 
@@ -20,6 +22,8 @@ pub(super) struct Queue {
     receipts: Vec<(TopicId, v1::Receipt)>,
     pub(super) refusals: Vec<v1::Refusal>,
     pub(super) dispositions: Vec<v1::Disposition>,
+    /// The latest one of each user and group. Bounded: what does not fit is not told, as to who is not connected.
+    presences: VecDeque<v1::Presence>,
     /// Follows and gaps stand between entries: each with the number of entries that go before it.
     asides: VecDeque<(u64, Aside)>,
     written: u64,
@@ -43,6 +47,7 @@ impl Queue {
             receipts: Vec::new(),
             refusals: Vec::new(),
             dispositions: Vec::new(),
+            presences: VecDeque::new(),
             asides: VecDeque::new(),
             written: 0,
             beat: false,
@@ -66,6 +71,7 @@ impl Queue {
             && self.receipts.is_empty()
             && self.refusals.is_empty()
             && self.dispositions.is_empty()
+            && self.presences.is_empty()
             && self.asides.is_empty()
             && !self.beat
             && self.close.is_none()
@@ -95,6 +101,15 @@ impl Queue {
         }
     }
 
+    /// Where somebody is. It takes the place of what waits of the same user and group; of too many the oldest is dropped.
+    pub(super) fn presence(&mut self, presence: v1::Presence) {
+        self.presences.retain(|known| (known.user_id, known.group_id) != (presence.user_id, presence.group_id));
+        if self.presences.len() >= PRESENCES_MAX {
+            self.presences.pop_front();
+        }
+        self.presences.push_back(presence);
+    }
+
     pub(super) fn follow(&mut self, follow: v1::Follow) {
         self.asides.push_back((self.written + self.entries.len() as u64, Aside::Follow(follow)));
     }
@@ -121,6 +136,7 @@ impl Queue {
             receipts: self.receipts.drain(..).map(|(_, receipt)| receipt).collect(),
             refusals: std::mem::take(&mut self.refusals),
             dispositions: std::mem::take(&mut self.dispositions),
+            presences: self.presences.drain(..).collect(),
             beat: std::mem::take(&mut self.beat),
             ..v1::ServerFrame::default()
         };

@@ -10,14 +10,11 @@ use tonic::{Code, Request, Response, Status, Streaming};
 
 use super::beat;
 use super::hub::Edge;
-use super::listen;
 use super::session::{Session, Waiter};
 use super::stream::Downstream;
-use crate::broker::keys;
-use crate::model::{FRAME_MARKS_MAX, FRAME_MESSAGES_MAX, InstallationId, Reason, SessionId, TopicId};
+use crate::model::{FRAME_MARKS_MAX, FRAME_MESSAGES_MAX, GroupId, InstallationId, Reason, SessionId, TopicId};
 use crate::proto::v1;
-use crate::session::Presence;
-use crate::topic::frame::{Displace, OutFrame, Output};
+use crate::session::{self, Opened, Presence};
 
 /// How long a client may take with its first frame.
 const HELLO_PATIENCE: Duration = Duration::from_secs(10);
@@ -110,9 +107,22 @@ impl v1::talk_cloud_server::TalkCloud for Service {
     }
 
     async fn heartbeat(&self, request: Request<v1::HeartbeatRequest>) -> Result<Response<v1::HeartbeatResponse>, Status> {
-        let session = self.session(request.into_inner().session_id)?;
+        let request = request.into_inner();
+        let session = self.session(request.session_id)?;
         session.heard(self.0.clock.now_ms());
+        let beaten = session.lock().beat(request.beat.unwrap_or_default());
+        beaten.map_err(|reason| self.0.refused(reason, "beat.battery_percent"))?;
         Ok(Response::new(v1::HeartbeatResponse {}))
+    }
+
+    async fn set_lock_group_id(&self, request: Request<v1::SetLockGroupIdRequest>) -> Result<Response<v1::SetLockGroupIdResponse>, Status> {
+        let request = request.into_inner();
+        let session = self.session(request.session_id)?;
+        if request.group_id > TopicId::ID_MAX {
+            return Err(self.0.refused(Reason::NotMember, "group_id"));
+        }
+        let entered = session.enter(&self.0, GroupId(request.group_id)).await?;
+        Ok(Response::new(v1::SetLockGroupIdResponse { group_id: entered.group, version: entered.version }))
     }
 
     async fn login(&self, _: Request<v1::LoginRequest>) -> Result<Response<v1::LoginResponse>, Status> {
@@ -154,12 +164,18 @@ impl Service {
         }
         let id = SessionId(rand::random());
         let presence = Presence::new(claims.user, claims.installation, id, &edge.boot, &edge.config.name, now_ms);
+        let presence = Presence { issued_ms: claims.issued_ms, ..presence };
         let kind = claims.kind;
         let session = Session::new(edge, claims, presence, marks);
         edge.register(&session).map_err(|reason| refused(reason, ""))?;
         let opened = session.presence.open(&edge.redis, edge.shards, kind, beat::deadline(edge, now_ms)).await;
         let displaced = match opened {
-            Ok(displaced) => displaced,
+            Ok(Opened::Open(displaced)) => displaced,
+            Ok(Opened::Taken) => Vec::new(),
+            Ok(Opened::Revoked) => {
+                edge.forget(id);
+                return Err(refused(Reason::TokenRevoked, "hello.token"));
+            }
             Err(error) => {
                 edge.forget(id);
                 tracing::warn!(error = &error as &dyn std::error::Error, "a session was not opened");
@@ -177,6 +193,9 @@ impl Service {
             });
             let inbox: TopicId = session.inbox();
             session.follow(edge, &mut state, inbox);
+            if (1..=TopicId::ID_MAX).contains(&hello.current_group_id) {
+                session.wish(edge, &mut state, GroupId(hello.current_group_id), None);
+            }
         }
         tracing::info!(session.id = id.for_logs(), user.id = session.claims.user.0, "session opened");
         metrics::counter!("roger_sessions_opened_total").increment(1);
@@ -185,21 +204,11 @@ impl Service {
 
     /// Closes the sessions that a new one displaced, here or wherever they are.
     async fn displace(&self, displaced: Vec<Presence>) {
-        for (boot, sessions) in listen::by_edge(displaced) {
-            if boot == self.0.boot {
-                for session in sessions.into_iter().filter_map(|session| self.0.session(session)) {
-                    session.close(&self.0, Reason::Superseded, 0);
-                }
-                continue;
-            }
-            let items = sessions.into_iter().map(|session| Displace { session: session.0, reason: Reason::Superseded as u32 });
-            let frame = OutFrame { items: items.map(|displace| Output::Displace(displace).into()).collect(), ..OutFrame::default() };
-            let told = self.0.redis.add_existing(usize::MAX >> 1, [(keys::out_urgent(&boot), prost::Message::encode_to_vec(&frame))]).await;
-            if let Err(error) = told {
-                // Its presence is gone: its edge finds that out when it next moves the deadline, and closes it.
-                tracing::warn!(error = &error as &dyn std::error::Error, "a displaced session was not told");
-            }
+        let (here, elsewhere) = displaced.into_iter().partition::<Vec<_>, _>(|presence| presence.edge == self.0.boot);
+        for session in here.into_iter().filter_map(|presence| self.0.session(presence.session)) {
+            session.close(&self.0, Reason::Superseded, 0);
         }
+        session::tell(&self.0.redis, elsewhere, Reason::Superseded).await;
     }
 }
 
@@ -261,6 +270,9 @@ fn take(edge: &Arc<Edge>, session: &Arc<Session>, mut frame: v1::ClientFrame) ->
             state.refuse(edge.refusal(Reason::TooMany, "marks"));
         }
         state.queue.beat |= frame.beat.is_some();
+        if let Some(Err(reason)) = frame.beat.map(|beat| state.beat(beat)) {
+            state.refuse(edge.refusal(reason, "beat.battery_percent"));
+        }
         for (index, message) in frame.messages.into_iter().enumerate() {
             if index < FRAME_MESSAGES_MAX {
                 session.accept(edge, &mut state, message, index);

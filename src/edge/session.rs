@@ -13,6 +13,7 @@ use tonic::Status;
 use super::follow::{Follow, Register};
 use super::hub::Edge;
 use super::queue::Queue;
+use super::room::Wishes;
 use super::send::Sending;
 use crate::model::{Durability, Place, Reason, SessionId, TopicId};
 use crate::proto::v1;
@@ -47,12 +48,16 @@ pub(super) struct State {
     /// Entries written and not acknowledged.
     pub(super) unacked: usize,
     pub(super) waiters: Vec<Waiter>,
+    /// To be in other rooms.
+    pub(super) wishes: Wishes,
     /// What the client sent that could not be read; its stream ends with this.
     pub(super) unreadable: Option<Status>,
     pub(super) requests: u64,
     /// When the client was last heard, and when its presence was last moved.
     pub(super) heard_ms: u64,
     pub(super) beaten_ms: u64,
+    /// What the client last said of its battery, in percent, and has not been noted.
+    pub(super) battery: Option<u32>,
     /// Set while the session is on a list of sessions to be woken.
     pub(super) touched: bool,
     pub(super) closed: bool,
@@ -115,6 +120,7 @@ impl Session {
         state.sends.clear();
         state.behind.clear();
         state.waiters.clear();
+        state.wishes = Wishes::default();
         let text = crate::proto::status::text_of(reason).to_owned();
         state.queue.close(v1::Close { reason: v1::Reason::from(reason).into(), retry_after_ms, text });
         drop(state);
@@ -158,10 +164,12 @@ impl State {
             queue: Queue::new(now_ms),
             unacked: 0,
             waiters: Vec::new(),
+            wishes: Wishes::default(),
             unreadable: None,
             requests: 0,
             heard_ms: now_ms,
             beaten_ms: now_ms,
+            battery: None,
             touched: false,
             closed: false,
         }
@@ -201,6 +209,19 @@ impl State {
             }
         }
         self.queue.refusals.push(refusal);
+    }
+
+    /// What a heartbeat says beside that the client is there.
+    ///
+    /// # Errors
+    /// When it is no percentage; it is not noted then.
+    pub(super) fn beat(&mut self, beat: v1::Beat) -> Result<(), Reason> {
+        match beat.battery_percent {
+            Some(101..) => return Err(Reason::FieldInvalid),
+            Some(percent) => self.battery = Some(percent),
+            None => {}
+        }
+        Ok(())
     }
 
     /// Unary calls whose callers are gone take no answer from those who ask again, and are not kept while none comes.

@@ -54,6 +54,11 @@ id!(
     TenantId
 );
 
+id!(
+    /// A release of an app, in the order of their uploads. Never 0.
+    ReleaseId
+);
+
 /// What a topic is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum TopicKind {
@@ -102,6 +107,11 @@ impl TopicId {
         Self(group.0 << 3 | TopicKind::Group as u64)
     }
 
+    /// The topic of a group's room.
+    pub fn room(group: GroupId) -> Self {
+        Self(group.0 << 3 | TopicKind::Room as u64)
+    }
+
     /// The form in frames; `None` when it names no kind or the id 0.
     pub fn from_packed(packed: u64) -> Option<Self> {
         ((1..=5).contains(&(packed & 7)) && packed >> 3 != 0).then_some(Self(packed))
@@ -130,6 +140,11 @@ impl TopicId {
     /// The group whose topic this is.
     pub fn group_of(self) -> Option<GroupId> {
         (self.kind() == TopicKind::Group).then_some(GroupId(self.id()))
+    }
+
+    /// The group whose room this is.
+    pub fn room_of(self) -> Option<GroupId> {
+        (self.kind() == TopicKind::Room).then_some(GroupId(self.id()))
     }
 
     /// The shard that owns the topic: a stable hash (XXH3 of the packed form, little endian) modulo the number of shards.

@@ -15,18 +15,55 @@ pub const FRAME_MARKS_MAX: usize = 1_024;
 pub enum MessageKind {
     /// A text, 1 to [`TEXT_BYTES_MAX`] bytes of UTF-8.
     Text = 1,
-    /// Notice in a user's inbox: now a member of a group. The body is a `Notice` of `topic::frame`.
+    /// Notice in a user's inbox: now a member of a group. The body of this and all others is a `NoticeBody` of `topic::frame`.
     Joined = 64,
     /// Notice in a user's inbox: no longer a member of a group.
     Left = 65,
     /// Notice in a sender's inbox: a message with a receipt was refused afterwards.
     Rejected = 66,
+    /// Notice in a user's inbox, and in that of who manages the user: the user changed room.
+    RoomChanged = 67,
+    /// Notice in a group: it has another name.
+    Renamed = 68,
+    /// Notice in a group: a member has another role.
+    RoleChanged = 69,
+    /// Notice in a user's inbox: the user has another nickname.
+    ProfileChanged = 70,
+    /// Notice in a device's inbox: whether it is to upload its log.
+    LogUpload = 71,
+    /// Notice in the inboxes of a device and of both who manage it: it has another manager.
+    Transferred = 72,
+    /// Notice in a user's inbox: ask the gateway for server addresses anew.
+    ServerChanged = 73,
+    /// Notice in a user's inbox: somebody asks to be a friend.
+    FriendAsked = 74,
+    /// Notice in a user's inbox: somebody is a friend.
+    FriendAdded = 75,
+    /// Notice in a user's inbox: somebody is no friend any more, or does not want to be one.
+    FriendRemoved = 76,
 }
 
 impl MessageKind {
+    const ALL: [Self; 14] = [
+        Self::Text,
+        Self::Joined,
+        Self::Left,
+        Self::Rejected,
+        Self::RoomChanged,
+        Self::Renamed,
+        Self::RoleChanged,
+        Self::ProfileChanged,
+        Self::LogUpload,
+        Self::Transferred,
+        Self::ServerChanged,
+        Self::FriendAsked,
+        Self::FriendAdded,
+        Self::FriendRemoved,
+    ];
+
     /// The kind of a number in a frame.
     pub fn from_number(number: u32) -> Option<Self> {
-        [Self::Text, Self::Joined, Self::Left, Self::Rejected].into_iter().find(|kind| *kind as u32 == number)
+        Self::ALL.into_iter().find(|kind| *kind as u32 == number)
     }
 
     /// Whether clients may send it; the others are the fleet's own.
@@ -58,23 +95,6 @@ pub enum Durability {
     Replica = 4,
     /// In SQL.
     Sql = 5,
-}
-
-/// What kind of account a user is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum UserKind {
-    /// A radio: one session, the last login wins.
-    Device = 1,
-    /// A dispatcher: one session for each installation.
-    Dispatcher = 2,
-}
-
-impl UserKind {
-    /// The kind of a number in SQL and tokens.
-    pub fn from_number(number: u32) -> Option<Self> {
-        [Self::Device, Self::Dispatcher].into_iter().find(|kind| *kind as u32 == number)
-    }
 }
 
 #[cfg(test)]

@@ -81,6 +81,16 @@ reasons! {
     EdgeFull = 27 "edge_full",
     /// The topic is of a kind that takes no messages from clients.
     TopicClosed = 28 "topic_closed",
+    /// The caller may not do this, or there is no such account, device or group: the two are not told apart.
+    NotPermitted = 29 "not_permitted",
+    /// Somebody or something else has this name.
+    NameTaken = 30 "name_taken",
+    /// A field's value breaks its rule.
+    FieldInvalid = 31 "field_invalid",
+    /// The account has children or devices, or the thing is otherwise still in use.
+    InUse = 32 "in_use",
+    /// The token was called back: log in again.
+    TokenRevoked = 33 "token_revoked",
 }
 
 impl Reason {

@@ -1,7 +1,7 @@
 //! Between the client protocol and the model.
 
 use super::v1;
-use crate::model::{Durability, MessageKind, Place, Span, TopicId, TopicKind};
+use crate::model::{Durability, MessageKind, Place, Position, Span, TopicId, TopicKind};
 use crate::topic::frame;
 
 impl From<TopicId> for v1::Topic {
@@ -56,6 +56,13 @@ impl From<Durability> for v1::Durability {
     }
 }
 
+impl From<Position> for v1::Position {
+    fn from(position: Position) -> Self {
+        let Position { latitude, longitude, fix_ms, accuracy_m, speed_mps, course_deg } = position;
+        Self { latitude, longitude, fix_ms, accuracy_m, speed_mps, course_deg }
+    }
+}
+
 /// A gap to tell a client.
 pub fn gap(topic: TopicId, span: Span, reason: v1::GapReason) -> v1::Gap {
     v1::Gap { topic: Some(topic.into()), from: Some(span.after.into()), to: Some(span.upto.into()), reason: reason.into() }
@@ -64,18 +71,7 @@ pub fn gap(topic: TopicId, span: Span, reason: v1::GapReason) -> v1::Gap {
 /// An entry as clients see it. `own` leaves the text out: the receiving installation wrote it.
 pub fn entry(entry: frame::Entry, own: bool) -> v1::Entry {
     let kind = MessageKind::from_number(entry.kind);
-    let notice = match (kind, entry.notice()) {
-        (Some(MessageKind::Joined), Some(body)) => Some(v1::entry::Notice::Joined(membership(body))),
-        (Some(MessageKind::Left), Some(body)) => Some(v1::entry::Notice::Left(membership(body))),
-        (Some(MessageKind::Rejected), Some(body)) => Some(v1::entry::Notice::Rejected(v1::Rejected {
-            topic: TopicId::from_packed(body.topic).map(v1::Topic::from),
-            installation_id: body.installation,
-            client_seq: body.client_seq,
-            reason: body.reason as i32,
-            client_seq_high: body.client_seq_high,
-        })),
-        _ => None,
-    };
+    let notice = kind.zip(entry.notice()).and_then(|(kind, body)| notice(kind, body));
     let is_text = kind == Some(MessageKind::Text);
     v1::Entry {
         topic: TopicId::from_packed(entry.topic).map(v1::Topic::from),
@@ -91,8 +87,59 @@ pub fn entry(entry: frame::Entry, own: bool) -> v1::Entry {
     }
 }
 
+fn notice(kind: MessageKind, body: frame::NoticeBody) -> Option<v1::entry::Notice> {
+    use v1::entry::Notice as N;
+    let friend = |frame::NoticeBody { user: user_id, nickname, .. }| v1::FriendNotice { user_id, nickname };
+    Some(match kind {
+        MessageKind::Text => return None,
+        MessageKind::Joined => N::Joined(membership(body)),
+        MessageKind::Left => N::Left(membership(body)),
+        MessageKind::Rejected => N::Rejected(v1::Rejected {
+            topic: TopicId::from_packed(body.topic).map(v1::Topic::from),
+            installation_id: body.installation,
+            client_seq: body.client_seq,
+            reason: body.reason as i32,
+            client_seq_high: body.client_seq_high,
+        }),
+        MessageKind::RoomChanged => {
+            N::RoomChanged(v1::RoomNotice { user_id: body.user, from_group_id: body.from, to_group_id: body.group, version: body.version })
+        }
+        MessageKind::Renamed => N::Renamed(membership(body)),
+        MessageKind::RoleChanged => N::RoleChanged(v1::RoleNotice { group_id: body.group, user_id: body.user, role: body.role as i32 }),
+        MessageKind::ProfileChanged => N::ProfileChanged(v1::ProfileNotice { user_id: body.user, nickname: body.nickname }),
+        MessageKind::LogUpload => N::LogUpload(v1::LogUploadNotice { on: body.on }),
+        MessageKind::Transferred => N::Transferred(v1::TransferNotice {
+            device_id: body.user,
+            from_account_id: body.from,
+            to_account_id: body.to,
+            nickname: body.nickname,
+        }),
+        MessageKind::ServerChanged => N::ServerChanged(v1::ServerChangedNotice { node: body.name }),
+        MessageKind::FriendAsked => N::FriendAsked(friend(body)),
+        MessageKind::FriendAdded => N::FriendAdded(friend(body)),
+        MessageKind::FriendRemoved => N::FriendRemoved(friend(body)),
+    })
+}
+
+/// A change of somebody's presence, as clients see it; `topic` says as what they are told.
+pub fn presence(topic: TopicId, presence: frame::Presence) -> v1::Presence {
+    v1::Presence {
+        user_id: presence.user,
+        state: presence.state as i32,
+        group_id: topic.group_of().unwrap_or_default().0,
+        current_group_id: presence.room,
+        nickname: presence.nickname,
+    }
+}
+
 fn membership(body: frame::NoticeBody) -> v1::MembershipNotice {
-    v1::MembershipNotice { group_id: body.group, version: body.version, group_name: body.name }
+    v1::MembershipNotice {
+        group_id: body.group,
+        version: body.version,
+        group_name: body.name,
+        group_kind: body.group_kind as i32,
+        why: body.why as i32,
+    }
 }
 
 #[cfg(test)]

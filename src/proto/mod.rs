@@ -6,9 +6,9 @@ pub mod convert;
 pub mod serve;
 pub mod status;
 
-use crate::model::{Reason, UserKind};
+use crate::model::{self, Reason};
 
-/// Generated from `proto/roger/v1/talk.proto`, which documents them.
+/// Generated from `proto/roger/v1`, which documents them.
 #[allow(missing_docs, clippy::all, unreachable_pub)]
 pub mod v1 {
     tonic::include_proto!("roger.v1");
@@ -31,21 +31,25 @@ impl From<v1::Reason> for Option<Reason> {
     }
 }
 
-impl From<UserKind> for v1::UserKind {
-    fn from(kind: UserKind) -> Self {
-        match kind {
-            UserKind::Device => Self::Device,
-            UserKind::Dispatcher => Self::Dispatcher,
-        }
-    }
-}
+/// Between an enum of the model and the one of the protocol with the same numbers; `None` for "unspecified". A test holds that none is missing.
+macro_rules! same_numbers {
+    ($($name:ident,)*) => {
+        $(
+            impl From<model::$name> for v1::$name {
+                fn from(value: model::$name) -> Self {
+                    Self::try_from(value as i32).unwrap_or_default()
+                }
+            }
 
-impl From<v1::UserKind> for Option<UserKind> {
-    /// `None` for "unspecified".
-    fn from(kind: v1::UserKind) -> Self {
-        UserKind::from_number(kind as u32)
-    }
+            impl From<v1::$name> for Option<model::$name> {
+                fn from(value: v1::$name) -> Self {
+                    model::$name::from_number(value as u32)
+                }
+            }
+        )*
+    };
 }
+same_numbers!(UserKind, GroupKind, MemberRole, LeftWhy, PresenceState, FriendState,);
 
 #[cfg(test)]
 mod tests {
@@ -61,5 +65,21 @@ mod tests {
         let beyond = Reason::ALL.len() as i32 + 1;
         assert!(v1::Reason::try_from(beyond).is_err(), "reason {beyond} of the protocol is missing in the model");
         assert_eq!(Option::<Reason>::from(v1::Reason::Unspecified), None);
+    }
+
+    #[test]
+    fn kinds_are_those_of_the_protocol() {
+        macro_rules! check {
+            ($($name:ident,)*) => {
+                $(
+                    for value in model::$name::ALL.iter().copied() {
+                        assert_eq!(Option::<model::$name>::from(v1::$name::from(value)), Some(value));
+                    }
+                    assert!(v1::$name::try_from(model::$name::ALL.len() as i32 + 1).is_err(), "the model lacks one");
+                    assert_eq!(Option::<model::$name>::from(v1::$name::Unspecified), None);
+                )*
+            };
+        }
+        check!(UserKind, GroupKind, MemberRole, LeftWhy, PresenceState, FriendState,);
     }
 }

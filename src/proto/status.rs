@@ -82,11 +82,14 @@ impl From<Refused> for Status {
 pub fn code_of(reason: Reason) -> Code {
     use Reason as R;
     match reason {
-        R::TokenUnknown | R::TokenExpired | R::BadCredentials => Code::Unauthenticated,
-        R::NotMember | R::UnknownRecipient => Code::PermissionDenied,
-        R::TextEmpty | R::TextNotUtf8 | R::UnknownKind | R::TooMany | R::FieldMissing => Code::InvalidArgument,
+        R::TokenUnknown | R::TokenExpired | R::TokenRevoked | R::BadCredentials => Code::Unauthenticated,
+        R::NotMember | R::UnknownRecipient | R::NotPermitted => Code::PermissionDenied,
+        R::TextEmpty | R::TextNotUtf8 | R::UnknownKind | R::TooMany | R::FieldMissing | R::FieldInvalid => Code::InvalidArgument,
         R::TextTooLarge => Code::OutOfRange,
-        R::SequenceReused | R::PredecessorMissing | R::WrongEpoch | R::HelloExpected | R::TopicClosed => Code::FailedPrecondition,
+        R::SequenceReused | R::PredecessorMissing | R::WrongEpoch | R::HelloExpected | R::TopicClosed | R::InUse => {
+            Code::FailedPrecondition
+        }
+        R::NameTaken => Code::AlreadyExists,
         R::RateLimited | R::Backlog | R::EdgeFull => Code::ResourceExhausted,
         R::StoreUnavailable | R::ShuttingDown => Code::Unavailable,
         R::Superseded | R::HeartbeatMissed | R::SlowConsumer | R::SignedOut => Code::Aborted,
@@ -128,6 +131,11 @@ pub fn text_of(reason: Reason) -> &'static str {
         R::Quarantined => "the message was put aside for an operator",
         R::EdgeFull => "this server is full: connect to another one",
         R::TopicClosed => "the topic takes no messages from clients",
+        R::NotPermitted => "you may not do this, or there is no such thing",
+        R::NameTaken => "the name is taken",
+        R::FieldInvalid => "a field breaks its rule",
+        R::InUse => "it is still in use",
+        R::TokenRevoked => "the token was called back: log in again",
     }
 }
 

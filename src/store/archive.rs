@@ -15,7 +15,9 @@ use super::dialect::{set_greater, set_later};
 use super::{Error, Store};
 use crate::model::{Place, Span, TopicId};
 use crate::topic::Member;
-use crate::topic::frame::{Entry, HeadRow, LogFrame, Mark, MemberRow, Membership, MembershipAt, Outcome, Refusal, Register, WireSpan};
+use crate::topic::frame::{
+    Entry, HeadRow, LogFrame, Mark, MemberRow, Membership, MembershipAt, Outcome, Profile, Refusal, Register, Room, WireSpan,
+};
 
 /// A commit of a shard's log, ordered by epoch, then commit. (0, 0) is before everything.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -55,6 +57,7 @@ pub struct ArchiveBatch {
     marks: BTreeMap<(TopicId, u64, u64), Place>,
     members: BTreeMap<TopicId, Vec<(Membership, Place)>>,
     registers: BTreeMap<(TopicId, u64), Register>,
+    rooms: BTreeMap<(TopicId, u64), Room>,
 }
 
 impl ArchiveBatch {
@@ -117,7 +120,14 @@ impl ArchiveBatch {
                 Outcome::Profile(profile) => {
                     let head = self.heads.entry(topic(profile.topic)?).or_default();
                     if head.profile_version < profile.version {
-                        (head.profile_version, head.tenant) = (profile.version, profile.tenant);
+                        let Profile { topic: _, tenant, version: profile_version, manager, nickname } = profile;
+                        (head.tenant, head.profile_version, head.manager, head.nickname) = (tenant, profile_version, manager, nickname);
+                    }
+                }
+                Outcome::Room(room) => {
+                    let key = (topic(room.topic)?, room.group);
+                    if self.rooms.get(&key).is_none_or(|held| held.version < room.version) {
+                        self.rooms.insert(key, room);
                     }
                 }
                 // The other shard archives what it makes of it; that a number was refused is this one's.
@@ -213,6 +223,14 @@ async fn write_batch(conn: &mut Conn, batch: &ArchiveBatch) -> Result<Archived, 
         .to_owned()
         + &set_greater("version");
     upsert(conn, "topic_register (shard, topic, grp, version, joined, name)", "shard, topic, grp", &set, &registers).await?;
+
+    let rooms: Vec<[Value<'_>; 5]> = (batch.rooms.iter())
+        .map(|((topic, group), Room { version, joined, .. })| {
+            [batch.shard.into(), (*topic).into(), (*group).into(), (*version).into(), (*joined).into()]
+        })
+        .collect();
+    let set = "joined = CASE WHEN new.version > version THEN new.joined ELSE joined END, ".to_owned() + &set_greater("version");
+    upsert(conn, "topic_room (shard, topic, grp, version, joined)", "shard, topic, grp", &set, &rooms).await?;
 
     let producers: Vec<[Value<'_>; 6]> = (batch.producers.iter())
         .map(|((topic, user, installation), (highest, refused))| {
@@ -312,20 +330,34 @@ async fn compare(conn: &mut Conn, piece: &[(TopicId, Entry)]) -> Result<(), Erro
 }
 
 async fn write_heads(conn: &mut Conn, batch: &ArchiveBatch) -> Result<(), Error> {
-    let heads: Vec<[Value<'_>; 7]> = (batch.heads.iter())
+    let heads: Vec<[Value<'_>; 9]> = (batch.heads.iter())
         .map(|(topic, row)| {
-            let HeadRow { head, time_ms, tenant, profile_version, .. } = *row;
-            let Place { epoch, seq } = head.into();
-            [(*topic).into(), batch.shard.into(), epoch.into(), seq.into(), time_ms.into(), tenant.into(), profile_version.into()]
+            let HeadRow { topic: _, head, time_ms, tenant, profile_version, manager, nickname } = row;
+            let Place { epoch, seq } = (*head).into();
+            [
+                (*topic).into(),
+                batch.shard.into(),
+                epoch.into(),
+                seq.into(),
+                (*time_ms).into(),
+                (*tenant).into(),
+                (*profile_version).into(),
+                (*manager).into(),
+                nickname.as_str().into(),
+            ]
         })
         .collect();
+    let of_newer = |column| format!("{column} = CASE WHEN new.profile_version > profile_version THEN new.{column} ELSE {column} END");
     let set = [
         set_later("epoch", "seq"),
         set_greater("time_ms"),
-        "tenant = CASE WHEN new.profile_version > profile_version THEN new.tenant ELSE tenant END".to_owned(),
+        of_newer("tenant"),
+        of_newer("manager"),
+        of_newer("nickname"),
         set_greater("profile_version"),
     ];
-    upsert(conn, "topic_head (topic, shard, epoch, seq, time_ms, tenant, profile_version)", "topic", &set.join(", "), &heads).await
+    let table = "topic_head (topic, shard, epoch, seq, time_ms, tenant, profile_version, manager, nickname)";
+    upsert(conn, table, "topic", &set.join(", "), &heads).await
 }
 
 /// Continues the intervals of the members that the batch names.

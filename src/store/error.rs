@@ -131,7 +131,7 @@ pub enum Error {
         /// The id.
         group: GroupId,
     },
-    /// The name is taken: account names are unique, group names within their tenant.
+    /// The name is taken: account names are unique, group names among those of their owner.
     #[error("{operation}: the name is taken by {id}")]
     NameTaken {
         /// What was to be done.
@@ -146,6 +146,62 @@ pub enum Error {
         operation: String,
         /// How many it has.
         characters: usize,
+    },
+    /// The author does not manage what this is about, or it does not exist: the two are not told apart.
+    #[error("{operation}: not permitted, or there is no such thing")]
+    NotPermitted {
+        /// What was to be done.
+        operation: String,
+    },
+    /// A value breaks its rule.
+    #[error("{operation}: {field} {rule}")]
+    Invalid {
+        /// What was to be done.
+        operation: String,
+        /// Which value, as a client names it.
+        field: &'static str,
+        /// What it must be like, as the end of a sentence.
+        rule: &'static str,
+    },
+    /// An account still has children or devices, or owns groups.
+    #[error("{operation}: {children} accounts and {devices} devices stand below it, and it owns {groups} groups")]
+    InUse {
+        /// What was to be done.
+        operation: String,
+        /// Accounts right below it, devices left out.
+        children: u64,
+        /// Its devices.
+        devices: u64,
+        /// Groups it owns that were not dissolved.
+        groups: u64,
+    },
+    /// There are as many as there may be.
+    #[error("{operation}: more than {max} {what}")]
+    Full {
+        /// What was to be done.
+        operation: String,
+        /// Of what there are too many.
+        what: &'static str,
+        /// How many there may be.
+        max: u64,
+    },
+    /// The owner of a group cannot leave it, or have another role.
+    #[error("{operation}: account {user} owns group {group}")]
+    OwnerStays {
+        /// What was to be done.
+        operation: String,
+        /// The group.
+        group: GroupId,
+        /// Its owner.
+        user: UserId,
+    },
+    /// Several owners have a group of one name.
+    #[error("{operation}: several have this name: {}", ids.iter().map(|id| format!("g:{id}")).collect::<Vec<_>>().join(", "))]
+    Ambiguous {
+        /// What was to be done.
+        operation: String,
+        /// The groups.
+        ids: Vec<GroupId>,
     },
     /// The account belongs to another tenant.
     #[error("{operation}: account {user} belongs to tenant {has}, not {wanted}")]
@@ -176,6 +232,12 @@ impl Error {
             | Self::NoGroup { .. }
             | Self::NameTaken { .. }
             | Self::BadName { .. }
+            | Self::NotPermitted { .. }
+            | Self::Invalid { .. }
+            | Self::InUse { .. }
+            | Self::Full { .. }
+            | Self::OwnerStays { .. }
+            | Self::Ambiguous { .. }
             | Self::OtherTenant { .. } => ErrorClass::Permanent,
             Self::Crashed { .. } | Self::Unreadable { .. } | Self::NoTopic { .. } | Self::Conflict { .. } => ErrorClass::Defect,
         }

@@ -4,7 +4,7 @@ use super::archive::decode_spans;
 use super::conn::{Conn, Value, pieces, places, values};
 use super::{Error, Store};
 use crate::model::{GroupId, Place, TopicId, UserId};
-use crate::topic::frame::{HeadRow, InItem, Input, Mark, MemberRow, Membership, ProducerRow, Profile, Register, Row, RowKind};
+use crate::topic::frame::{HeadRow, InItem, Input, Mark, MemberRow, Membership, ProducerRow, Profile, Register, Room, Row, RowKind};
 
 /// Where a page of floor rows ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,6 +30,7 @@ enum Table {
     Heads,
     Members,
     Registers,
+    Rooms,
     Producers,
     Marks,
 }
@@ -39,7 +40,8 @@ impl Table {
         match self {
             Self::Heads => Some(Self::Members),
             Self::Members => Some(Self::Registers),
-            Self::Registers => Some(Self::Producers),
+            Self::Registers => Some(Self::Rooms),
+            Self::Rooms => Some(Self::Producers),
             Self::Producers => Some(Self::Marks),
             Self::Marks => None,
         }
@@ -64,7 +66,7 @@ impl Store {
         .await
     }
 
-    /// The archived rows of a shard's topics: heads, members, registers, highest client sequences, marks. Begin without a cursor, go on
+    /// The archived rows of a shard's topics: heads, members, registers, rooms, highest client sequences, marks. Begin without a cursor, go on
     /// with that of the page before. `limit` is from 1.
     pub async fn floor_rows(&self, shard: u32, after: Option<FloorCursor>, limit: u32) -> Result<FloorPage, Error> {
         self.read(format!("floor rows of shard {shard}"), move |conn| {
@@ -92,12 +94,40 @@ impl Store {
     }
 
     /// What the directory says now of all topics of a shard: the memberships of its groups (those of former members too, so that a lost
-    /// leave is made good), and for its inboxes profile and register. Members of one group and groups of one user are together.
+    /// leave is made good), and for its inboxes profile and register; and of its rooms what the archive has of the inboxes. Members of one group and groups of one user are together.
     pub async fn current(&self, shards: u32, shard: u32) -> Result<Vec<InItem>, Error> {
         let mut items = Vec::new();
         self.current_groups(shards, shard, &mut items).await?;
+        self.current_rooms(shards, shard, &mut items).await?;
         self.current_inboxes(shards, shard, &mut items).await?;
         Ok(items)
+    }
+
+    /// Rooms are kept by the inboxes of other shards, and as far as these are archived they are repeated here.
+    async fn current_rooms(&self, shards: u32, shard: u32, items: &mut Vec<InItem>) -> Result<(), Error> {
+        let mut after = 0;
+        loop {
+            let sql = "SELECT DISTINCT grp FROM topic_room WHERE grp > ? ORDER BY grp LIMIT ?";
+            let page = self.ids(format!("rooms of shard {shard}"), sql, after).await?;
+            let Some(last) = page.last() else { return Ok(()) };
+            after = *last;
+            let ours: Vec<u64> = page.into_iter().filter(|id| TopicId::room(GroupId(*id)).shard(shards) == shard).collect();
+            let members = self
+                .read(format!("members of the rooms of shard {shard}"), move |conn| {
+                    Box::pin(async move {
+                        let sql = "SELECT topic, grp, version, joined FROM topic_room WHERE grp IN ";
+                        let rows = select_in::<(String, i64, i64, i64)>(conn, sql, " ORDER BY grp, topic", &ours).await?;
+                        let member = |(inbox, group, version, joined): (String, i64, i64, i64)| {
+                            let user = conn.topic("topic_room.topic", &inbox)?.id();
+                            let topic = TopicId::room(GroupId(group.cast_unsigned())).packed();
+                            Ok(Input::Membership(Membership { topic, user, version: version.cast_unsigned(), joined: joined != 0 }).into())
+                        };
+                        rows.into_iter().map(member).collect::<Result<Vec<InItem>, Error>>()
+                    })
+                })
+                .await?;
+            items.extend(members);
+        }
     }
 
     async fn current_groups(&self, shards: u32, shard: u32, items: &mut Vec<InItem>) -> Result<(), Error> {
@@ -135,8 +165,8 @@ impl Store {
             let (profiles, registers) = self
                 .read(format!("inboxes of shard {shard}"), move |conn| {
                     Box::pin(async move {
-                        let sql = "SELECT id, tenant, version FROM account WHERE id IN ";
-                        let profiles = select_in::<(i64, i64, i64)>(conn, sql, " ORDER BY id", &ours).await?;
+                        let sql = "SELECT id, CASE WHEN deleted_ms = 0 THEN tenant ELSE 0 END, version, parent, nickname FROM account WHERE id IN ";
+                        let profiles = select_in::<(i64, i64, i64, i64, String)>(conn, sql, " ORDER BY id", &ours).await?;
                         let sql = "SELECT m.account, m.grp, m.version, m.present, g.name FROM grp_member m JOIN grp g ON g.id = m.grp \
                                    WHERE m.account IN ";
                         let registers = select_in::<(i64, i64, i64, i64, String)>(conn, sql, " ORDER BY m.account, m.grp", &ours).await?;
@@ -144,14 +174,15 @@ impl Store {
                     })
                 })
                 .await?;
-            items.extend(profiles.into_iter().map(|(user, tenant, version)| {
+            items.extend(profiles.into_iter().map(|(user, tenant, version, manager, nickname)| {
                 let topic = TopicId::inbox(UserId(user.cast_unsigned())).packed();
-                Input::Profile(Profile { topic, tenant: tenant.cast_unsigned(), version: version.cast_unsigned() }).into()
+                let (tenant, version, manager) = (tenant.cast_unsigned(), version.cast_unsigned(), manager.cast_unsigned());
+                Input::Profile(Profile { topic, tenant, version, manager, nickname }).into()
             }));
             items.extend(registers.into_iter().map(|(user, group, version, present, name)| {
                 let topic = TopicId::inbox(UserId(user.cast_unsigned())).packed();
                 let (group, version, joined) = (group.cast_unsigned(), version.cast_unsigned(), present != 0);
-                Input::Register(Register { topic, group, version, joined, name }).into()
+                Input::Register(Register { topic, group, version, joined, name, ..Register::default() }).into()
             }));
         }
     }
@@ -187,9 +218,9 @@ async fn read_rows(conn: &mut Conn, shard: u32, cursor: &FloorCursor, limit: u32
     let mut rows = Vec::new();
     match table {
         Table::Heads => {
-            let sql = "topic, epoch, seq, time_ms, tenant, profile_version FROM topic_head";
-            for (text, epoch, seq, time_ms, tenant, version) in
-                page::<(String, i64, i64, i64, i64, i64)>(conn, sql, &[], shard, cursor, limit).await?
+            let sql = "topic, epoch, seq, time_ms, tenant, profile_version, manager, nickname FROM topic_head";
+            for (text, epoch, seq, time_ms, tenant, version, manager, nickname) in
+                page::<(String, i64, i64, i64, i64, i64, i64, String)>(conn, sql, &[], shard, cursor, limit).await?
             {
                 let row = HeadRow {
                     topic: conn.topic("topic_head.topic", &text)?.packed(),
@@ -197,6 +228,8 @@ async fn read_rows(conn: &mut Conn, shard: u32, cursor: &FloorCursor, limit: u32
                     time_ms: time_ms.cast_unsigned(),
                     tenant: tenant.cast_unsigned(),
                     profile_version: version.cast_unsigned(),
+                    manager: manager.cast_unsigned(),
+                    nickname,
                 };
                 rows.push((at(&text, 0, 0), RowKind::Head(row).into()));
             }
@@ -219,8 +252,19 @@ async fn read_rows(conn: &mut Conn, shard: u32, cursor: &FloorCursor, limit: u32
                 page::<(String, i64, i64, i64, String)>(conn, sql, &["grp"], shard, cursor, limit).await?
             {
                 let topic = conn.topic("topic_register.topic", &text)?.packed();
-                let row = Register { topic, group: group.cast_unsigned(), version: version.cast_unsigned(), joined: joined != 0, name };
+                let (version, joined) = (version.cast_unsigned(), joined != 0);
+                let row = Register { topic, group: group.cast_unsigned(), version, joined, name, ..Register::default() };
                 rows.push((at(&text, group, 0), RowKind::Register(row).into()));
+            }
+        }
+        Table::Rooms => {
+            let sql = "topic, grp, version, joined FROM topic_room";
+            for (text, group, version, joined) in page::<(String, i64, i64, i64)>(conn, sql, &["grp"], shard, cursor, limit).await? {
+                let topic = conn.topic("topic_room.topic", &text)?.packed();
+                let (version, joined) = (version.cast_unsigned(), joined != 0);
+                // Moves under way are taken as done after a loss.
+                let row = Room { topic, group: group.cast_unsigned(), version, joined, settled: true };
+                rows.push((at(&text, group, 0), RowKind::Room(row).into()));
             }
         }
         Table::Producers => {

@@ -25,14 +25,16 @@ impl Store {
 }
 
 pub(super) async fn read_head(conn: &mut Conn, topic: TopicId) -> Result<Option<HeadRow>, Error> {
-    let sql = "SELECT epoch, seq, time_ms, tenant, profile_version FROM topic_head WHERE topic = ?";
-    let row: Option<(i64, i64, i64, i64, i64)> = conn.first(sql, values![topic]).await?;
-    Ok(row.map(|(epoch, seq, time_ms, tenant, profile_version)| HeadRow {
+    let sql = "SELECT epoch, seq, time_ms, tenant, profile_version, manager, nickname FROM topic_head WHERE topic = ?";
+    let row: Option<(i64, i64, i64, i64, i64, i64, String)> = conn.first(sql, values![topic]).await?;
+    Ok(row.map(|(epoch, seq, time_ms, tenant, profile_version, manager, nickname)| HeadRow {
         topic: topic.packed(),
         head: Place::new(epoch.cast_unsigned(), seq.cast_unsigned()).into(),
         time_ms: time_ms.cast_unsigned(),
         tenant: tenant.cast_unsigned(),
         profile_version: profile_version.cast_unsigned(),
+        manager: manager.cast_unsigned(),
+        nickname,
     }))
 }
 

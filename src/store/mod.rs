@@ -1,7 +1,8 @@
 //! SQL: what must outlive Redis. SQLite, embedded, or MariaDB, chosen by URL; the same functions over both.
 //!
 //! Holds, per shard, the archive of the topics' logs and the floors a shard starts from after Redis lost its state, and the directory:
-//! accounts, groups, resume tokens, the outbox of what the shards must hear of them, and who changed what.
+//! accounts, groups, resume tokens, the outbox of what the shards must hear of them, and who changed what. And for the gateway: releases of the
+//! app, files, and which node an account uses.
 //!
 //! Guarantees: every write is one transaction and harmless when repeated. Rows of the archive only move forward, so an old batch changes
 //! nothing. A caller that goes away does not stop a statement half-way, and every operation ends within its deadline.
@@ -17,9 +18,11 @@ mod conn;
 mod dialect;
 mod directory;
 mod error;
+mod file;
 mod floor;
 mod log;
 mod look;
+mod release;
 mod setting;
 
 use std::fmt;
@@ -36,12 +39,17 @@ use crate::retry::{Delays, ErrorClass};
 pub use archive::{ArchiveBatch, ArchiveState, Archived, Position};
 pub use audit::{AuditPage, FINDINGS_MAX, Finding};
 pub use directory::{
-    Account, Author, ChangeRecord, ChangesWanted, Ensured, Group, GroupMember, LoginRecord, MembersChanged, NAME_CHARACTERS_MAX,
-    NewAccount, OutboxRow, ResumeToken, Rotation, Tenant, UserGroup,
+    ACCESS_TOKENS_MAX, Access, Account, AccountCard, AccountProfile, AccountUpdate, Author, ChangeRecord, ChangesWanted, Device,
+    DeviceUpdate, Ensured, FRIENDS_MAX, FoundGroup, FoundUser, Friend, GROUP_MEMBERS_MAX, Group, GroupMember, GroupPage,
+    LOGIN_NAME_CHARACTERS_MAX, LoginRecord, MembersChanged, NAME_CHARACTERS_MAX, NODE_CHARACTERS_MAX, Named, NewAccount, NewChild,
+    NewDevice, NewGroup, OWNER_GROUPS_MAX, OutboxRow, ResumeToken, Revocations, Revoked, Rotation, TEMPORARY_NAME, TemporaryGroup, Tenant,
+    Tie, UserGroup,
 };
 pub use error::Error;
+pub use file::{ADOPT_WITHIN_MS, FileAdded, NewFile, SWEEP_FILES_MAX, StoredFile};
 pub use floor::{FloorCursor, FloorPage};
 pub use look::TablesLook;
+pub use release::{NewRelease, Release, ReleaseAdded, ReleaseChange};
 
 /// How to reach the database.
 #[derive(Clone)]

@@ -33,6 +33,8 @@ impl Step<'_> {
                     groups: registers().filter(|group| group.joined).map(|group| group.group).collect(),
                     live,
                     former: left.into_iter().take(FORMER_MAX).map(|group| group.group).collect(),
+                    room: known.and_then(Topic::room).unwrap_or_default().0,
+                    former_rooms: known.map(Topic::former_rooms).unwrap_or_default(),
                 }));
             }
             Err(reason) => self.answer(Output::Refused(Refused { topic: topic.packed(), session: attach.session, reason: reason as u32 })),
@@ -114,7 +116,7 @@ impl Step<'_> {
         self.decide(Outcome::Mark(Mark { place: place.into(), ..mark }));
     }
 
-    fn answer(&mut self, output: Output) {
+    pub(super) fn answer(&mut self, output: Output) {
         if !self.edge.is_empty() {
             self.batch.outputs.push(&self.edge.into(), output);
         }

@@ -1,20 +1,18 @@
 //! Who belongs to what: memberships of groups, the register of a user's groups in their inbox, profiles. All of it is versioned, because
 //! it comes from the directory and not in the order of the messages; a lower version changes nothing.
 
-use prost::Message as _;
-
-use super::frame::{Departed, Membership, MembershipAt, Notice, NoticeBody, Outcome, Output, Profile, Register};
+use super::frame::{Departed, Membership, MembershipAt, NoticeBody, Outcome, Output, Profile, Register};
 use super::step::Step;
-use crate::model::{GroupId, MessageKind, TopicId, UserId};
+use crate::model::{GroupId, MessageKind, TopicId, TopicKind, UserId};
 
 impl Step<'_> {
     pub(super) fn membership(&mut self, topic: TopicId, membership: Membership) {
         let user = UserId(membership.user);
         let member = self.topic(topic).and_then(|topic| topic.members.get(&user));
-        if topic.group_of().is_none() || membership.version <= member.map_or(0, |member| member.version) {
+        if !matches!(topic.kind(), TopicKind::Group | TopicKind::Room) || membership.version <= member.map_or(0, |member| member.version) {
             return;
         }
-        let was_present = member.is_some_and(super::state::Member::present);
+        let was_present = member.is_some_and(super::member::Member::present);
         let place = self.shard.head(topic).into();
         self.decide(Outcome::Membership(MembershipAt { membership, place }));
         if was_present && !membership.joined {
@@ -38,8 +36,12 @@ impl Step<'_> {
         self.decide(Outcome::Register(register.clone()));
         if changed && tell {
             let kind = if register.joined { MessageKind::Joined } else { MessageKind::Left };
-            let body = NoticeBody { group: register.group, version: register.version, name: register.name, ..NoticeBody::default() };
-            self.notice(inbox, Notice { topic: inbox.packed(), kind: kind as u32, body: body.encode_to_vec().into() });
+            let Register { group, version, name, kind: group_kind, why, .. } = register.clone();
+            let body = NoticeBody { group, version, name, group_kind, why, ..NoticeBody::default() };
+            self.notice(inbox, body.into_notice(inbox, kind));
+        }
+        if !register.joined {
+            self.leave_room_of(inbox, GroupId(register.group));
         }
     }
 

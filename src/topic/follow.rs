@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use super::frame::{OutItem, Output};
+use super::frame::{Enter, OutItem, Output};
 use crate::model::{InstallationId, SessionId, TopicId, UserId};
 
 /// The sessions that follow or watch the topics of a shard, by edge.
@@ -12,6 +12,8 @@ pub struct Followers {
     topics: HashMap<TopicId, Followed>,
     /// By session, for detaching everything at once when an edge is gone.
     edges: HashMap<Arc<str>, HashSet<TopicId>>,
+    /// By inbox: wishes of its user's sessions to be in a room, which wait for a move.
+    wishes: HashMap<TopicId, Vec<(Arc<str>, Enter)>>,
 }
 
 #[derive(Debug, Default)]
@@ -44,6 +46,21 @@ impl Followers {
     pub fn watch(&mut self, topic: TopicId, edge: &str, session: SessionId, user: UserId, installation: InstallationId) {
         let edge = self.edge(edge, topic);
         self.topics.entry(topic).or_default().watchers.insert((user, installation), (edge, session));
+    }
+
+    /// A session wants its user in a room.
+    pub(super) fn wish(&mut self, inbox: TopicId, edge: &str, enter: Enter) {
+        self.wishes.entry(inbox).or_default().push((Arc::from(edge), enter));
+    }
+
+    /// The wishes that wait, in their order.
+    pub(super) fn wishes(&self, inbox: TopicId) -> &[(Arc<str>, Enter)] {
+        self.wishes.get(&inbox).map_or(&[], Vec::as_slice)
+    }
+
+    /// The wishes that waited.
+    pub(super) fn take_wishes(&mut self, inbox: TopicId) -> Vec<(Arc<str>, Enter)> {
+        self.wishes.remove(&inbox).unwrap_or_default()
     }
 
     /// A session neither follows nor watches a topic any more.

@@ -10,13 +10,16 @@ mod cursor;
 mod follow;
 #[expect(missing_docs, reason = "fields of wire records are documented where their name does not say it")]
 pub mod frame;
+mod member;
 mod recent;
 mod recover;
+mod room;
 mod state;
 mod step;
 
 pub use cursor::{Cursor, Offer};
 pub use follow::{Followers, Outputs};
+pub use member::Member;
 pub use recent::{Recent, fingerprint};
-pub use state::{Member, Shard, Topic};
+pub use state::{Shard, Topic};
 pub use step::{Batch, LostTail, Tally};

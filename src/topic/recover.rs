@@ -45,6 +45,7 @@ impl Shard {
         for input in current {
             self.adopt(&mut batch, input, now_ms);
         }
+        self.repeat_rooms(&mut batch, now_ms);
         (rows, batch)
     }
 }

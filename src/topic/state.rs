@@ -6,9 +6,10 @@
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 
 use super::frame::{
-    Entry, Feed, Forward, HeadRow, Lane, LogFrame, Mark, MemberRow, Membership, Outcome, ProducerRow, Profile, Refusal, Register, RowKind,
+    Entry, Feed, Forward, HeadRow, Lane, LogFrame, Mark, MemberRow, Outcome, ProducerRow, Profile, Refusal, Register, Room, RowKind,
     is_lasting_producer,
 };
+use super::member::Member;
 use super::recent::{Recent, fingerprint};
 use crate::model::{GroupId, InstallationId, Place, Span, TenantId, TopicId, UserId};
 
@@ -35,8 +36,13 @@ pub struct Topic {
     pub(super) time_ms: u64,
     pub(super) tenant: TenantId,
     pub(super) profile_version: u64,
+    /// Of an inbox: the account that manages the user; 0 for none.
+    pub(super) manager: UserId,
+    /// Of an inbox: what others see of the user.
+    pub(super) nickname: String,
     pub(super) members: HashMap<UserId, Member>,
     pub(super) groups: BTreeMap<GroupId, Register>,
+    pub(super) rooms: BTreeMap<GroupId, Room>,
     pub(super) producers: HashMap<(UserId, InstallationId), Producer>,
     pub(super) marks: HashMap<UserId, Vec<(InstallationId, Place)>>,
     /// Of an inbox: messages nobody acknowledged yet. A hint: a new owner knows only what its log still shows.
@@ -49,39 +55,14 @@ impl Topic {
         self.head = Place::new(self.head.epoch.max(head.epoch), self.head.seq.max(head.seq));
         self.time_ms = self.time_ms.max(time_ms);
     }
-}
 
-/// When a user was a member of a group.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Member {
-    /// Of the last change.
-    pub version: u64,
-    /// In order; the last one ends at [`Place::END`] for a present member.
-    pub spans: Vec<Span>,
-}
-
-impl Member {
-    pub(super) fn present(&self) -> bool {
-        self.spans.last().is_some_and(|span| span.upto == Place::END)
-    }
-
-    /// Takes a change in; false when it is not newer. A join opens an interval behind its place, a leave closes it there.
-    pub fn change(&mut self, change: &Membership, place: Place) -> bool {
-        if change.version <= self.version {
-            return false;
+    /// Takes a profile in; one that is not newer changes nothing.
+    fn learn(&mut self, profile: &Profile) {
+        let Profile { topic: _, tenant, version, manager, nickname } = profile;
+        if *version > self.profile_version {
+            (self.tenant, self.profile_version, self.manager) = (TenantId(*tenant), *version, UserId(*manager));
+            self.nickname.clone_from(nickname);
         }
-        self.version = change.version;
-        let present = self.present();
-        if change.joined && !present {
-            self.spans.push(Span::new(place, Place::END));
-        } else if !change.joined
-            && present
-            && let Some(last) = self.spans.last_mut()
-        {
-            last.upto = place;
-            self.spans.retain(|span| span.after < span.upto);
-        }
-        true
     }
 }
 
@@ -112,6 +93,7 @@ enum RowKey {
     Head(TopicId),
     Member(TopicId, UserId),
     Register(TopicId, GroupId),
+    Room(TopicId, GroupId),
     Producer(TopicId, UserId, InstallationId),
     Mark(TopicId, UserId, InstallationId),
     Feed(u64, u32),
@@ -204,13 +186,14 @@ impl Shard {
                 let Some(topic) = TopicId::from_packed(register.topic) else { return };
                 self.apply_register(topic, register.clone());
             }
-            Outcome::Profile(Profile { topic, tenant, version }) => {
-                let Some(id) = TopicId::from_packed(*topic) else { return };
-                let topic = self.topics.entry(id).or_default();
-                if *version > topic.profile_version {
-                    (topic.tenant, topic.profile_version) = (TenantId(*tenant), *version);
-                }
+            Outcome::Profile(profile) => {
+                let Some(id) = TopicId::from_packed(profile.topic) else { return };
+                self.topics.entry(id).or_default().learn(profile);
                 self.dirty.insert(RowKey::Head(id));
+            }
+            Outcome::Room(room) => {
+                let Some(id) = TopicId::from_packed(room.topic) else { return };
+                self.apply_room(id, *room);
             }
             Outcome::Forward(forward) => self.apply_refusal(forward),
         }
@@ -259,6 +242,15 @@ impl Shard {
         self.dirty.insert(RowKey::Register(topic, group));
     }
 
+    fn apply_room(&mut self, topic: TopicId, room: Room) {
+        let group = GroupId(room.group);
+        let rooms = &mut self.topics.entry(topic).or_default().rooms;
+        if rooms.get(&group).is_none_or(|known| (room.version, room.settled) > (known.version, known.settled)) {
+            rooms.insert(group, room);
+        }
+        self.dirty.insert(RowKey::Room(topic, group));
+    }
+
     fn apply_mark(&mut self, mark: &Mark) {
         let Some(id) = TopicId::from_packed(mark.topic) else { return };
         let (user, installation, place) = (UserId(mark.user), InstallationId(mark.installation), Place::from(mark.place));
@@ -286,9 +278,8 @@ impl Shard {
         match row {
             RowKind::Head(row) => {
                 topic.raise_head(row.head.into(), row.time_ms);
-                if row.profile_version > topic.profile_version {
-                    (topic.tenant, topic.profile_version) = (TenantId(row.tenant), row.profile_version);
-                }
+                let HeadRow { topic: packed, tenant, profile_version: version, manager, nickname, .. } = row;
+                topic.learn(&Profile { topic: packed, tenant, version, manager, nickname });
                 self.dirty.insert(RowKey::Head(id));
             }
             RowKind::Member(row) => {
@@ -299,6 +290,7 @@ impl Shard {
                 self.dirty.insert(RowKey::Member(id, UserId(row.user)));
             }
             RowKind::Register(row) => self.apply_register(id, row),
+            RowKind::Room(row) => self.apply_room(id, row),
             RowKind::Producer(row) => {
                 let key = (UserId(row.user), InstallationId(row.installation));
                 let producer = topic.producers.entry(key).or_default();
@@ -329,8 +321,16 @@ impl Shard {
         let topic = |id: TopicId| self.topics.get(&id);
         Some(match key {
             RowKey::Head(id) => {
-                let Topic { head, time_ms, tenant, profile_version, .. } = *topic(id)?;
-                RowKind::Head(HeadRow { topic: id.packed(), head: head.into(), time_ms, tenant: tenant.0, profile_version })
+                let Topic { head, time_ms, tenant, profile_version, manager, nickname, .. } = topic(id)?;
+                RowKind::Head(HeadRow {
+                    topic: id.packed(),
+                    head: (*head).into(),
+                    time_ms: *time_ms,
+                    tenant: tenant.0,
+                    profile_version: *profile_version,
+                    manager: manager.0,
+                    nickname: nickname.clone(),
+                })
             }
             RowKey::Member(id, user) => {
                 let member = topic(id)?.members.get(&user)?;
@@ -338,6 +338,7 @@ impl Shard {
                 RowKind::Member(MemberRow { topic: id.packed(), user: user.0, version: member.version, spans })
             }
             RowKey::Register(id, group) => RowKind::Register(topic(id)?.groups.get(&group)?.clone()),
+            RowKey::Room(id, group) => RowKind::Room(*topic(id)?.rooms.get(&group)?),
             RowKey::Producer(id, user, installation) => {
                 let producer = topic(id)?.producers.get(&(user, installation))?;
                 RowKind::Producer(ProducerRow {
@@ -369,6 +370,7 @@ impl Shard {
             all.dirty.insert(RowKey::Head(*id));
             all.dirty.extend(topic.members.keys().map(|user| RowKey::Member(*id, *user)));
             all.dirty.extend(topic.groups.keys().map(|group| RowKey::Register(*id, *group)));
+            all.dirty.extend(topic.rooms.keys().map(|group| RowKey::Room(*id, *group)));
             all.dirty.extend(topic.producers.keys().map(|(user, installation)| RowKey::Producer(*id, *user, *installation)));
             for (user, marks) in &topic.marks {
                 all.dirty.extend(marks.iter().map(|(installation, _)| RowKey::Mark(*id, *user, *installation)));
@@ -384,31 +386,9 @@ fn topic_of(row: &RowKind) -> Option<TopicId> {
         RowKind::Head(row) => row.topic,
         RowKind::Member(row) => row.topic,
         RowKind::Register(row) => row.topic,
+        RowKind::Room(row) => row.topic,
         RowKind::Producer(row) => row.topic,
         RowKind::Mark(row) => row.topic,
         RowKind::Feed(_) => return None,
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn intervals_open_behind_a_join_and_close_at_a_leave() {
-        let mut member = Member::default();
-        let mut check = |version, joined, seq, expected: &[(u64, u64)]| {
-            let change = Membership { topic: 0, user: 9, version, joined };
-            member.change(&change, Place::new(1, seq));
-            let spans: Vec<(u64, u64)> = member.spans.iter().map(|span| (span.after.seq, span.upto.seq)).collect();
-            assert_eq!(spans, expected, "after version {version}");
-        };
-        check(1, true, 0, &[(0, u64::MAX)]);
-        check(1, false, 5, &[(0, u64::MAX)]);
-        check(3, false, 5, &[(0, 5)]);
-        check(4, false, 6, &[(0, 5)]);
-        check(2, true, 9, &[(0, 5)]);
-        check(6, true, 9, &[(0, 5), (9, u64::MAX)]);
-        check(7, false, 9, &[(0, 5)]);
-    }
 }

@@ -79,13 +79,15 @@ impl Shard {
         if let Some(seen) = frame.seen.filter(|seen| (seen.epoch, seen.seq) > (self.epoch, self.commit)) {
             return Err(LostTail { seen_epoch: seen.epoch, seen_commit: seen.seq, epoch: self.epoch, commit: self.commit });
         }
-        if frame.number <= self.feed_number(frame.producer, lane) {
-            batch.tally.frames_repeated += 1;
-            return Ok(());
+        if frame.producer != 0 {
+            if frame.number <= self.feed_number(frame.producer, lane) {
+                batch.tally.frames_repeated += 1;
+                return Ok(());
+            }
+            let feed = Feed { producer: frame.producer, lane: lane as u32, number: frame.number, time_ms: now_ms };
+            self.note_feed(feed);
+            batch.feeds.insert((feed.producer, feed.lane), feed);
         }
-        let feed = Feed { producer: frame.producer, lane: lane as u32, number: frame.number, time_ms: now_ms };
-        self.note_feed(feed);
-        batch.feeds.insert((feed.producer, feed.lane), feed);
         let mut step = Step { shard: self, batch, followers, edge: &frame.edge, now_ms };
         for (index, item) in frame.items.into_iter().enumerate() {
             step.batch.item = index;
@@ -115,6 +117,12 @@ impl Shard {
             Input::Register(register) => step.register(register, false),
             other => step.take(other),
         }
+    }
+
+    /// Tells the rooms' topics again what the inboxes know: used when a shard begins a new epoch.
+    pub fn repeat_rooms(&mut self, batch: &mut Batch, now_ms: u64) {
+        let mut followers = Followers::default();
+        Step { shard: self, batch, followers: &mut followers, edge: "", now_ms }.repeat_rooms();
     }
 
     /// Closes a batch into the frame of the next commit; `None` when it decided nothing.
@@ -150,6 +158,11 @@ impl Step<'_> {
             Input::Register(register) => register.topic,
             Input::Profile(profile) => profile.topic,
             Input::Notice(notice) => notice.topic,
+            Input::Connection(connection) => connection.topic,
+            Input::Enter(enter) => enter.topic,
+            Input::Move(step) => step.topic,
+            Input::Presence(presence) => presence.topic,
+            Input::Moved(moved) => moved.topic,
         };
         let Some(topic) = TopicId::from_packed(packed) else {
             self.batch.tally.malformed += 1;
@@ -165,6 +178,11 @@ impl Step<'_> {
             Input::Register(register) => self.register(register, true),
             Input::Profile(profile) => self.profile(topic, profile),
             Input::Notice(notice) => self.notice(topic, notice),
+            Input::Connection(connection) => self.connection(topic, connection),
+            Input::Enter(enter) => self.enter(topic, enter),
+            Input::Move(step) => self.move_on(topic, step),
+            Input::Presence(presence) => self.presence(topic, presence),
+            Input::Moved(moved) => self.moved(topic, moved),
         }
     }
 

@@ -206,6 +206,11 @@ fn summary(stream: &str, payload: &[u8]) -> String {
                 Input::Register(change) => format!("register {} group {} version {}", topic(change.topic), change.group, change.version),
                 Input::Profile(profile) => format!("profile {} version {}", topic(profile.topic), profile.version),
                 Input::Notice(notice) => format!("notice {} kind {}", topic(notice.topic), notice.kind),
+                Input::Connection(change) => format!("connection {} online {}", topic(change.topic), change.online),
+                Input::Enter(enter) => format!("enter {} group {}", topic(enter.topic), enter.group),
+                Input::Move(step) => format!("move {} of {} version {}", topic(step.topic), step.user, step.version),
+                Input::Moved(moved) => format!("moved {} version {}", topic(moved.topic), moved.version),
+                Input::Presence(presence) => format!("presence {} of {}", topic(presence.topic), presence.user),
             };
             let mut items: Vec<String> =
                 frame.items.iter().filter_map(|item| item.input.as_ref()).map(item).take(SUMMARY_ITEMS_MAX).collect();

@@ -33,7 +33,11 @@ fn membership() -> Membership {
 }
 
 fn register() -> Register {
-    Register { topic: 0x38, group: 7, version: 9, joined: true, name: "Côte 1".into() }
+    Register { topic: 0x38, group: 7, version: 9, joined: true, name: "Côte 1".into(), kind: 0, why: 0 }
+}
+
+fn profile() -> Profile {
+    Profile { topic: 0x38, tenant: 3, version: 2, manager: 0, nickname: String::new() }
 }
 
 fn entry() -> Entry {
@@ -54,19 +58,18 @@ fn inputs() -> Vec<InItem> {
         Input::Watch(Watch { topic: 0x38, user: 7, installation: 5, session: 77, tenant: 3 }).into(),
         Input::Membership(membership()).into(),
         Input::Register(register()).into(),
-        Input::Profile(Profile { topic: 0x38, tenant: 3, version: 2 }).into(),
+        Input::Profile(profile()).into(),
         Input::Notice(Notice { topic: 0x38, kind: 66, body: rejected_body(&post(), roger::model::Reason::NotMember, 10) }).into(),
     ]
 }
 
 fn outcomes() -> Vec<LogItem> {
-    let profile = Profile { topic: 0x38, tenant: 3, version: 2 };
     vec![
         Outcome::Entry(entry()).into(),
         Outcome::Mark(mark()).into(),
         Outcome::Membership(MembershipAt { membership: membership(), place: place(3, 4_711) }).into(),
         Outcome::Register(register()).into(),
-        Outcome::Profile(profile).into(),
+        Outcome::Profile(profile()).into(),
         Outcome::Forward(Forward { item: inputs().remove(8) }).into(),
     ]
 }
@@ -82,6 +85,8 @@ fn outputs() -> Vec<OutItem> {
         groups: vec![7, 8],
         live: true,
         former: vec![9],
+        room: 0,
+        former_rooms: Vec::new(),
     };
     let page = Page { topic: 0x39, session: 77, span: span(4, 5), entries: vec![entry()], lost: vec![span(1, 2)], request: 6 };
     vec![
@@ -97,7 +102,8 @@ fn outputs() -> Vec<OutItem> {
 }
 
 fn rows() -> Vec<Row> {
-    let head = HeadRow { topic: 0x39, head: place(3, 4_711), time_ms: 1_700_000_000_123, tenant: 3, profile_version: 2 };
+    let head =
+        HeadRow { topic: 0x39, head: place(3, 4_711), time_ms: 1_700_000_000_123, tenant: 3, profile_version: 2, ..HeadRow::default() };
     let producer = ProducerRow { topic: 0x39, user: 7, installation: 5, client_seq: 12, place: Some(place(3, 4_711)), refused: 10 };
     vec![
         RowKind::Head(head).into(),
@@ -107,6 +113,33 @@ fn rows() -> Vec<Row> {
         RowKind::Mark(mark()).into(),
         RowKind::Feed(feed()).into(),
     ]
+}
+
+/// What tells of people and rooms; it came later, and has lines of its own.
+fn of_people() -> (Vec<InItem>, Vec<LogItem>, Vec<OutItem>, Vec<Row>) {
+    let profile = Profile { manager: 4, nickname: "Früh".into(), ..profile() };
+    let register = Register { kind: 2, why: 3, ..register() };
+    let presence = Presence { topic: 0x3a, user: 7, state: 3, room: 7, nickname: "Früh".into() };
+    let room = Room { topic: 0x39, group: 7, version: 5, joined: true, settled: true };
+    let body =
+        NoticeBody { user: 7, nickname: "n".into(), role: 2, why: 3, group_kind: 2, from: 8, to: 9, on: true, ..NoticeBody::default() };
+    let inbox = roger::model::TopicId::from_packed(0x39).unwrap();
+    let inputs = vec![
+        Input::Register(register).into(),
+        Input::Profile(profile.clone()).into(),
+        Input::Notice(body.into_notice(inbox, roger::model::MessageKind::RoleChanged)).into(),
+        Input::Connection(Connection { topic: 0x39, online: true }).into(),
+        Input::Enter(Enter { topic: 0x39, group: 7, session: 77, request: 2 }).into(),
+        Input::Move(Move { topic: 0x3b, user: 7, version: 5, next: 8, arrives: true }).into(),
+        Input::Moved(Moved { topic: 0x39, version: 5 }).into(),
+        Input::Presence(presence.clone()).into(),
+    ];
+    let attached = Attached { topic: 0x39, session: 77, room: 7, former_rooms: vec![8], ..Attached::default() };
+    let entered = Entered { topic: 0x39, session: 77, request: 2, reason: 4, group: 7, version: 5 };
+    let outputs = vec![Output::Attached(attached).into(), Output::Entered(entered).into(), Output::Presence(presence).into()];
+    let head = HeadRow { topic: 0x39, head: place(3, 4), manager: 4, nickname: "Früh".into(), ..HeadRow::default() };
+    let outcomes = vec![Outcome::Profile(profile).into(), Outcome::Room(room).into()];
+    (inputs, outcomes, outputs, vec![RowKind::Head(head).into(), RowKind::Room(room).into()])
 }
 
 /// One line a frame: its name, and its bytes in hex. What was read from the bytes must be what was written.
@@ -162,6 +195,11 @@ fn frames_on_redis_stay_as_they_are() {
         line(&mut lines, golden, "ReplayRequest", &replay);
         let patient = ReplayRequest { asked_ms: 1_700_000_000_123, patience_ms: 5_000, ..replay };
         line(&mut lines, golden, "ReplayRequest.2", &patient);
+        let (inputs, outcomes, outputs, rows) = of_people();
+        line(&mut lines, golden, "InFrame.people", &InFrame { items: inputs, ..InFrame::default() });
+        line(&mut lines, golden, "LogFrame.people", &LogFrame { epoch: 3, commit: 9, outcomes, ..LogFrame::default() });
+        line(&mut lines, golden, "OutFrame.people", &OutFrame { items: outputs, ..OutFrame::default() });
+        line(&mut lines, golden, "FloorFrame.people", &FloorFrame { rows, ..FloorFrame::default() });
         lines
     });
 }

@@ -8,6 +8,7 @@ mod client;
 mod core;
 mod directory;
 mod faults;
+mod gateway;
 mod golden;
 mod harness;
 mod jobs;

@@ -24,7 +24,7 @@ impl Supervisor {
         for name in ["bin", "log", "conf.d", "redis"] {
             fs::create_dir(at(name)).unwrap();
         }
-        for program in ["directory", "delivery", "offline", "edge"] {
+        for program in ["directory", "gateway", "delivery", "offline", "edge"] {
             let path = at("bin").join(program);
             fs::write(&path, STAND_IN).unwrap();
             fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
@@ -52,7 +52,7 @@ impl Supervisor {
             show: vec![at("log/edge-0.log"), at("log/redis.log")],
         };
         let supervisor = Self { process: Process::start(program), folder };
-        wait_until("six programs run", || supervisor.status().matches(" RUNNING ").count() == 6);
+        wait_until("seven programs run", || supervisor.status().matches(" RUNNING ").count() == 7);
         supervisor
     }
 

@@ -78,6 +78,25 @@ pub(in crate::cli) enum Load {
         #[arg(long, default_value_t = 100)]
         backlog: u64,
     },
+    /// Devices are imported and a large group changes, again and again while messages flow; then Redis is emptied, which takes a fleet of its
+    /// own (--spawn).
+    People {
+        /// Devices of each import.
+        #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(2..=10_000))]
+        devices: u32,
+        /// Members of the group, half of which are in it at a time; no more than devices.
+        #[arg(long, default_value_t = 5_000, value_parser = clap::value_parser!(u32).range(2..=10_000))]
+        members: u32,
+        /// Imports; and half of the changes.
+        #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=100))]
+        rounds: u32,
+        /// Groups, with all devices in them, when Redis is emptied; 0 to leave that out.
+        #[arg(long, default_value_t = 2_000)]
+        groups: u32,
+        /// Messages a second.
+        #[arg(long, default_value_t = 500)]
+        pace: u32,
+    },
     /// Direct, group, idle, catch-up and the floor, each as it is by default and with a fleet of its own, and what is wanted of them.
     All,
     /// The same number of XADD, XREADGROUP and XACK through raw Redis pipelines.

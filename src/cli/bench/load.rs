@@ -14,10 +14,13 @@ use super::super::fresh::{Device, Fresh};
 use super::super::output::note;
 use super::LOOK_EVERY;
 use super::lane::{Lane, Progress};
+use super::people::Sizes;
 use super::report::{Findings, Traffic};
 use super::usage::{Usage, Watched, fleet_cpu_s};
-use crate::client::{Event, Memory, Options, Session};
-use crate::model::TopicId;
+use crate::broker::Redis;
+use crate::client::{Directory, Event, Memory, Options, Session};
+use crate::directory::Registry;
+use crate::model::{InstallationId, TopicId};
 
 /// Sessions that may be connecting at once.
 const CONNECTING_MAX: u64 = 512;
@@ -27,6 +30,7 @@ pub(super) struct Bench<'a> {
     context: &'a Context,
     pub(super) fresh: Fresh,
     edges: Vec<String>,
+    pub(super) directory: String,
     pub(super) within: Duration,
     pub(super) text: Bytes,
     pub(super) watched: &'a Watched,
@@ -39,6 +43,7 @@ pub(super) async fn run(context: &Context, args: &args::Bench, load: &Load, watc
         context,
         fresh: Fresh::new(context.store()?, &context.config.auth.secret_key_file, context.clock.clone(), &run).await?,
         edges: context.live_edges(&args.doors).await?,
+        directory: context.directory(&args.doors),
         within: args.within,
         text: Bytes::from(vec![b'r'; args.bytes as usize]),
         watched,
@@ -49,11 +54,30 @@ pub(super) async fn run(context: &Context, args: &args::Bench, load: &Load, watc
         Load::Group { groups, members, window, messages } => bench.group(groups, members, u64::from(window), messages).await,
         Load::Idle { sessions } => bench.idle(sessions).await,
         Load::Catchup { devices, backlog } => bench.catchup(devices, backlog).await,
+        Load::People { devices, members, rounds, groups, pace } => bench.people(Sizes { devices, members, rounds, groups, pace }).await,
         Load::All | Load::Floor { .. } => Ok(Findings::default()),
     }
 }
 
 impl Bench<'_> {
+    pub(super) fn redis(&self) -> Result<Redis, Error> {
+        self.context.redis()
+    }
+
+    pub(super) fn shards(&self) -> u32 {
+        self.context.shards()
+    }
+
+    pub(super) async fn registry(&self) -> Result<Registry, Error> {
+        self.context.registry().await
+    }
+
+    /// The token of an account of this bench.
+    pub(super) async fn log_in(&self, name: &str) -> Result<String, Error> {
+        let installation = InstallationId(rand::random_range(1..=u64::MAX));
+        Ok(Directory::new(&self.directory)?.login(name, super::people::PASSWORD, installation).await?.token)
+    }
+
     pub(super) async fn devices(&self, count: u32) -> Result<Vec<Device>, Error> {
         note(&format!("bench: making {count} accounts"));
         let bar = self.context.out.progress(u64::from(count), "accounts");

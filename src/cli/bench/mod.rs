@@ -6,6 +6,7 @@
 
 mod lane;
 mod load;
+mod people;
 mod quiet;
 mod report;
 mod spawn;
@@ -27,6 +28,9 @@ const LOOK_EVERY: Duration = Duration::from_millis(5);
 
 pub(super) async fn bench(mut context: Context, args: args::Bench) -> Result<(), Error> {
     usage::raise_open_files();
+    if !args.spawn && matches!(args.load, Load::People { groups: 1.., .. }) {
+        return Err(Error::Usage("people empties Redis: add --spawn, or --groups 0".to_owned()));
+    }
     let appendfsync = if args.spawn { name(args.appendfsync) } else { "as configured" };
     let mut report = Report { machine: usage::Machine::this(), appendfsync, text_bytes: args.bytes, ..Report::default() };
     match &args.load {

@@ -26,6 +26,8 @@ pub(super) struct Findings {
     pub(super) traffic: Option<Traffic>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) idle: Option<Idle>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) people: Option<People>,
     /// By program; `redis` among them.
     pub(super) programs: BTreeMap<String, Usage>,
     /// CPU seconds of all programs and Redis per million deliveries, without those of the bench.
@@ -64,6 +66,54 @@ pub(super) struct Idle {
     pub(super) edge_rss_kib_before: u64,
     pub(super) edge_rss_kib_after: u64,
     pub(super) edge_rss_kib_per_session: f64,
+}
+
+/// How late messages came, from the call that sends to the recipient's app.
+#[derive(Debug, Default, Serialize)]
+pub(super) struct Latencies {
+    pub(super) messages: u64,
+    pub(super) p50_ms: f64,
+    pub(super) p99_ms: f64,
+    pub(super) max_ms: f64,
+}
+
+/// What administering takes, and what messages suffer meanwhile.
+#[derive(Debug, Default, Serialize)]
+pub(super) struct People {
+    /// With nothing else to do.
+    pub(super) idle: Latencies,
+    /// Until a call that imports devices answered: the median of all, which came one behind the other.
+    pub(super) import_s: f64,
+    pub(super) import_late: Latencies,
+    /// Until a call answered that exchanges one half of a group's members for the other, all of them: as above.
+    pub(super) group_s: f64,
+    pub(super) group_late: Latencies,
+    pub(super) list: GroupList,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) mirror: Option<Mirror>,
+}
+
+/// All groups of somebody, page by page.
+#[derive(Debug, Default, Serialize)]
+pub(super) struct GroupList {
+    pub(super) groups: u64,
+    /// Members of all groups, each counted in every group it is in: so often would be asked who is there, were each asked for by itself.
+    pub(super) memberships: u64,
+    /// Different ones; each is asked for once a page.
+    pub(super) members: u64,
+    pub(super) seconds: f64,
+}
+
+/// An emptied Redis.
+#[derive(Debug, Default, Serialize)]
+pub(super) struct Mirror {
+    pub(super) devices: u64,
+    pub(super) groups: u64,
+    /// From the moment at which it was emptied until every shard had begun a new epoch with all that SQL knows.
+    pub(super) filled_s: f64,
+    /// Messages that came from then until five seconds after it was filled, those said in between included.
+    pub(super) messages: u64,
+    pub(super) late: Latencies,
 }
 
 /// Raw Redis.
@@ -121,6 +171,15 @@ impl Report {
         }
         if let Some(idle) = bench("idle").and_then(|findings| findings.idle.as_ref()) {
             targets.push(Target::at_most("KiB of edge memory for an idle session", 20.0, idle.edge_rss_kib_per_session));
+        }
+        if let Some(people) = bench("people").and_then(|findings| findings.people.as_ref()) {
+            let idle = people.idle.p99_ms.max(f64::MIN_POSITIVE);
+            targets.push(Target::at_most("p99 of messages during an import by the idle one", 2.0, people.import_late.p99_ms / idle));
+            targets.push(Target::at_most(
+                "p99 of messages during a change of a group by the idle one",
+                2.0,
+                people.group_late.p99_ms / idle,
+            ));
         }
         if let (Some(direct), Some(catchup)) = (rate("direct"), rate("catchup")) {
             targets.push(Target::at_least("messages/s of catchup by those of direct", 1.0, catchup / direct));

@@ -64,9 +64,15 @@ impl Forwards {
 }
 
 fn target(input: &Input) -> Option<TopicId> {
-    match input {
-        Input::Notice(notice) => TopicId::from_packed(notice.topic),
-        Input::Post(post) => TopicId::from_packed(post.topic),
-        _ => None,
-    }
+    let packed = match input {
+        Input::Notice(notice) => notice.topic,
+        Input::Post(post) => post.topic,
+        Input::Membership(membership) => membership.topic,
+        Input::Move(step) => step.topic,
+        Input::Presence(presence) => presence.topic,
+        Input::Moved(moved) => moved.topic,
+        // Of edges and the directory alone.
+        _ => return None,
+    };
+    TopicId::from_packed(packed)
 }

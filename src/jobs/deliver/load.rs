@@ -40,7 +40,9 @@ pub(super) async fn take(job: &Deliver, tenure: &Tenure, lost: Option<&str>) -> 
     if let Some(why) = why_new_epoch(&claim, &facts.run_id, &state) {
         tracing::warn!(shard, why, epoch = state.epoch(), "a new epoch is needed");
         let Some(floor) = ask_floor(job, &redis, tenure, state.epoch(), why).await? else { return Ok(None) };
-        begin(&redis, &mut fence, &mut state, floor, &facts.run_id, job.clock.now_ms()).await?;
+        let first = begin(&redis, &mut fence, &mut state, floor, &facts.run_id, job.clock.now_ms()).await?;
+        first.iter().for_each(|frame| forwards.collect(frame));
+        forwards.push(&redis).await.map_err(failed)?;
         // An emptied Redis forgot that too, and a program with another number must not be the first to say it.
         redis.pin_shards(job.settings.shards).await.map_err(failed)?;
     }
@@ -85,8 +87,16 @@ fn why_new_epoch(claim: &Claim, run_id: &str, state: &Shard) -> Option<String> {
     (claim.run_id != run_id).then(|| "Redis was restarted or replaced".to_owned())
 }
 
-/// Merges everything SQL knows into what is left, and begins the epoch that SQL allocated: its rows first, then all else in one step.
-async fn begin(redis: &Redis, fence: &mut Fence, state: &mut Shard, floor: Floor, run_id: &str, now_ms: u64) -> Result<(), Error> {
+/// Merges everything SQL knows into what is left, and begins the epoch that SQL allocated: its rows first, then all else in one step. Returns
+/// the first commit, if it decided anything.
+async fn begin(
+    redis: &Redis,
+    fence: &mut Fence,
+    state: &mut Shard,
+    floor: Floor,
+    run_id: &str,
+    now_ms: u64,
+) -> Result<Option<LogFrame>, Error> {
     let shard = fence.shard;
     let failed = |source| Error::Broker { shard, source };
     let (rows, mut batch) = state.restart(floor.epoch, floor.rows, floor.current, now_ms);
@@ -98,7 +108,7 @@ async fn begin(redis: &Redis, fence: &mut Fence, state: &mut Shard, floor: Floor
         return Err(Error::Fenced { shard });
     }
     tracing::info!(shard, epoch = floor.epoch, rows = rows.len(), "began a new epoch");
-    Ok(())
+    Ok(first)
 }
 
 struct Floor {

@@ -112,6 +112,8 @@ fn is_urgent(item: &OutItem) -> bool {
         Some(Output::Departed(departed)) => departed.topic,
         Some(Output::Watched(watched)) => watched.topic,
         Some(Output::Delivered(delivered)) => delivered.topic,
+        Some(Output::Entered(entered)) => entered.topic,
+        Some(Output::Presence(presence)) => presence.topic,
         Some(Output::Page(_) | Output::Displace(_)) | None => return false,
     };
     TopicId::from_packed(topic).is_some_and(|topic| Lane::of(topic) == Lane::Urgent)

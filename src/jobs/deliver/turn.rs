@@ -211,7 +211,7 @@ impl Owner {
             self.followers.drop_edge(&edge);
         }
         self.outlet.lapse(&names);
-        crate::session::sweep(&redis, self.fence.shard, now_ms).await.map_err(|source| self.failed(source))?;
+        crate::session::sweep(&redis, self.fence.shard, self.job.settings.shards, now_ms).await.map_err(|source| self.failed(source))?;
         if self.checkpointed.elapsed() >= self.job.settings.checkpoint_interval {
             self.checkpoint().await?;
         }

@@ -7,11 +7,12 @@ use serde_json::{Value as Json, json};
 use super::super::conn::{Conn, Value, pieces, places, values};
 use super::super::{Error, Store};
 use super::change::{Noted, note};
-use super::outbox::{Outgoing, push_outbox};
-use super::token::revoke_tokens;
+use super::outbox::{Outgoing, notice, push_outbox};
+use super::profile::set_disabled;
+use super::revocation::put_password;
 use super::{check_name, lock_counter, next_numbers};
-use crate::model::{TenantId, TopicId, UserId, UserKind};
-use crate::topic::frame::{Input, Profile};
+use crate::model::{MessageKind, TenantId, TopicId, UserId, UserKind};
+use crate::topic::frame::{Input, NoticeBody, Profile};
 
 /// A company. Its users and groups are invisible to all others.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,7 +32,7 @@ pub struct Account {
     pub name: String,
     /// What others see.
     pub nickname: String,
-    /// Radio or dispatcher.
+    /// What it may do.
     pub kind: UserKind,
     /// Never changes.
     pub tenant: TenantId,
@@ -43,6 +44,8 @@ pub struct Account {
     pub created_ms: u64,
     /// May not log in.
     pub disabled: bool,
+    /// The account above it, which manages it; 0 for none.
+    pub parent: UserId,
 }
 
 impl std::fmt::Debug for Account {
@@ -60,12 +63,14 @@ pub struct NewAccount {
     pub name: String,
     /// What others see, 1 to 100 characters.
     pub nickname: String,
-    /// Radio or dispatcher.
+    /// What it may do.
     pub kind: UserKind,
     /// Its company.
     pub tenant: TenantId,
     /// The Argon2id hash of the password in PHC form; empty for none.
     pub password_hash: String,
+    /// The account above, of a higher kind and the same tenant; `None` for none, or, of an account that is there, for the one it has.
+    pub parent: Option<UserId>,
 }
 
 /// What a declarative call did.
@@ -88,9 +93,9 @@ impl<T> Ensured<T> {
     }
 }
 
-type AccountRecord = (i64, String, String, i64, i64, String, i64, i64, i64);
+pub(super) type AccountRecord = (i64, String, String, i64, i64, String, i64, i64, i64, i64);
 
-const ACCOUNT_COLUMNS: &str = "id, name, nickname, kind, tenant, password, version, created_ms, disabled";
+pub(super) const ACCOUNT_COLUMNS: &str = "id, name, nickname, kind, tenant, password, version, created_ms, disabled, parent";
 
 impl Store {
     /// The tenant of a name, created if there is none.
@@ -133,9 +138,9 @@ impl Store {
         }
     }
 
-    /// Creates the account, or gives the one of this name the wanted nickname and kind. The password of an existing one stays as it is:
-    /// hashes of one password differ, so only the caller can tell whether it changed. [`Error::OtherTenant`] when the name belongs to
-    /// another tenant: an account does not move.
+    /// Creates the account, or gives the one of this name the wanted nickname, kind and parent. The password of an existing one stays as it
+    /// is: hashes of one password differ, so only the caller can tell whether it changed. [`Error::OtherTenant`] when the name belongs to
+    /// another tenant: an account does not move. [`Error::Invalid`] when the kinds do not fall from parent to child.
     pub async fn ensure_account(&self, account: NewAccount, now_ms: u64) -> Result<Ensured<UserId>, Error> {
         self.put_account(format!("ensure account {:?}", account.name), account, now_ms, true).await
     }
@@ -147,8 +152,12 @@ impl Store {
             Box::pin(async move {
                 lock_counter(conn, "account").await?;
                 match find_account(conn, &wanted.name).await? {
-                    None => insert_account(conn, &wanted, now_ms).await.map(Ensured::Created),
-                    Some(found) if update => update_account(conn, found, &wanted).await,
+                    None => {
+                        let (user, profile) = insert_account(conn, &wanted, now_ms).await?;
+                        push_outbox(conn, &[profile], now_ms).await?;
+                        Ok(Ensured::Created(user))
+                    }
+                    Some(found) if update => update_account(conn, found, &wanted, now_ms).await,
                     Some(found) => Err(Error::NameTaken { operation: conn.operation.clone(), id: found.id.0 }),
                 }
             })
@@ -185,7 +194,7 @@ impl Store {
         .await
     }
 
-    /// Replaces the password hash; empty for no password.
+    /// Replaces the password hash; empty for no password. Another one calls all tokens of the account back.
     pub async fn set_password_hash(&self, user: UserId, hash: &str) -> Result<(), Error> {
         let hash = hash.to_owned();
         self.write(format!("set the password of account {user}"), move |conn| {
@@ -194,31 +203,18 @@ impl Store {
                 if before.password_hash == hash {
                     return Ok(());
                 }
-                conn.execute("UPDATE account SET password = ? WHERE id = ?", values![hash.as_str(), user.0]).await?;
-                let state = |hash: &str| json!({ "name": before.name, "password": !hash.is_empty() });
-                let (before, after) = (state(&before.password_hash), state(&hash));
-                note(conn, Noted { what: "account.password_set", subject: format!("account:{user}"), before, after }).await
+                put_password(conn, &before, &hash, None).await
             })
         })
         .await
     }
 
-    /// Forbids or allows logins. Forbidding them revokes the account's resume tokens.
+    /// Forbids or allows logins. Forbidding them calls all tokens of the account back.
     pub async fn set_disabled(&self, user: UserId, disabled: bool) -> Result<(), Error> {
         self.write(format!("set account {user} disabled {disabled}"), move |conn| {
             Box::pin(async move {
-                let before = lock_account(conn, user).await?;
-                if before.disabled != disabled {
-                    conn.execute("UPDATE account SET disabled = ? WHERE id = ?", values![disabled, user.0]).await?;
-                    let what = if disabled { "account.disabled" } else { "account.enabled" };
-                    let state = |disabled: bool| json!({ "name": before.name, "disabled": disabled });
-                    let (before, after) = (state(!disabled), state(disabled));
-                    note(conn, Noted { what, subject: format!("account:{user}"), before, after }).await?;
-                }
-                if disabled {
-                    revoke_tokens(conn, user, None).await?;
-                }
-                Ok(())
+                let account = lock_account(conn, user).await?;
+                set_disabled(conn, &account, disabled).await
             })
         })
         .await
@@ -226,7 +222,7 @@ impl Store {
 }
 
 /// The account, locked until the transaction ends, so that what is noted as before was there until now.
-async fn lock_account(conn: &mut Conn, user: UserId) -> Result<Account, Error> {
+pub(super) async fn lock_account(conn: &mut Conn, user: UserId) -> Result<Account, Error> {
     conn.execute("UPDATE account SET version = version WHERE id = ?", values![user.0]).await?;
     match account_by_id(conn, user).await? {
         Some(account) => Ok(account),
@@ -234,20 +230,20 @@ async fn lock_account(conn: &mut Conn, user: UserId) -> Result<Account, Error> {
     }
 }
 
-async fn find_account(conn: &mut Conn, name: &str) -> Result<Option<Account>, Error> {
-    let sql = format!("SELECT {ACCOUNT_COLUMNS} FROM account WHERE name = ?");
+pub(super) async fn find_account(conn: &mut Conn, name: &str) -> Result<Option<Account>, Error> {
+    let sql = format!("SELECT {ACCOUNT_COLUMNS} FROM account WHERE name = ? AND deleted_ms = 0");
     let row: Option<AccountRecord> = conn.first(sqlx::AssertSqlSafe(sql), values![name]).await?;
     row.map(|row| account_of(conn, row)).transpose()
 }
 
-async fn account_by_id(conn: &mut Conn, user: UserId) -> Result<Option<Account>, Error> {
-    let sql = format!("SELECT {ACCOUNT_COLUMNS} FROM account WHERE id = ?");
+pub(super) async fn account_by_id(conn: &mut Conn, user: UserId) -> Result<Option<Account>, Error> {
+    let sql = format!("SELECT {ACCOUNT_COLUMNS} FROM account WHERE id = ? AND deleted_ms = 0");
     let row: Option<AccountRecord> = conn.first(sqlx::AssertSqlSafe(sql), values![user.0]).await?;
     row.map(|row| account_of(conn, row)).transpose()
 }
 
-fn account_of(conn: &Conn, row: AccountRecord) -> Result<Account, Error> {
-    let (id, name, nickname, kind, tenant, password_hash, version, created_ms, disabled) = row;
+pub(super) fn account_of(conn: &Conn, row: AccountRecord) -> Result<Account, Error> {
+    let (id, name, nickname, kind, tenant, password_hash, version, created_ms, disabled, parent) = row;
     Ok(Account {
         id: UserId(id.cast_unsigned()),
         name,
@@ -258,6 +254,7 @@ fn account_of(conn: &Conn, row: AccountRecord) -> Result<Account, Error> {
         version: version.cast_unsigned(),
         created_ms: created_ms.cast_unsigned(),
         disabled: disabled != 0,
+        parent: UserId(parent.cast_unsigned()),
     })
 }
 
@@ -267,35 +264,85 @@ pub(super) fn kind_of(conn: &Conn, number: i64) -> Result<UserKind, Error> {
     kind.ok_or_else(|| conn.unreadable("account.kind", format!("{number} is no kind of account")))
 }
 
-async fn insert_account(conn: &mut Conn, account: &NewAccount, now_ms: u64) -> Result<UserId, Error> {
+/// Makes an account; its id, and what its inbox must hear. The counter of accounts is locked.
+pub(super) async fn insert_account(conn: &mut Conn, account: &NewAccount, now_ms: u64) -> Result<(UserId, Outgoing), Error> {
+    let NewAccount { name, nickname, kind, tenant, password_hash, parent } = account;
+    let parent = parent.unwrap_or_default();
+    check_parent(conn, parent, *kind, *tenant).await?;
     let id = UserId(next_numbers(conn, "account", 1).await?);
-    let sql = "INSERT INTO account (id, name, nickname, kind, tenant, password, version, created_ms, disabled) \
-               VALUES (?, ?, ?, ?, ?, ?, 1, ?, 0)";
-    let NewAccount { name, nickname, kind, tenant, password_hash } = account;
-    let values = values![id.0, name.as_str(), nickname.as_str(), *kind as u32, tenant.0, password_hash.as_str(), now_ms];
+    let sql = "INSERT INTO account (id, name, nickname, kind, tenant, password, version, created_ms, disabled, parent) \
+               VALUES (?, ?, ?, ?, ?, ?, 1, ?, 0, ?)";
+    let values = values![id.0, name.as_str(), nickname.as_str(), *kind as u32, tenant.0, password_hash.as_str(), now_ms, parent.0];
     conn.execute(sql, values).await?;
-    let after = json!({
+    let mut after = json!({
         "name": name, "nickname": nickname, "kind": kind, "tenant": tenant, "password": !password_hash.is_empty(),
     });
+    if parent.0 != 0 {
+        after["parent"] = json!(parent);
+    }
     note(conn, Noted { what: "account.added", subject: format!("account:{id}"), before: Json::Null, after }).await?;
-    let topic = TopicId::inbox(id);
-    let profile = Profile { topic: topic.packed(), tenant: tenant.0, version: 1 };
-    push_outbox(conn, &[Outgoing { topic, kind: "profile", input: Input::Profile(profile) }], now_ms).await?;
-    Ok(id)
+    Ok((id, profile_of(id, *tenant, 1, parent, nickname)))
 }
 
-async fn update_account(conn: &mut Conn, found: Account, wanted: &NewAccount) -> Result<Ensured<UserId>, Error> {
+/// What an account's inbox hears of who it is.
+pub(super) fn profile_of(user: UserId, tenant: TenantId, version: u64, manager: UserId, nickname: &str) -> Outgoing {
+    let topic = TopicId::inbox(user);
+    let profile = Profile { topic: topic.packed(), tenant: tenant.0, version, manager: manager.0, nickname: nickname.to_owned() };
+    Outgoing { topic, kind: "profile", input: Input::Profile(profile) }
+}
+
+/// Refuses a parent that is not above a kind, or of another tenant; companies stand below roots, whose tenant is another. 0 is no parent.
+async fn check_parent(conn: &mut Conn, parent: UserId, kind: UserKind, tenant: TenantId) -> Result<(), Error> {
+    if parent.0 == 0 {
+        return Ok(());
+    }
+    let above = lock_account(conn, parent).await?;
+    if above.kind <= kind {
+        return Err(Error::Invalid { operation: conn.operation.clone(), field: "kind", rule: "must be below that of the account above" });
+    }
+    if above.kind != UserKind::Root && above.tenant != tenant {
+        return Err(Error::OtherTenant { operation: conn.operation.clone(), user: parent, has: above.tenant, wanted: tenant });
+    }
+    Ok(())
+}
+
+async fn update_account(conn: &mut Conn, found: Account, wanted: &NewAccount, now_ms: u64) -> Result<Ensured<UserId>, Error> {
     let Account { id: user, tenant: has, .. } = found;
     if has != wanted.tenant {
         return Err(Error::OtherTenant { operation: conn.operation.clone(), user, has, wanted: wanted.tenant });
     }
-    if found.nickname == wanted.nickname && found.kind == wanted.kind {
+    let parent = wanted.parent.unwrap_or(found.parent);
+    if found.nickname == wanted.nickname && found.kind == wanted.kind && found.parent == parent {
         return Ok(Ensured::Unchanged(user));
     }
-    let sql = "UPDATE account SET nickname = ?, kind = ? WHERE id = ?";
-    conn.execute(sql, values![wanted.nickname.as_str(), wanted.kind as u32, user.0]).await?;
-    let state = |nickname: &str, kind: UserKind| json!({ "name": found.name, "nickname": nickname, "kind": kind });
-    let (before, after) = (state(&found.nickname, found.kind), state(&wanted.nickname, wanted.kind));
+    check_parent(conn, parent, wanted.kind, has).await?;
+    let sql = "SELECT id FROM account WHERE parent = ? AND kind >= ? AND deleted_ms = 0 ORDER BY id LIMIT 1";
+    if conn.first::<(i64,)>(sql, values![user.0, wanted.kind as u32]).await?.is_some() {
+        return Err(Error::Invalid { operation: conn.operation.clone(), field: "kind", rule: "must be above those of the accounts below" });
+    }
+    let version = lock_account(conn, user).await?.version + 1;
+    let sql = "UPDATE account SET nickname = ?, kind = ?, parent = ?, version = ? WHERE id = ?";
+    let values = values![wanted.nickname.as_str(), wanted.kind as u32, parent.0, version, user.0];
+    conn.execute(sql, values).await?;
+    let state = |nickname: &str, kind: UserKind, above: UserId| {
+        let mut state = json!({ "name": found.name, "nickname": nickname, "kind": kind });
+        if found.parent != parent {
+            state["parent"] = json!(above);
+        }
+        state
+    };
+    let (before, after) = (state(&found.nickname, found.kind, found.parent), state(&wanted.nickname, wanted.kind, parent));
     note(conn, Noted { what: "account.changed", subject: format!("account:{user}"), before, after }).await?;
+    let mut outgoing = vec![profile_of(user, has, version, parent, &wanted.nickname)];
+    if found.nickname != wanted.nickname {
+        outgoing.push(renaming(user, &wanted.nickname));
+    }
+    push_outbox(conn, &outgoing, now_ms).await?;
     Ok(Ensured::Changed(user))
+}
+
+/// What a user's own inbox hears of another nickname.
+pub(super) fn renaming(user: UserId, nickname: &str) -> Outgoing {
+    let body = NoticeBody { user: user.0, nickname: nickname.to_owned(), ..NoticeBody::default() };
+    notice(TopicId::inbox(user), MessageKind::ProfileChanged, body)
 }

@@ -43,6 +43,16 @@ pub(in crate::store) struct Stamp {
     clock: Clock,
 }
 
+impl Stamp {
+    pub(super) fn author(&self) -> &Author {
+        &self.author
+    }
+
+    pub(super) fn now_ms(&self) -> u64 {
+        self.clock.now_ms()
+    }
+}
+
 /// A change, as it stands in SQL.
 #[derive(Clone, Debug, PartialEq, serde::Serialize)]
 pub struct ChangeRecord {
@@ -52,10 +62,12 @@ pub struct ChangeRecord {
     pub time_ms: u64,
     /// [`Author`] as text.
     pub who: String,
-    /// `tenant.added`; `account.added`, `.changed`, `.password_set`, `.disabled`, `.enabled`; `group.added`, `.renamed`; `member.joined`,
-    /// `.left`; `tokens.revoked`; `seed.applied`.
+    /// `tenant.added`; `account.added`, `.changed`, `.renamed`, `.profile_changed`, `.password_set`, `.disabled`, `.enabled`, `.deleted`,
+    /// `.moved`; `device.imported`, `.log_switched`, `.transferred`, `.enrolment_renewed`, `.retired`; `group.added`, `.renamed`, `.tied`
+    /// (to another session), `.inherited`, `.dissolved`; `member.joined`, `.left`, `.role`; `friend.asked`, `.added`, `.removed`;
+    /// `tokens.revoked`; `seed.applied`; `release.added`, `.staged`, `.halted`, `.resumed`.
     pub what: String,
-    /// `tenant:1`, `account:7`, `group:3`, `seed`.
+    /// `tenant:1`, `account:7`, `group:3`, `seed`, `release:5`.
     pub subject: String,
     /// What it was like; null for what was not there.
     pub before: Json,
@@ -77,11 +89,11 @@ pub struct ChangesWanted {
 }
 
 /// A change about to be written.
-pub(super) struct Noted {
-    pub(super) what: &'static str,
-    pub(super) subject: String,
-    pub(super) before: Json,
-    pub(super) after: Json,
+pub(in crate::store) struct Noted {
+    pub(in crate::store) what: &'static str,
+    pub(in crate::store) subject: String,
+    pub(in crate::store) before: Json,
+    pub(in crate::store) after: Json,
 }
 
 /// The longest name of an author, in characters.
@@ -140,7 +152,7 @@ fn record_of(conn: &Conn, (id, time_ms, who, what, subject, before, after): Chan
 }
 
 /// Notes a change within its transaction.
-pub(super) async fn note(conn: &mut Conn, change: Noted) -> Result<(), Error> {
+pub(in crate::store) async fn note(conn: &mut Conn, change: Noted) -> Result<(), Error> {
     note_all(conn, &[change]).await
 }
 

@@ -1,18 +1,14 @@
-//! Groups and their members.
+//! Groups, as they are read. Those that were dissolved are found by nobody.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde_json::{Value as Json, json};
 use sqlx::AssertSqlSafe;
 
 use super::super::conn::{Conn, Value, pieces, places, values};
 use super::super::{Error, Store};
-use super::account::{Ensured, kind_of};
-use super::change::{Noted, note, note_all};
-use super::outbox::{Outgoing, push_outbox};
-use super::{check_name, lock_counter, next_numbers};
-use crate::model::{GroupId, TenantId, TopicId, UserId, UserKind};
-use crate::topic::frame::{Input, Membership, Register};
+use super::account::kind_of;
+use super::grant::check_sees;
+use crate::model::{GroupId, GroupKind, MemberRole, TenantId, UserId, UserKind};
 
 /// A group.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,10 +17,14 @@ pub struct Group {
     pub id: GroupId,
     /// Its company, which is that of all members.
     pub tenant: TenantId,
-    /// Unique within the tenant.
+    /// Unique among the live groups of the owner; of those without an owner, within the tenant. Temporary ones are all called alike.
     pub name: String,
-    /// Rises with every change of a member; 0 for none so far.
+    /// Rises with every change of a member, and of the name; 0 for none so far.
     pub version: u64,
+    /// What it is for.
+    pub kind: GroupKind,
+    /// The account it belongs to; `None` when only operators may change it.
+    pub owner: Option<UserId>,
 }
 
 /// A present member of a group, as others see it.
@@ -38,6 +38,8 @@ pub struct GroupMember {
     pub nickname: String,
     /// Radio or dispatcher.
     pub kind: UserKind,
+    /// What it may do in the group.
+    pub role: MemberRole,
 }
 
 /// A group of a user, with its members.
@@ -49,132 +51,106 @@ pub struct UserGroup {
     pub members: Vec<GroupMember>,
 }
 
-/// How many members a call changed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct MembersChanged {
-    /// Users that joined.
-    pub joined: u64,
-    /// Users that left.
-    pub left: u64,
+/// Some groups, by id.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct GroupPage {
+    /// The groups.
+    pub groups: Vec<UserGroup>,
+    /// There are more behind the last one.
+    pub more: bool,
 }
 
-/// A change of one member.
-#[derive(Clone, Copy)]
-struct Change {
-    user: UserId,
-    joined: bool,
-}
+pub(super) type GroupRow = (i64, i64, String, i64, i64, i64);
+type SizedRow = (i64, i64, String, i64, i64, i64, i64);
+
+/// Of `grp g`, as [`group_of`] takes them.
+pub(super) const GROUP_COLUMNS: &str = "g.id, g.tenant, g.name, g.version, g.kind, g.owner";
 
 impl Store {
-    /// Creates a group without members. [`Error::NameTaken`] when the tenant has one of this name.
-    pub async fn create_group(&self, tenant: TenantId, name: &str) -> Result<GroupId, Error> {
-        let operation = format!("create group {name:?} of tenant {tenant}");
-        match self.put_group(operation.clone(), tenant, name).await? {
-            Ensured::Created(group) => Ok(group),
-            Ensured::Changed(group) | Ensured::Unchanged(group) => Err(Error::NameTaken { operation, id: group.0 }),
-        }
-    }
-
-    /// The group of a tenant and name, created without members if there is none.
-    pub async fn ensure_group(&self, tenant: TenantId, name: &str) -> Result<Ensured<GroupId>, Error> {
-        self.put_group(format!("ensure group {name:?} of tenant {tenant}"), tenant, name).await
-    }
-
-    async fn put_group(&self, operation: String, tenant: TenantId, name: &str) -> Result<Ensured<GroupId>, Error> {
-        let name = name.to_owned();
-        check_name(&operation, &name)?;
-        self.write(operation, move |conn| {
-            Box::pin(async move {
-                lock_counter(conn, "grp").await?;
-                let sql = "SELECT id FROM grp WHERE tenant = ? AND name = ?";
-                if let Some((id,)) = conn.first::<(i64,)>(sql, values![tenant.0, name.as_str()]).await? {
-                    return Ok(Ensured::Unchanged(GroupId(id.cast_unsigned())));
-                }
-                let id = next_numbers(conn, "grp", 1).await?;
-                let sql = "INSERT INTO grp (id, tenant, name, version) VALUES (?, ?, ?, 0)";
-                conn.execute(sql, values![id, tenant.0, name.as_str()]).await?;
-                let (subject, after) = (format!("group:{id}"), json!({ "name": name, "tenant": tenant }));
-                note(conn, Noted { what: "group.added", subject, before: Json::Null, after }).await?;
-                Ok(Ensured::Created(GroupId(id)))
-            })
-        })
-        .await
-    }
-
     /// The group of an id.
     pub async fn group(&self, group: GroupId) -> Result<Option<Group>, Error> {
         self.read(format!("group {group}"), move |conn| Box::pin(async move { find_group(conn, group).await })).await
     }
 
-    /// Makes a user a member. False when it was one: then nothing changes and nobody hears of it.
-    pub async fn join_group(&self, group: GroupId, user: UserId, now_ms: u64) -> Result<bool, Error> {
-        let operation = format!("join account {user} to group {group}");
-        let changed = self.change_members(operation, group, vec![Change { user, joined: true }], now_ms).await?;
-        Ok(changed.joined > 0)
-    }
-
-    /// Ends a user's membership. False when it was no member: then nothing changes and nobody hears of it.
-    pub async fn leave_group(&self, group: GroupId, user: UserId, now_ms: u64) -> Result<bool, Error> {
-        let operation = format!("remove account {user} from group {group}");
-        let changed = self.change_members(operation, group, vec![Change { user, joined: false }], now_ms).await?;
-        Ok(changed.left > 0)
-    }
-
-    /// Makes exactly these users the members: the missing join, the others leave.
-    pub async fn set_members(&self, group: GroupId, members: &[UserId], now_ms: u64) -> Result<MembersChanged, Error> {
-        let wanted: BTreeSet<UserId> = members.iter().copied().collect();
-        self.write(format!("set the members of group {group}"), move |conn| {
+    /// A group with its members, for an author that is one of them or may change it. [`Error::NotPermitted`] or [`Error::NoGroup`] for others.
+    pub async fn group_with_members(&self, group: GroupId) -> Result<UserGroup, Error> {
+        self.read(format!("members of group {group}"), move |conn| {
             Box::pin(async move {
-                let locked = lock_group(conn, group).await?;
-                let sql = "SELECT account FROM grp_member WHERE grp = ? AND present = 1 ORDER BY account";
-                let present: Vec<(i64,)> = conn.all(sql, values![group.0]).await?;
-                let leaves = present.into_iter().map(|(user,)| UserId(user.cast_unsigned())).filter(|user| !wanted.contains(user));
-                let mut changes: Vec<Change> = leaves.map(|user| Change { user, joined: false }).collect();
-                changes.extend(wanted.iter().map(|user| Change { user: *user, joined: true }));
-                write_changes(conn, &locked, &changes, now_ms).await
+                let found = find_group(conn, group).await?;
+                let group = found.ok_or_else(|| Error::NoGroup { operation: conn.operation.clone(), group })?;
+                check_sees(conn, &group).await?;
+                let members = members_of(conn, std::slice::from_ref(&group)).await?.remove(&group.id).unwrap_or_default();
+                Ok(UserGroup { group, members })
             })
         })
         .await
     }
 
-    async fn change_members(&self, operation: String, group: GroupId, changes: Vec<Change>, now_ms: u64) -> Result<MembersChanged, Error> {
-        self.write(operation, move |conn| {
-            Box::pin(async move {
-                let locked = lock_group(conn, group).await?;
-                write_changes(conn, &locked, &changes, now_ms).await
-            })
-        })
-        .await
-    }
-
-    /// The groups a user is a member of, by id, behind `after`, at most `limit`, each with all its members.
-    pub async fn groups_of(&self, user: UserId, after: Option<GroupId>, limit: u32) -> Result<Vec<UserGroup>, Error> {
+    /// The groups a user is a member of, by id, behind `after`, each with all its members: at most `limit` (from 1), and only as many as have
+    /// `members_max` members together; one that alone has more is a page of its own.
+    pub async fn groups_of(&self, user: UserId, after: Option<GroupId>, limit: u32, members_max: usize) -> Result<GroupPage, Error> {
         self.read(format!("groups of account {user}"), move |conn| {
             Box::pin(async move {
-                let sql = "SELECT g.id, g.tenant, g.name, g.version FROM grp_member m JOIN grp g ON g.id = m.grp \
-                           WHERE m.account = ? AND m.present = 1 AND m.grp > ? ORDER BY m.grp LIMIT ?";
-                let rows: Vec<(i64, i64, String, i64)> = conn.all(sql, values![user.0, after.unwrap_or_default().0, limit]).await?;
-                let groups: Vec<Group> = rows.into_iter().map(group_of).collect();
+                let sql = format!(
+                    "SELECT {GROUP_COLUMNS}, (SELECT COUNT(*) FROM grp_member n WHERE n.grp = g.id AND n.present = 1) \
+                     FROM grp_member m JOIN grp g ON g.id = m.grp \
+                     WHERE m.account = ? AND m.present = 1 AND m.grp > ? AND g.dissolved_ms = 0 ORDER BY m.grp LIMIT ?"
+                );
+                // One more than asked for, to know whether there are more.
+                let values = values![user.0, after.unwrap_or_default().0, u64::from(limit) + 1];
+                let mut rows: Vec<SizedRow> = conn.all(AssertSqlSafe(sql), values).await?;
+                let sizes: Vec<usize> = rows.iter().map(|row| usize::try_from(row.6).unwrap_or_default()).collect();
+                let fitting = fitting(&sizes, limit as usize, members_max);
+                let more = rows.len() > fitting;
+                rows.truncate(fitting);
+                let groups = rows
+                    .into_iter()
+                    .map(|(id, tenant, name, version, kind, owner, _)| group_of(conn, (id, tenant, name, version, kind, owner)));
+                let groups = groups.collect::<Result<Vec<Group>, Error>>()?;
                 let mut members = members_of(conn, &groups).await?;
                 let with_members = |group: Group| UserGroup { members: members.remove(&group.id).unwrap_or_default(), group };
-                Ok(groups.into_iter().map(with_members).collect())
+                Ok(GroupPage { groups: groups.into_iter().map(with_members).collect(), more })
             })
         })
         .await
     }
 }
 
-pub(super) fn group_of((id, tenant, name, version): (i64, i64, String, i64)) -> Group {
-    Group { id: GroupId(id.cast_unsigned()), tenant: TenantId(tenant.cast_unsigned()), name, version: version.cast_unsigned() }
+/// How many groups of these sizes fit on a page.
+fn fitting(sizes: &[usize], limit: usize, members_max: usize) -> usize {
+    let mut members = 0;
+    let full = sizes.iter().take(limit).position(|size| {
+        members += size;
+        members > members_max
+    });
+    full.map_or(limit.min(sizes.len()), |at| at.max(1))
 }
 
-async fn find_group(conn: &mut Conn, group: GroupId) -> Result<Option<Group>, Error> {
-    let sql = "SELECT id, tenant, name, version FROM grp WHERE id = ?";
-    let row: Option<(i64, i64, String, i64)> = conn.first(sql, values![group.0]).await?;
-    Ok(row.map(group_of))
+pub(super) fn group_of(conn: &Conn, (id, tenant, name, version, kind, owner): GroupRow) -> Result<Group, Error> {
+    let known = u32::try_from(kind).ok().and_then(GroupKind::from_number);
+    Ok(Group {
+        id: GroupId(id.cast_unsigned()),
+        tenant: TenantId(tenant.cast_unsigned()),
+        name,
+        version: version.cast_unsigned(),
+        kind: known.ok_or_else(|| conn.unreadable("grp.kind", format!("{kind} is no kind")))?,
+        owner: (owner != 0).then_some(UserId(owner.cast_unsigned())),
+    })
 }
 
-/// The group, locked until the transaction ends, so that changes of its members get their versions one after the other.
+pub(super) fn role_of(conn: &Conn, role: i64) -> Result<MemberRole, Error> {
+    let known = u32::try_from(role).ok().and_then(MemberRole::from_number);
+    known.ok_or_else(|| conn.unreadable("grp_member.role", format!("{role} is no role")))
+}
+
+pub(super) async fn find_group(conn: &mut Conn, group: GroupId) -> Result<Option<Group>, Error> {
+    let sql = format!("SELECT {GROUP_COLUMNS} FROM grp g WHERE g.id = ? AND g.dissolved_ms = 0");
+    let row: Option<GroupRow> = conn.first(AssertSqlSafe(sql), values![group.0]).await?;
+    row.map(|row| group_of(conn, row)).transpose()
+}
+
+/// The group, locked until the transaction ends, so that changes of its members get their versions one after the other. Whoever takes
+/// accounts in locks these before ([`super::members::lock_accounts`]), and pushes to the outbox behind all locks: so no two wait for each other.
 pub(super) async fn lock_group(conn: &mut Conn, group: GroupId) -> Result<Group, Error> {
     conn.execute("UPDATE grp SET version = version WHERE id = ?", values![group.0]).await?;
     match find_group(conn, group).await? {
@@ -183,98 +159,47 @@ pub(super) async fn lock_group(conn: &mut Conn, group: GroupId) -> Result<Group,
     }
 }
 
-/// Writes those of the changes that change something: each takes the next version of the group.
-async fn write_changes(conn: &mut Conn, group: &Group, wanted: &[Change], now_ms: u64) -> Result<MembersChanged, Error> {
-    let (mut changes, mut names) = (Vec::new(), BTreeMap::new());
-    for piece in pieces(wanted, usize::MAX, |_| 0) {
-        names.extend(check_accounts(conn, group, piece).await?);
-        let present = present_among(conn, group.id, piece).await?;
-        changes.extend(piece.iter().copied().filter(|change| change.joined != present.contains(&change.user)));
-    }
-    if changes.is_empty() {
-        return Ok(MembersChanged::default());
-    }
-    let last = group.version + changes.len() as u64;
-    conn.execute("UPDATE grp SET version = ? WHERE id = ?", values![last, group.id.0]).await?;
-
-    let versions: Vec<(u64, Change)> = (group.version + 1..).zip(changes).collect();
-    let set = "version = new.version, present = new.present";
-    let conflict = conn.dialect().on_conflict("grp, account", set);
-    for piece in pieces(&versions, usize::MAX, |_| 0) {
-        let sql = format!("INSERT INTO grp_member (grp, account, version, present) VALUES {}{conflict}", places(piece.len(), 4));
-        let row = |(version, change): &(u64, Change)| -> [Value<'static>; 4] {
-            [group.id.0.into(), change.user.0.into(), (*version).into(), change.joined.into()]
-        };
-        conn.execute(AssertSqlSafe(sql), &piece.iter().flat_map(row).collect::<Vec<_>>()).await?;
-    }
-    let noted: Vec<Noted> = versions.iter().map(|(_, change)| noted_of(group, *change, names.get(&change.user))).collect();
-    note_all(conn, &noted).await?;
-    let outgoing: Vec<Outgoing> = versions.iter().flat_map(|(version, change)| outgoing_of(group, *version, *change)).collect();
-    push_outbox(conn, &outgoing, now_ms).await?;
-
-    let joined = versions.iter().filter(|(_, change)| change.joined).count() as u64;
-    Ok(MembersChanged { joined, left: versions.len() as u64 - joined })
-}
-
-fn noted_of(group: &Group, Change { user, joined }: Change, name: Option<&String>) -> Noted {
-    let member = json!({ "group": group.name, "account": user, "name": name });
-    let (what, before, after) = if joined { ("member.joined", Json::Null, member) } else { ("member.left", member, Json::Null) };
-    Noted { what, subject: format!("group:{}", group.id), before, after }
-}
-
-/// What the shards hear of a change: the group first, so that a user who knows of a group may write there.
-fn outgoing_of(group: &Group, version: u64, change: Change) -> [Outgoing; 2] {
-    let Change { user, joined } = change;
-    let (topic, inbox) = (TopicId::group(group.id), TopicId::inbox(user));
-    let membership = Membership { topic: topic.packed(), user: user.0, version, joined };
-    let register = Register { topic: inbox.packed(), group: group.id.0, version, joined, name: group.name.clone() };
-    [
-        Outgoing { topic, kind: "membership", input: Input::Membership(membership) },
-        Outgoing { topic: inbox, kind: "register", input: Input::Register(register) },
-    ]
-}
-
-/// Those that are to join must exist and belong to the group's tenant. Returns the names of all.
-async fn check_accounts(conn: &mut Conn, group: &Group, changes: &[Change]) -> Result<BTreeMap<UserId, String>, Error> {
-    let sql = format!("SELECT id, tenant, name FROM account WHERE id IN {}", places(1, changes.len()));
-    let values: Vec<Value<'_>> = changes.iter().map(|change| change.user.0.into()).collect();
-    let rows: Vec<(i64, i64, String)> = conn.all(AssertSqlSafe(sql), &values).await?;
-    let tenants: BTreeMap<u64, u64> = rows.iter().map(|(id, tenant, _)| (id.cast_unsigned(), tenant.cast_unsigned())).collect();
-    for Change { user, .. } in changes.iter().copied().filter(|change| change.joined) {
-        let operation = conn.operation.clone();
-        match tenants.get(&user.0) {
-            None => return Err(Error::NoAccount { operation, user }),
-            Some(has) if TenantId(*has) != group.tenant => {
-                return Err(Error::OtherTenant { operation, user, has: TenantId(*has), wanted: group.tenant });
-            }
-            Some(_) => {}
-        }
-    }
-    Ok(rows.into_iter().map(|(id, _, name)| (UserId(id.cast_unsigned()), name)).collect())
-}
-
-async fn present_among(conn: &mut Conn, group: GroupId, changes: &[Change]) -> Result<BTreeSet<UserId>, Error> {
-    let sql = format!("SELECT account FROM grp_member WHERE grp = ? AND present = 1 AND account IN {}", places(1, changes.len()));
-    let mut values = vec![Value::from(group.0)];
-    values.extend(changes.iter().map(|change| Value::from(change.user.0)));
-    let rows: Vec<(i64,)> = conn.all(AssertSqlSafe(sql), &values).await?;
-    Ok(rows.into_iter().map(|(user,)| UserId(user.cast_unsigned())).collect())
-}
-
-/// The present members of some groups.
-async fn members_of(conn: &mut Conn, groups: &[Group]) -> Result<BTreeMap<GroupId, Vec<GroupMember>>, Error> {
-    let mut members: BTreeMap<GroupId, Vec<GroupMember>> = BTreeMap::new();
+/// The present members of some groups. Who is in several is asked for once.
+pub(super) async fn members_of(conn: &mut Conn, groups: &[Group]) -> Result<BTreeMap<GroupId, Vec<GroupMember>>, Error> {
+    let mut roles: Vec<(GroupId, UserId, MemberRole)> = Vec::new();
     for piece in pieces(groups, usize::MAX, |_| 0) {
         let sql = format!(
-            "SELECT m.grp, a.id, a.name, a.nickname, a.kind FROM grp_member m JOIN account a ON a.id = m.account \
-             WHERE m.present = 1 AND m.grp IN {} ORDER BY m.grp, a.id",
+            "SELECT grp, account, role FROM grp_member WHERE present = 1 AND grp IN {} ORDER BY grp, account",
             places(1, piece.len())
         );
         let values: Vec<Value<'_>> = piece.iter().map(|group| group.id.0.into()).collect();
-        for (group, id, name, nickname, kind) in conn.all::<(i64, i64, String, String, i64)>(AssertSqlSafe(sql), &values).await? {
-            let member = GroupMember { id: UserId(id.cast_unsigned()), name, nickname, kind: kind_of(conn, kind)? };
-            members.entry(GroupId(group.cast_unsigned())).or_default().push(member);
+        for (group, user, role) in conn.all::<(i64, i64, i64)>(AssertSqlSafe(sql), &values).await? {
+            roles.push((GroupId(group.cast_unsigned()), UserId(user.cast_unsigned()), role_of(conn, role)?));
         }
     }
+    let users: BTreeSet<UserId> = roles.iter().map(|(_, user, _)| *user).collect();
+    let mut people = BTreeMap::new();
+    for piece in pieces(&users.into_iter().collect::<Vec<_>>(), usize::MAX, |_| 0) {
+        let sql = format!("SELECT id, name, nickname, kind FROM account WHERE id IN {}", places(1, piece.len()));
+        let values: Vec<Value<'_>> = piece.iter().map(|user| user.0.into()).collect();
+        for (id, name, nickname, kind) in conn.all::<(i64, String, String, i64)>(AssertSqlSafe(sql), &values).await? {
+            people.insert(UserId(id.cast_unsigned()), (name, nickname, kind_of(conn, kind)?));
+        }
+    }
+    let mut members: BTreeMap<GroupId, Vec<GroupMember>> = BTreeMap::new();
+    for (group, id, role) in roles {
+        let Some((name, nickname, kind)) = people.get(&id).cloned() else { continue };
+        members.entry(group).or_default().push(GroupMember { id, name, nickname, kind, role });
+    }
     Ok(members)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_ends_at_its_groups_or_its_members() {
+        let check = |sizes: &[usize], limit, expected| assert_eq!(fitting(sizes, limit, 10_000), expected, "{sizes:?}");
+        check(&[], 100, 0);
+        check(&[1, 1, 1], 2, 2);
+        check(&[9_000, 1_000, 1], 100, 2);
+        check(&[20_000, 1], 100, 1);
+        check(&[1, 20_000], 100, 1);
+    }
 }

@@ -6,8 +6,8 @@ use sqlx::AssertSqlSafe;
 use super::super::conn::{Conn, Value, pieces, places, values};
 use super::super::{Error, Store};
 use super::next_numbers;
-use crate::model::TopicId;
-use crate::topic::frame::{InItem, Input};
+use crate::model::{MessageKind, TopicId};
+use crate::topic::frame::{InItem, Input, NoticeBody};
 
 /// One input for a topic's shard, to be pushed as a frame with the row's id as its number.
 #[derive(Clone, Debug, PartialEq)]
@@ -16,7 +16,7 @@ pub struct OutboxRow {
     pub id: u64,
     /// The topic it is for.
     pub topic: TopicId,
-    /// `membership`, `register` or `profile`, for people.
+    /// `membership`, `register`, `profile` or `notice`, for people.
     pub kind: String,
     /// What to push.
     pub item: InItem,
@@ -53,6 +53,28 @@ impl Store {
         .await
     }
 
+    /// The id of the last row ever written; 0 for none.
+    pub async fn outbox_last(&self) -> Result<u64, Error> {
+        self.read("last row of the outbox".to_owned(), |conn| {
+            Box::pin(async move {
+                let (last,): (i64,) = conn.one("SELECT value FROM counter WHERE name = 'outbox'", &[]).await?;
+                Ok(last.cast_unsigned())
+            })
+        })
+        .await
+    }
+
+    /// The id of the first row that waits; `None` when none does.
+    pub async fn outbox_first(&self) -> Result<Option<u64>, Error> {
+        self.read("first row of the outbox".to_owned(), |conn| {
+            Box::pin(async move {
+                let first: Option<(i64,)> = conn.first("SELECT id FROM outbox ORDER BY id LIMIT 1", &[]).await?;
+                Ok(first.map(|(id,)| id.cast_unsigned()))
+            })
+        })
+        .await
+    }
+
     /// Removes the rows up to and including `upto_id`: they are on their way. Returns how many there were.
     pub async fn outbox_done(&self, upto_id: u64) -> Result<u64, Error> {
         self.write(format!("outbox done up to {upto_id}"), move |conn| {
@@ -60,6 +82,11 @@ impl Store {
         })
         .await
     }
+}
+
+/// A notice on its way into a topic.
+pub(super) fn notice(topic: TopicId, kind: MessageKind, body: NoticeBody) -> Outgoing {
+    Outgoing { topic, kind: "notice", input: Input::Notice(body.into_notice(topic, kind)) }
 }
 
 /// Appends to the outbox, in order. The last thing a transaction does: from here on all others that append wait for its end.

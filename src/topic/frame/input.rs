@@ -9,7 +9,8 @@ use super::WirePlace;
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct InFrame {
     /// Random per start of an edge; a constant for a shard that forwards and for the directory. The owner drops a frame whose number
-    /// is not above the last one of its producer and lane, so a repeated push is harmless.
+    /// is not above the last one of its producer and lane, so a repeated push is harmless. 0 for frames without a number, which a script
+    /// pushes together with what they tell of.
     #[prost(fixed64, tag = "1")]
     pub producer: u64,
     /// Rises per producer, shard and lane; gaps are legal.
@@ -28,7 +29,7 @@ pub struct InFrame {
 /// One entry of an [`InFrame`].
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct InItem {
-    #[prost(oneof = "Input", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9")]
+    #[prost(oneof = "Input", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14")]
     pub input: Option<Input>,
 }
 
@@ -59,6 +60,16 @@ pub enum Input {
     Profile(Profile),
     #[prost(message, tag = "9")]
     Notice(Notice),
+    #[prost(message, tag = "10")]
+    Connection(Connection),
+    #[prost(message, tag = "11")]
+    Enter(Enter),
+    #[prost(message, tag = "12")]
+    Move(Move),
+    #[prost(message, tag = "13")]
+    Presence(Presence),
+    #[prost(message, tag = "14")]
+    Moved(Moved),
 }
 
 /// A message for a topic. A repeat is known by (topic, sender, installation, client_seq).
@@ -137,7 +148,8 @@ pub struct Watch {
     pub tenant: u64,
 }
 
-/// Into a group's topic: a user joined or left, as the directory has it in `version` of the group.
+/// Into a group's topic: a user joined or left, as the directory has it in `version` of the group. Into that of a room: a user came or went,
+/// as their inbox has it in `version` of the user's rooms.
 #[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
 pub struct Membership {
     #[prost(uint64, tag = "1")]
@@ -163,10 +175,16 @@ pub struct Register {
     pub joined: bool,
     #[prost(string, tag = "5")]
     pub name: String,
+    /// A `GroupKind`; 0 when not said.
+    #[prost(uint32, tag = "6")]
+    pub kind: u32,
+    /// Of one that left: a `LeftWhy`; 0 when not said.
+    #[prost(uint32, tag = "7")]
+    pub why: u32,
 }
 
-/// Into a user's inbox: who may write there. An inbox without a profile takes nothing.
-#[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
+/// Into a user's inbox: who may write there, and whom the user is to others. An inbox without a profile takes nothing.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
 pub struct Profile {
     #[prost(uint64, tag = "1")]
     pub topic: u64,
@@ -174,6 +192,81 @@ pub struct Profile {
     pub tenant: u64,
     #[prost(uint64, tag = "3")]
     pub version: u64,
+    /// The account that manages the user; 0 for none.
+    #[prost(uint64, tag = "4")]
+    pub manager: u64,
+    #[prost(string, tag = "5")]
+    pub nickname: String,
+}
+
+/// Into a user's inbox: the user's first session was opened, or the last one ended. Pushed by the script that opens or ends it, in a frame
+/// without a number, so it comes once.
+#[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
+pub struct Connection {
+    #[prost(uint64, tag = "1")]
+    pub topic: u64,
+    #[prost(bool, tag = "2")]
+    pub online: bool,
+}
+
+/// Into a user's inbox: a session wants the user in the room of a group, or in none. The owner answers `Entered`.
+#[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
+pub struct Enter {
+    #[prost(uint64, tag = "1")]
+    pub topic: u64,
+    /// 0 for none.
+    #[prost(uint64, tag = "2")]
+    pub group: u64,
+    #[prost(fixed64, tag = "3")]
+    pub session: u64,
+    /// Tells the requests of a session apart.
+    #[prost(uint64, tag = "4")]
+    pub request: u64,
+}
+
+/// Into the topic of the room that a user leaves, and from there into that of the next one, which answers the inbox with `Moved`.
+#[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
+pub struct Move {
+    #[prost(uint64, tag = "1")]
+    pub topic: u64,
+    #[prost(uint64, tag = "2")]
+    pub user: u64,
+    /// Of the user's rooms.
+    #[prost(uint64, tag = "3")]
+    pub version: u64,
+    /// The group whose room is next; 0 for none.
+    #[prost(uint64, tag = "4")]
+    pub next: u64,
+    /// Whether the topic is that of the next room.
+    #[prost(bool, tag = "5")]
+    pub arrives: bool,
+}
+
+/// Into a user's inbox: the user has left the one room and is in the next.
+#[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
+pub struct Moved {
+    #[prost(uint64, tag = "1")]
+    pub topic: u64,
+    /// Of the user's rooms.
+    #[prost(uint64, tag = "2")]
+    pub version: u64,
+}
+
+/// Into a group's topic, or the inbox of who manages the user, for whoever follows it right now; it leaves no entry.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct Presence {
+    #[prost(uint64, tag = "1")]
+    pub topic: u64,
+    #[prost(uint64, tag = "2")]
+    pub user: u64,
+    /// A `PresenceState`.
+    #[prost(uint32, tag = "3")]
+    pub state: u32,
+    /// The group in whose room the user is; 0 for none.
+    #[prost(uint64, tag = "4")]
+    pub room: u64,
+    #[prost(string, tag = "5")]
+    pub nickname: String,
 }
 
 /// An entry the fleet itself writes to a topic; a repeat is known by its frame's number.

@@ -24,7 +24,7 @@ pub struct LogFrame {
 /// One entry of a [`LogFrame`].
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct LogItem {
-    #[prost(oneof = "Outcome", tags = "1, 2, 3, 4, 5, 6")]
+    #[prost(oneof = "Outcome", tags = "1, 2, 3, 4, 5, 6, 7")]
     pub outcome: Option<Outcome>,
 }
 
@@ -49,6 +49,24 @@ pub enum Outcome {
     Profile(Profile),
     #[prost(message, tag = "6")]
     Forward(Forward),
+    #[prost(message, tag = "7")]
+    Room(Room),
+}
+
+/// In a user's inbox: whether the user is in the room of a group, since `version` of the user's rooms. At most one of a user's is joined.
+#[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
+pub struct Room {
+    #[prost(uint64, tag = "1")]
+    pub topic: u64,
+    #[prost(uint64, tag = "2")]
+    pub group: u64,
+    #[prost(uint64, tag = "3")]
+    pub version: u64,
+    #[prost(bool, tag = "4")]
+    pub joined: bool,
+    /// The rooms of both sides know it.
+    #[prost(bool, tag = "5")]
+    pub settled: bool,
 }
 
 /// A membership took effect behind the place.

@@ -12,10 +12,13 @@ mod notice;
 mod output;
 mod row;
 
-pub use input::{Attach, Detach, InFrame, InItem, Input, Mark, Membership, Notice, Post, Profile, Register, Watch};
-pub use log::{Feed, Forward, LogFrame, LogItem, MembershipAt, Outcome, Refusal};
+pub use input::{
+    Attach, Connection, Detach, Enter, InFrame, InItem, Input, Mark, Membership, Move, Moved, Notice, Post, Presence, Profile, Register,
+    Watch,
+};
+pub use log::{Feed, Forward, LogFrame, LogItem, MembershipAt, Outcome, Refusal, Room};
 pub use notice::{NoticeBody, rejected_body};
-pub use output::{Attached, Delivered, Departed, Displace, OutFrame, OutItem, Output, Page, Refused, ReplayRequest, Watched};
+pub use output::{Attached, Delivered, Departed, Displace, Entered, OutFrame, OutItem, Output, Page, Refused, ReplayRequest, Watched};
 pub use row::{FloorFrame, FloorRequest, HeadRow, MemberRow, ProducerRow, Row, RowKind};
 
 use bytes::Bytes;
@@ -136,8 +139,8 @@ impl Entry {
     /// The body of a notice; `None` for other kinds, or one that does not decode.
     pub fn notice(&self) -> Option<NoticeBody> {
         match MessageKind::from_number(self.kind)? {
-            MessageKind::Joined | MessageKind::Left | MessageKind::Rejected => NoticeBody::decode(self.body.clone()).ok(),
             MessageKind::Text => None,
+            _ => NoticeBody::decode(self.body.clone()).ok(),
         }
     }
 }

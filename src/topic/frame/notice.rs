@@ -4,9 +4,14 @@ use bytes::Bytes;
 use prost::Message as _;
 
 use super::{Notice, Post};
-use crate::model::{MessageKind, Reason};
+use crate::model::{MessageKind, Reason, TopicId};
 
-/// The body of an entry whose kind is a notice: `joined` and `left` fill group, version and name, `rejected` the others.
+/// The body of an entry whose kind is a notice; each kind fills its part.
+///
+/// `joined` and `left`: group, version, name, group_kind, and why of one that left. `renamed`: group, version, name. `role_changed`: group, user,
+/// role. `room_changed`: user, from, group (the new room), version. `profile_changed`: user, nickname. `log_upload`: on. `transferred`: user,
+/// nickname, from and to (accounts). `server_changed`: name (of the node). `friend_…`: user, nickname. `rejected`: topic, installation,
+/// client_seq, reason, client_seq_high.
 #[derive(Clone, PartialEq, Eq, prost::Message)]
 pub struct NoticeBody {
     #[prost(uint64, tag = "1")]
@@ -25,6 +30,29 @@ pub struct NoticeBody {
     pub reason: u32,
     #[prost(uint64, tag = "8")]
     pub client_seq_high: u64,
+    #[prost(uint64, tag = "9")]
+    pub user: u64,
+    #[prost(string, tag = "10")]
+    pub nickname: String,
+    #[prost(uint32, tag = "11")]
+    pub role: u32,
+    #[prost(uint32, tag = "12")]
+    pub why: u32,
+    #[prost(uint32, tag = "13")]
+    pub group_kind: u32,
+    #[prost(uint64, tag = "14")]
+    pub from: u64,
+    #[prost(uint64, tag = "15")]
+    pub to: u64,
+    #[prost(bool, tag = "16")]
+    pub on: bool,
+}
+
+impl NoticeBody {
+    /// The notice of `kind` with this body, for `topic`.
+    pub fn into_notice(self, topic: TopicId, kind: MessageKind) -> Notice {
+        Notice { topic: topic.packed(), kind: kind as u32, body: self.encode_to_vec().into() }
+    }
 }
 
 impl Notice {

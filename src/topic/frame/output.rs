@@ -2,7 +2,7 @@
 
 use prost::Oneof;
 
-use super::{Entry, WirePlace, WireSpan};
+use super::{Entry, Presence, WirePlace, WireSpan};
 
 /// On `out:<edge>` and its lanes: what one shard, or one replay worker, has for the sessions of an edge.
 #[derive(Clone, PartialEq, prost::Message)]
@@ -31,7 +31,7 @@ pub struct OutFrame {
 /// One entry of an [`OutFrame`].
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct OutItem {
-    #[prost(oneof = "Output", tags = "1, 2, 3, 4, 5, 6, 7, 8")]
+    #[prost(oneof = "Output", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10")]
     pub output: Option<Output>,
 }
 
@@ -60,6 +60,10 @@ pub enum Output {
     Page(Page),
     #[prost(message, tag = "8")]
     Displace(Displace),
+    #[prost(message, tag = "9")]
+    Entered(Entered),
+    #[prost(message, tag = "10")]
+    Presence(Presence),
 }
 
 /// The session follows the topic from here on.
@@ -91,6 +95,31 @@ pub struct Attached {
     /// fetch what was said then; the group's owner refuses where nothing is left.
     #[prost(uint64, repeated, tag = "9")]
     pub former: Vec<u64>,
+    /// For an inbox: the group in whose room the user is; 0 for none.
+    #[prost(uint64, tag = "10")]
+    pub room: u64,
+    /// For an inbox: the groups whose rooms the user left last, the latest first, as for `former`.
+    #[prost(uint64, repeated, tag = "11")]
+    pub former_rooms: Vec<u64>,
+}
+
+/// Answers an `Enter`.
+#[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
+pub struct Entered {
+    #[prost(uint64, tag = "1")]
+    pub topic: u64,
+    #[prost(fixed64, tag = "2")]
+    pub session: u64,
+    #[prost(uint64, tag = "3")]
+    pub request: u64,
+    /// A `Reason`; 0 when it is done.
+    #[prost(uint32, tag = "4")]
+    pub reason: u32,
+    /// The group in whose room the user is now; 0 for none.
+    #[prost(uint64, tag = "5")]
+    pub group: u64,
+    #[prost(uint64, tag = "6")]
+    pub version: u64,
 }
 
 /// The session may not follow, or write to, the topic.

@@ -2,7 +2,7 @@
 
 use prost::Oneof;
 
-use super::{Feed, InItem, Mark, Register, WirePlace, WireSpan};
+use super::{Feed, InItem, Mark, Register, Room, WirePlace, WireSpan};
 use crate::model::TopicId;
 
 /// On `floor`: a shard lost state and wants a new epoch, with everything SQL knows of it on `reply`.
@@ -39,7 +39,7 @@ pub struct FloorFrame {
 /// One row of a shard's state, in `{s}:state` and from SQL. Rows of one key merge by taking the later of each part.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct Row {
-    #[prost(oneof = "RowKind", tags = "1, 2, 3, 4, 5, 6")]
+    #[prost(oneof = "RowKind", tags = "1, 2, 3, 4, 5, 6, 7")]
     pub row: Option<RowKind>,
 }
 
@@ -64,10 +64,12 @@ pub enum RowKind {
     Mark(Mark),
     #[prost(message, tag = "6")]
     Feed(Feed),
+    #[prost(message, tag = "7")]
+    Room(Room),
 }
 
-/// The head of a topic.
-#[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
+/// The head of a topic, and the profile of an inbox.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
 pub struct HeadRow {
     #[prost(uint64, tag = "1")]
     pub topic: u64,
@@ -80,6 +82,12 @@ pub struct HeadRow {
     pub tenant: u64,
     #[prost(uint64, tag = "5")]
     pub profile_version: u64,
+    /// Of an inbox: the account that manages the user; 0 for none.
+    #[prost(uint64, tag = "6")]
+    pub manager: u64,
+    /// Of an inbox: the user's.
+    #[prost(string, tag = "7")]
+    pub nickname: String,
 }
 
 /// When a user was a member of a group.
@@ -124,6 +132,7 @@ impl RowKind {
             Self::Head(row) => format!("head {}", topic(row.topic)),
             Self::Member(row) => format!("member {} {}", topic(row.topic), row.user),
             Self::Register(row) => format!("register {} {}", topic(row.topic), row.group),
+            Self::Room(row) => format!("room {} {}", topic(row.topic), row.group),
             Self::Producer(row) => format!("producer {} {} {:x}", topic(row.topic), row.user, row.installation),
             Self::Mark(row) => format!("mark {} {} {:x}", topic(row.topic), row.user, row.installation),
             Self::Feed(row) => format!("feed {:x} {}", row.producer, row.lane),

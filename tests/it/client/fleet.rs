@@ -301,6 +301,10 @@ impl TalkCloud for Edge {
         Err(Status::unimplemented("not in this test"))
     }
 
+    async fn set_lock_group_id(&self, _: Request<v1::SetLockGroupIdRequest>) -> Result<Response<v1::SetLockGroupIdResponse>, Status> {
+        Err(Status::unimplemented("not in this test"))
+    }
+
     async fn heartbeat(&self, _: Request<v1::HeartbeatRequest>) -> Result<Response<v1::HeartbeatResponse>, Status> {
         Err(Status::unimplemented("not in this test"))
     }

@@ -168,11 +168,21 @@ impl Item {
             }
             Self::Register { group, user, version, joined } => {
                 let name = format!("group {group}");
-                Input::Register(Register { topic: TopicId::inbox(UserId(user)).packed(), group, version, joined, name })
+                Input::Register(Register {
+                    topic: TopicId::inbox(UserId(user)).packed(),
+                    group,
+                    version,
+                    joined,
+                    name,
+                    ..Register::default()
+                })
             }
-            Self::Profile { user, version, foreign } => {
-                Input::Profile(Profile { topic: TopicId::inbox(UserId(user)).packed(), tenant: tenant(foreign), version })
-            }
+            Self::Profile { user, version, foreign } => Input::Profile(Profile {
+                topic: TopicId::inbox(UserId(user)).packed(),
+                tenant: tenant(foreign),
+                version,
+                ..Profile::default()
+            }),
             Self::Notice { user } => {
                 let body = prost::Message::encode_to_vec(&NoticeBody::default()).into();
                 Input::Notice(Notice { topic: TopicId::inbox(UserId(user)).packed(), kind: 66, body })

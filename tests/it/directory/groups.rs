@@ -53,6 +53,10 @@ async fn five_hundred_groups_come_in_pages() {
     assert_eq!(members, [("neil", "Neil 🌕"), ("buzz", "buzz"), ("capcom", "Houston")]);
     assert_eq!((first.name.as_str(), first.version, first.members[2].kind()), ("loop", 3, v1::UserKind::Dispatcher));
 
+    // With Redis away nobody is said to be anywhere.
+    assert!(first.members.iter().all(|member| member.presence() == v1::PresenceState::Unspecified));
+    assert_eq!((first.online, first.in_room, first.kind(), first.owner_id), (0, 0, v1::GroupKind::Normal, 0));
+
     let over = v1::GetGroupListRequest { token, after_group_id: 0, limit: 101 };
     assert_eq!(refused(client.get_group_list(over).await), Refused::new(Reason::TooMany).field("limit"));
     let token = log_in(&mut client, by_password("alexei", "mir")).await.token;
@@ -128,7 +132,7 @@ async fn the_registry_refuses_by_name() {
     let ground = Ground::new(NO_REDIS);
     ground.apply(CREW).await.unwrap();
     let registry = ground.registry().await;
-    assert!(matches!(registry.add_group("gemini", "x").await, Err(RegistryError::NoTenant { .. })));
+    assert!(matches!(registry.add_group("gemini", "x", None).await, Err(RegistryError::NoTenant { .. })));
     assert!(matches!(registry.add_member("apollo", "x", "neil").await, Err(RegistryError::NoGroup { .. })));
     assert!(matches!(registry.add_member("apollo", "loop", "x").await, Err(RegistryError::NoAccount { .. })));
     assert!(matches!(registry.set_password("x", "y").await, Err(RegistryError::NoAccount { .. })));
@@ -136,7 +140,7 @@ async fn the_registry_refuses_by_name() {
     let foreign = registry.add_member("apollo", "loop", "alexei").await;
     assert!(matches!(foreign, Err(RegistryError::Store { source: store::Error::OtherTenant { .. } })));
 
-    registry.add_group("apollo", "two").await.unwrap();
+    registry.add_group("apollo", "two", None).await.unwrap();
     let taken = registry.rename_group("apollo", "two", "loop").await;
     assert!(matches!(taken, Err(RegistryError::Store { source: store::Error::NameTaken { .. } })));
     assert!(registry.add_member("apollo", "two", "neil").await.unwrap());

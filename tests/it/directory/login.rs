@@ -66,20 +66,21 @@ async fn who_has_no_credentials_learns_nothing() {
     assert_eq!(answers.len(), 1, "they differ: {answers:?}");
 
     // The same work: the medians may not tell them apart. Generous, for other tests run beside.
-    let mut times = [Vec::new(), Vec::new()];
+    let mut times = [Vec::new(), Vec::new(), Vec::new()];
     for _ in 0..15 {
-        for (which, name) in ["nobody", "neil"].into_iter().enumerate() {
+        for (which, (name, password)) in [("nobody", "wrong"), ("neil", "wrong"), ("buzz", "lunar")].into_iter().enumerate() {
             let begun = Instant::now();
-            client.login(by_password(name, "wrong")).await.unwrap_err();
+            client.login(by_password(name, password)).await.unwrap_err();
             times[which].push(begun.elapsed().as_secs_f64());
         }
     }
-    let [unknown, known] = times.map(|mut times| {
+    let [unknown, known, disabled] = times.map(|mut times| {
         times.sort_by(f64::total_cmp);
         times[times.len() / 2]
     });
-    let ratio = unknown / known;
-    assert!((0.5..2.0).contains(&ratio), "unknown names take {unknown:.4} s, known ones {known:.4} s");
+    for (what, time) in [("unknown names", unknown), ("disabled accounts", disabled)] {
+        assert!((0.5..2.0).contains(&(time / known)), "{what} take {time:.4} s, wrong passwords {known:.4} s");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -94,6 +95,7 @@ async fn what_is_missing_is_named() {
         ("password", v1::LoginRequest { password: "x".repeat(257), ..neil.clone() }),
         ("name", v1::LoginRequest { name: String::new(), ..neil.clone() }),
         ("name", v1::LoginRequest { name: "ü".repeat(65), ..neil.clone() }),
+        ("app.kind", v1::LoginRequest { app: None, ..neil.clone() }),
         ("resume_token", v1::LoginRequest { resume_token: "0".repeat(64), ..neil.clone() }),
     ];
     for (field, request) in cases {
@@ -226,7 +228,9 @@ async fn logins_are_on_record() {
     let user = store.account_by_name("neil").await.unwrap().unwrap().id;
     let outcomes = eventually("both logins are on record", || async {
         let records = store.login_records(user, 10).await.unwrap();
-        assert!(records.iter().all(|record| record.peer == "127.0.0.1" && record.installation == InstallationId(7)));
+        assert!(
+            records.iter().all(|record| record.peer == "127.0.0.1" && record.installation == InstallationId(7) && record.app == "tool")
+        );
         (records.len() == 2).then(|| records.into_iter().map(|record| record.outcome).collect::<Vec<_>>())
     })
     .await;

@@ -1,9 +1,16 @@
 //! The directory over a real Redis and SQLite: in this process, with a clock that a test may move.
 
+mod accounts;
+mod callers;
+mod devices;
+mod gate;
 mod groups;
 mod login;
+mod people;
 mod relay;
 mod serving;
+mod sessions;
+mod tenants;
 
 use std::path::Path;
 use std::time::Duration;
@@ -169,12 +176,18 @@ impl Running {
 
 /// A login with a password, from installation 7.
 fn by_password(name: &str, password: &str) -> v1::LoginRequest {
-    v1::LoginRequest { name: name.to_owned(), password: password.to_owned(), installation_id: 7, ..Default::default() }
+    let (name, password) = (name.to_owned(), password.to_owned());
+    v1::LoginRequest { name, password, installation_id: 7, app: Some(tool()), ..Default::default() }
+}
+
+/// What passes whatever releases there are.
+fn tool() -> v1::App {
+    v1::App { kind: v1::AppKind::Tool.into(), ..v1::App::default() }
 }
 
 /// A login with a resume token.
 fn by_resume(token: &str, installation_id: u64) -> v1::LoginRequest {
-    v1::LoginRequest { resume_token: token.to_owned(), installation_id, ..Default::default() }
+    v1::LoginRequest { resume_token: token.to_owned(), installation_id, app: Some(tool()), ..Default::default() }
 }
 
 async fn log_in(client: &mut Client, request: v1::LoginRequest) -> v1::LoginResponse {

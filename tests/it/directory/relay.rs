@@ -149,7 +149,7 @@ async fn groups_change_while_redis_is_away() {
 
     redis.kill();
     let registry = ground.registry().await;
-    let group = registry.add_group("apollo", "away").await.unwrap();
+    let group = registry.add_group("apollo", "away", None).await.unwrap();
     for name in ["neil", "buzz", "capcom"] {
         registry.add_member("apollo", "away", name).await.unwrap();
     }
@@ -189,7 +189,7 @@ async fn one_relay_works_and_another_takes_over() {
     // Whichever relays: it gives the lease up when it stops.
     first.stop().await;
     let registry = ground.registry().await;
-    registry.add_group("apollo", "next").await.unwrap();
+    registry.add_group("apollo", "next", None).await.unwrap();
     registry.add_member("apollo", "next", "neil").await.unwrap();
     drained(&ground).await;
     assert_eq!(inputs(&frames(&reader, 16).await).count(), rows.len() + 2);

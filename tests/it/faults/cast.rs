@@ -83,7 +83,7 @@ impl Heard {
                 self.disconnects.push(format!("{reason:?}"));
             }
             Event::Closed { reason: Some(reason), text } => self.closed = Some(format!("{reason}: {text}")),
-            Event::Closed { .. } | Event::Disposition { .. } => {}
+            Event::Closed { .. } | Event::Disposition { .. } | Event::Presence(_) => {}
         }
     }
 
@@ -128,7 +128,8 @@ impl Cast {
     pub async fn join<const N: usize>(&mut self, names: [&'static str; N]) {
         for name in names {
             let (kind, tenant) = (UserKind::Device, self.tenant);
-            let account = NewAccount { name: name.to_owned(), nickname: name.to_owned(), kind, tenant, password_hash: String::new() };
+            let account =
+                NewAccount { name: name.to_owned(), nickname: name.to_owned(), kind, tenant, password_hash: String::new(), parent: None };
             let user = self.store.ensure_account(account, self.clock.now_ms()).await.unwrap().id();
             let memory = Memory::new();
             let tokens = Minted {

@@ -6,7 +6,7 @@ use roger::broker::keys;
 use roger::clock::Clock;
 use roger::model::{InstallationId, SessionId, UserId, UserKind};
 use roger::proto::v1;
-use roger::session::{self, Presence};
+use roger::session::{self, Opened, Presence};
 
 use super::radio::Radio;
 use super::stage::{Stage, hello};
@@ -44,7 +44,7 @@ async fn a_session_that_nobody_could_tell_of_its_successor_is_closed() {
     let now_ms = Clock::system().now_ms();
     let successor = Presence::new(user, InstallationId(1), SessionId(7), "gone-1", "gone", now_ms);
     let displaced = successor.open(&redis, SHARDS, UserKind::Device, now_ms + 60_000).await.unwrap();
-    assert_eq!(displaced.len(), 1);
+    assert!(matches!(displaced, Opened::Open(displaced) if displaced.len() == 1));
     let begun = Instant::now();
     let close = loop {
         assert!(begun.elapsed() < PATIENCE, "two sessions of one device live on");
@@ -91,7 +91,8 @@ async fn of_many_sessions_those_are_opened_again_whose_place_nobody_took() {
     }
     let sessions: Vec<_> = all.iter().map(|presence| (presence, UserKind::Device, 60_000)).collect();
     let opened = session::open_again(&redis, SHARDS, &sessions).await.unwrap();
-    let closed: Vec<_> = all.iter().zip(opened).filter(|(_, opened)| !opened).map(|(presence, _)| presence.user.0).collect();
+    let closed: Vec<_> =
+        all.iter().zip(opened).filter(|(_, opened)| *opened == Opened::Taken).map(|(presence, _)| presence.user.0).collect();
     assert_eq!(closed, [3, 400]);
     assert_eq!(of_user(&redis, UserId(500)).await, [presence(500, 500)]);
 }

@@ -8,7 +8,7 @@ use std::path::Path;
 use crate::support::fleet::{binary, config_text};
 use crate::support::process::{Process, Program};
 
-const PROGRAMS: [&str; 4] = ["edge", "directory", "delivery", "offline"];
+const PROGRAMS: [&str; 5] = ["edge", "directory", "gateway", "delivery", "offline"];
 const EXIT_CONFIGURATION: i32 = 78;
 
 /// One wrong configuration, by file, environment or flag, and what the program says of it: key, value, rule and who set it. `DIR` stands for
@@ -83,6 +83,23 @@ fn for_one(program: &str) -> Vec<Wrong> {
                 "auth.resume_lifetime_s = 60: must be at least auth.token_lifetime_s (from DIR/roger.toml)",
             ),
         ],
+        "gateway" => vec![
+            in_file(
+                "gateway.object_url",
+                "\"ftp://objects\"",
+                "gateway.object_url = \"ftp://objects\": must be a URL that begins with file:/// or s3:// (from DIR/roger.toml)",
+            ),
+            in_file(
+                "gateway.nodes_file",
+                "\"/nonexistent/nodes.toml\"",
+                "gateway.nodes_file = \"/nonexistent/nodes.toml\": cannot be read (from DIR/roger.toml)",
+            ),
+            in_environment(
+                "ROGER_GATEWAY_SPOOL_DIR",
+                "spool",
+                "gateway.spool_dir = \"spool\": must be an absolute path (from the environment, ROGER_GATEWAY_SPOOL_DIR)",
+            ),
+        ],
         "delivery" => vec![in_file(
             "delivery.backlog_frames_max",
             "20",
@@ -104,8 +121,12 @@ fn run(folder: &Path, name: &str, wrong: &Wrong, taken: &str) -> (Option<i32>, S
         ("auth.secret_key_file", path("token.secret")),
         ("edge.listen", format!("{taken:?}")),
         ("directory.listen", format!("{taken:?}")),
+        ("gateway.listen", format!("{taken:?}")),
+        ("gateway.object_url", format!("\"file://{}\"", folder.join("objects").display())),
+        ("gateway.spool_dir", path("spool")),
         ("metrics.edge_listen", format!("{taken:?}")),
         ("metrics.directory_listen", format!("{taken:?}")),
+        ("metrics.gateway_listen", format!("{taken:?}")),
         ("metrics.delivery_listen", format!("{taken:?}")),
         ("metrics.offline_listen", format!("{taken:?}")),
     ];
@@ -162,12 +183,13 @@ fn a_key_file_that_holds_no_key_is_named_before_clients_could_connect() {
     fs::write(folder.path().join("other.pub"), "no key").unwrap();
     let held = TcpListener::bind("127.0.0.1:0").unwrap();
     let taken = held.local_addr().unwrap().to_string();
-    for name in ["edge", "directory"] {
+    for name in ["edge", "directory", "gateway"] {
         let keys = vec![
             ("auth.public_key_file", "\"DIR/other.pub\""),
             ("sql.url", "\"sqlite:DIR/roger.db\""),
             ("metrics.edge_listen", "\"\""),
             ("metrics.directory_listen", "\"\""),
+            ("metrics.gateway_listen", "\"\""),
         ];
         let (code, said) = run(folder.path(), name, &Wrong { keys, environment: vec![], args: vec![], says: "" }, &taken);
         assert_eq!(code, Some(EXIT_CONFIGURATION), "{name}: {said}");

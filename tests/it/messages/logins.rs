@@ -1,9 +1,19 @@
 //! Several installations of one account.
 
+use std::time::{Duration, Instant};
+
+use roger::client::{Directory, Event, Login, Memory, Options, ResumeTokens, Session};
+use roger::model::{InstallationId, Reason};
+use roger::proto::status::Refused;
 use roger::proto::v1;
+use roger::proto::v1::web_service_client::WebServiceClient;
+use roger::store::{Revoked, Store};
+use tokio::sync::mpsc::Receiver;
+use tonic::{Code, Status};
 
 use super::radio::Radio;
 use super::stage::{Stage, hello, hello_at};
+use crate::support::{PATIENCE, eventually};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn of_two_phones_with_one_device_account_the_last_login_wins_and_the_first_is_told() {
@@ -68,7 +78,7 @@ async fn two_consoles_of_a_dispatcher_both_get_everything_each_with_its_own_mark
     right.mark(group, one).await;
     // The same installation comes back: it displaces itself and nobody else, and continues from its own mark.
     let back = async |number: usize, place: v1::Place| {
-        crate::support::eventually("the mark is known", async || {
+        eventually("the mark is known", async || {
             let (console, mark) = open(number).await;
             (mark == Some(place)).then_some(console)
         })
@@ -85,4 +95,140 @@ async fn two_consoles_of_a_dispatcher_both_get_everything_each_with_its_own_mark
     // An own mark in the hello counts before what the fleet knows.
     let mut console = Radio::open(&stage.fleet.edge(1), hello_at(&logins[0], 1, group, one)).await.unwrap();
     console.hears(group, &["m2", "m3", "", "from the right"]).await;
+}
+
+/// How long a session that is over may live on, and how long an emptied Redis may be without what was called back. Generous, for other
+/// tests run beside.
+const AT_ONCE: Duration = Duration::from_secs(1);
+
+fn reason_of(refused: &Status) -> Option<Reason> {
+    Refused::of(refused).map(|refused| refused.reason)
+}
+
+/// Why an edge does not open a session; `None` when it does.
+async fn refusal(edge: &str, login: &Login, installation: u64) -> Option<Reason> {
+    let refused = Radio::open(edge, hello(login, installation)).await.err()?;
+    assert_eq!(refused.code(), Code::Unauthenticated);
+    reason_of(&refused)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_revoked_installation_is_closed_at_once_and_refused_by_every_edge_while_others_go_on() {
+    let stage = Stage::start().await;
+    let edges = [stage.fleet.edge(0), stage.fleet.edge(1)];
+    let logins = [stage.login("capcom", 1).await, stage.login("capcom", 2).await];
+    let mut left = Radio::open(&edges[0], hello(&logins[0], 1)).await.unwrap();
+    let mut right = Radio::open(&edges[1], hello(&logins[1], 2)).await.unwrap();
+    left.follows(stage.group).await;
+    right.follows(stage.group).await;
+
+    let mut web = WebServiceClient::connect(stage.fleet.directory()).await.unwrap();
+    let token = logins[0].token.clone();
+    let request = v1::RevokeSessionRequest { token, account_id: 0, installation_id: 2 };
+    let begun = Instant::now();
+    assert_eq!(web.revoke_session(request).await.unwrap().into_inner().closed, 1);
+    assert_eq!(right.closed().await.reason(), v1::Reason::SignedOut);
+    assert!(begun.elapsed() < AT_ONCE, "it took {:?}", begun.elapsed());
+    for edge in &edges {
+        assert_eq!(refusal(edge, &logins[1], 2).await, Some(Reason::TokenRevoked), "{edge}");
+    }
+
+    // Redis forgets; the directory does not.
+    stage.fleet.redis.flushall();
+    for edge in &edges {
+        eventually("the edge refuses the token again", async || {
+            let opened = Radio::open(edge, hello(&logins[1], 2)).await;
+            opened.err().and_then(|refused| reason_of(&refused)).filter(|reason| *reason == Reason::TokenRevoked)
+        })
+        .await;
+    }
+    // Whatever slipped in meanwhile is over: only the other installation is left, and what logs in anew.
+    let again = stage.login("capcom", 2).await;
+    let mut right = Radio::open(&edges[1], hello(&again, 2)).await.unwrap();
+    right.follows(stage.group).await;
+    left.until("the session goes on", |heard| heard.follow(stage.group).map(drop)).await;
+    left.beat().await;
+    assert!(left.heard.close.is_none());
+    eventually("both are listed", async || {
+        let request = v1::ListSessionsRequest { token: logins[0].token.clone(), account_id: 0 };
+        let listed = web.clone().list_sessions(request).await.unwrap().into_inner();
+        let connected = |session: &&v1::LiveSession| !session.edge.is_empty();
+        let connected: Vec<_> = listed.sessions.iter().filter(connected).map(|session| (session.installation_id, session.own)).collect();
+        (connected == [(1, true), (2, false)]).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_is_locked_out_or_revoked_at_the_command_line_is_off_the_air() {
+    let stage = Stage::start().await;
+    let (neil, buzz) = (stage.login("neil", 1).await, stage.login("buzz", 0xabc).await);
+    let mut neils = Radio::open(&stage.fleet.edge(0), hello(&neil, 1)).await.unwrap();
+    let mut buzzs = Radio::open(&stage.fleet.edge(1), hello(&buzz, 0xabc)).await.unwrap();
+    neils.follows(stage.group).await;
+    buzzs.follows(stage.group).await;
+
+    let listed = stage.fleet.roger(&["sessions", "--account", "buzz", "--json"]).succeeded().json();
+    assert_eq!(listed["resume_tokens"][0]["installation"], "abc");
+    assert_eq!((&listed["sessions"][0]["edge_name"], &listed["logins"][0]["app"]), (&"edge-1".into(), &"tool".into()));
+    let text = stage.fleet.roger(&["sessions", "--account", "buzz"]).succeeded().stdout;
+    assert!(text.contains("MAY COME BACK UNTIL") && text.contains("edge-1"), "{text}");
+    assert_eq!(stage.fleet.roger(&["sessions", "--account", "nobody"]).code, 64);
+
+    let revoke = |more: &[&str]| stage.fleet.roger(&[&["sessions", "revoke", "buzz", "--json"], more].concat());
+    assert_ne!(revoke(&[]).code, 0, "it is not done without --yes");
+    assert_eq!(revoke(&["--installation", "x", "--yes"]).code, 64);
+    assert_eq!(revoke(&["--installation", "1", "--yes"]).succeeded().json()["closed"], 0);
+    assert_eq!(revoke(&["--installation", "abc", "--yes"]).succeeded().json()["closed"], 1);
+    assert_eq!(buzzs.closed().await.reason(), v1::Reason::SignedOut);
+    assert_eq!(refusal(&stage.fleet.edge(0), &buzz, 0xabc).await, Some(Reason::TokenRevoked));
+
+    // This command does not reach for Redis: the directory does.
+    neils.beat().await;
+    stage.fleet.roger(&["account", "disable", "neil", "--yes"]).succeeded();
+    assert_eq!(neils.closed().await.reason(), v1::Reason::SignedOut);
+    assert_eq!(refusal(&stage.fleet.edge(1), &neil, 1).await, Some(Reason::TokenRevoked));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_whose_token_was_called_back_goes_on_with_its_resume_token_or_ends() {
+    let stage = Stage::start().await;
+    let directory = Directory::new(&stage.fleet.directory()).unwrap();
+    let login = stage.login("neil", 1).await;
+    let store = Store::open(&format!("sqlite:{}", stage.fleet.folder().join("roger.db").display())).unwrap();
+    let revoke = async || {
+        store.revoke(login.user, Revoked::Installation(InstallationId(1))).await.unwrap();
+        eventually("the edges refuse the token", async || {
+            let refused = Radio::open(&stage.fleet.edge(0), hello(&login, 1)).await.err()?;
+            (reason_of(&refused) == Some(Reason::TokenRevoked)).then_some(())
+        })
+        .await;
+    };
+    let open = |login: &Login| {
+        let tokens = ResumeTokens::new(directory.clone(), "neil", InstallationId(1), login.clone(), |_| {});
+        Session::open(Options::new(stage.fleet.edges(), tokens, Memory::of(InstallationId(1)))).unwrap()
+    };
+    // The access token is void, and so is the resume token behind it.
+    revoke().await;
+    let (_session, mut events) = open(&login);
+    let ended = next(&mut events, |event| matches!(event, Event::Closed { .. })).await;
+    assert!(matches!(ended, Event::Closed { reason: Some(Reason::BadCredentials), .. }), "{ended:?}");
+    // The resume token is a newer one: the session asks for another access token, and goes on.
+    let newer = stage.login("neil", 1).await;
+    let mixed = Login { token: login.token.clone(), ..newer };
+    let (_session, mut events) = open(&mixed);
+    next(&mut events, |event| matches!(event, Event::Connected { .. })).await;
+}
+
+async fn next(events: &mut Receiver<Event>, wanted: impl Fn(&Event) -> bool) -> Event {
+    tokio::time::timeout(PATIENCE, async {
+        loop {
+            let event = events.recv().await.unwrap();
+            if wanted(&event) {
+                return event;
+            }
+        }
+    })
+    .await
+    .unwrap()
 }

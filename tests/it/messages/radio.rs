@@ -31,6 +31,7 @@ pub struct Heard {
     pub dispositions: Vec<v1::Disposition>,
     pub gaps: Vec<v1::Gap>,
     pub follows: Vec<v1::Follow>,
+    pub presences: Vec<v1::Presence>,
     pub beats: usize,
     pub close: Option<v1::Close>,
     /// How the stream ended, once it has.
@@ -52,6 +53,11 @@ impl Heard {
         v1::Place { epoch: entry.epoch, seq: entry.seq }
     }
 
+    /// The last that was told of somebody as a member of a group, or (0) to who manages them.
+    pub fn presence(&self, user: u64, group: u64) -> Option<&v1::Presence> {
+        self.presences.iter().rfind(|presence| (presence.user_id, presence.group_id) == (user, group))
+    }
+
     /// The last word on whether a topic is followed.
     pub fn follow(&self, topic: TopicId) -> Option<v1::Follow> {
         self.follows.iter().rfind(|follow| follow.topic == Some(topic.into())).copied()
@@ -65,6 +71,7 @@ impl Heard {
         self.dispositions.extend(frame.dispositions);
         self.gaps.extend(frame.gaps);
         self.follows.extend(frame.follows);
+        self.presences.extend(frame.presences);
         self.beats += usize::from(frame.beat);
         self.close = frame.close.or(self.close.take());
     }
@@ -180,6 +187,19 @@ impl Radio {
         let before = self.heard.beats;
         self.send(v1::ClientFrame { beat: Some(v1::Beat::default()), ..v1::ClientFrame::default() }).await;
         self.until("the answer to a heartbeat", |heard| (heard.beats > before).then_some(())).await;
+    }
+
+    /// Moves into the room of a group, by an edge.
+    pub async fn enter(&self, edge: &str, group_id: u64) -> Result<v1::SetLockGroupIdResponse, Status> {
+        let session_id = self.heard.welcome.session_id;
+        let request = v1::SetLockGroupIdRequest { session_id, group_id };
+        Ok(connect(edge).await.set_lock_group_id(request).await?.into_inner())
+    }
+
+    /// Waits until somebody is known to be in a state, as a member of a group.
+    pub async fn sees(&mut self, user: u64, group: u64, state: v1::PresenceState) -> v1::Presence {
+        let is_so = |heard: &Heard| heard.presence(user, group).filter(|presence| presence.state() == state).cloned();
+        self.until(&format!("user {user} is {state:?} in g:{group}"), is_so).await
     }
 
     /// Waits for the word that ends the session.

@@ -38,13 +38,22 @@ fn what_an_operator_does_names_the_operator() {
     let answer = site.roger(&["changes", "--json"]).succeeded();
     assert!(!answer.stdout.contains("tranquility") && !answer.stdout.contains("argon2"), "{}", answer.stdout);
     let all = answer.json();
-    let expected = ["member.left", "account.disabled", "seed.applied", "member.joined", "group.added", "account.added", "tenant.added"];
+    let expected = [
+        "member.left",
+        "tokens.revoked",
+        "account.disabled",
+        "seed.applied",
+        "member.joined",
+        "group.added",
+        "account.added",
+        "tenant.added",
+    ];
     assert_eq!(kinds(&all), expected);
     let user = nix::unistd::User::from_uid(nix::unistd::Uid::current()).unwrap().unwrap().name;
     for change in all["changes"].as_array().unwrap() {
         assert_eq!(change["who"], format!("operator:{user}"));
     }
-    let applied = &all["changes"][2]["after"];
+    let applied = &all["changes"][3]["after"];
     assert_eq!((&applied["summary"]["accounts_created"], &applied["file"]), (&1.into(), &seed.into()));
 
     let of = |args: &[&str]| kinds(&site.roger(&[&["changes", "--json"], args].concat()).succeeded().json());

@@ -1,6 +1,7 @@
 //! The command line as an operator uses it, over a real Redis and SQL in which a test plants what is to be seen.
 
 mod changes;
+mod devices;
 mod doctor;
 mod help;
 mod sessions;
@@ -78,7 +79,13 @@ impl Site {
 
 /// An account that nobody logs in to.
 async fn account(store: &Store, tenant: TenantId, name: &str) -> UserId {
-    let account =
-        NewAccount { name: name.to_owned(), nickname: name.to_owned(), kind: UserKind::Device, tenant, password_hash: String::new() };
+    let account = NewAccount {
+        name: name.to_owned(),
+        nickname: name.to_owned(),
+        kind: UserKind::Device,
+        tenant,
+        password_hash: String::new(),
+        parent: None,
+    };
     store.create_account(account, Clock::system().now_ms()).await.unwrap()
 }

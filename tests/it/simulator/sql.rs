@@ -108,14 +108,14 @@ impl Sql {
 }
 
 fn profile(user: u64) -> Input {
-    Input::Profile(Profile { topic: TopicId::inbox(UserId(user)).packed(), tenant: TENANT, version: 1 })
+    Input::Profile(Profile { topic: TopicId::inbox(UserId(user)).packed(), tenant: TENANT, version: 1, ..Profile::default() })
 }
 
 fn membership(group: u64, user: u64, version: u64, joined: bool) -> [Input; 2] {
     let name = String::new();
     [
         Input::Membership(Membership { topic: TopicId::group(GroupId(group)).packed(), user, version, joined }),
-        Input::Register(Register { topic: TopicId::inbox(UserId(user)).packed(), group, version, joined, name }),
+        Input::Register(Register { topic: TopicId::inbox(UserId(user)).packed(), group, version, joined, name, ..Register::default() }),
     ]
 }
 
@@ -131,6 +131,11 @@ pub(super) fn shard_of(input: &Input) -> usize {
         Input::Register(register) => register.topic,
         Input::Profile(profile) => profile.topic,
         Input::Notice(notice) => notice.topic,
+        Input::Connection(connection) => connection.topic,
+        Input::Enter(enter) => enter.topic,
+        Input::Move(step) => step.topic,
+        Input::Presence(presence) => presence.topic,
+        Input::Moved(moved) => moved.topic,
     };
     shard(topic)
 }

@@ -71,9 +71,9 @@ async fn nothing_goes_back(database: &Database) {
     let inbox = topic("u:7");
     let mark = |epoch, seq| Outcome::Mark(Mark { topic: inbox.packed(), user: 7, installation: 5, place: Place::new(epoch, seq).into() });
     let register = |version, joined, name: &str| {
-        Outcome::Register(Register { topic: inbox.packed(), group: 4, version, joined, name: name.to_owned() })
+        Outcome::Register(Register { topic: inbox.packed(), group: 4, version, joined, name: name.to_owned(), ..Register::default() })
     };
-    let profile = |version, tenant| Outcome::Profile(Profile { topic: inbox.packed(), tenant, version });
+    let profile = |version, tenant| Outcome::Profile(Profile { topic: inbox.packed(), tenant, version, ..Profile::default() });
     let old = batch([frame(1, 5, [Outcome::Entry(entry(inbox, 1, 9, 9)), mark(1, 9), register(2, true, "old"), profile(1, 10)])]);
     let new = batch([frame(2, 1, [Outcome::Entry(entry(inbox, 2, 4, 12)), mark(2, 3), register(3, false, "new"), profile(2, 20)])]);
     for batch in [&old, &new, &old] {

@@ -16,7 +16,14 @@ fn by(database: &Database, author: Author, now_ms: u64) -> Store {
 }
 
 fn radio(name: &str, tenant: roger::model::TenantId) -> NewAccount {
-    NewAccount { name: name.into(), nickname: name.into(), kind: UserKind::Device, tenant, password_hash: "$argon2id$secret".into() }
+    NewAccount {
+        name: name.into(),
+        nickname: name.into(),
+        kind: UserKind::Device,
+        tenant,
+        password_hash: "$argon2id$secret".into(),
+        parent: None,
+    }
 }
 
 async fn list(store: &Store, wanted: ChangesWanted) -> Vec<ChangeRecord> {
@@ -61,13 +68,15 @@ async fn every_change_leaves_a_row(database: &Database) {
     let state = |nickname: &str, kind: &str| json!({ "name": "neil", "nickname": nickname, "kind": kind });
     let password = |set: bool| json!({ "name": "neil", "password": set });
     let disabled = |disabled: bool| json!({ "name": "neil", "disabled": disabled });
+    let void = |void_ms: u64| json!({ "kept": null, "void_ms": void_ms });
     let tokens = |of: Value, count: u64| json!({ "installation": of, "resume_tokens": count });
     let expected = [
         row("account.changed", "account:1", state("neil", "device"), state("Neil", "dispatcher")),
         row("account.password_set", "account:1", password(true), password(false)),
+        row("tokens.revoked", "account:1", json!({ "resume_tokens": 0 }), void(NOW_MS)),
         row("tokens.revoked", "account:1", tokens("ff".into(), 2), Value::Null),
         row("account.disabled", "account:1", disabled(false), disabled(true)),
-        row("tokens.revoked", "account:1", tokens(Value::Null, 1), Value::Null),
+        row("tokens.revoked", "account:1", json!({ "resume_tokens": 1 }), void(NOW_MS + 1)),
         row("account.enabled", "account:1", disabled(true), disabled(false)),
     ];
     assert_eq!(news(&store, &mut seen).await, expected);
@@ -79,10 +88,12 @@ async fn every_change_leaves_a_row(database: &Database) {
     store.rename_group(group, "South", 5).await.unwrap();
     store.note_seed(json!({ "file": "crew.toml" })).await.unwrap();
     let member = |name: &str, id: u64| json!({ "group": "North", "account": id, "name": name });
+    let mut left = member("neil", 1);
+    left["why"] = json!("removed");
     let expected = [
-        row("group.added", "group:1", Value::Null, json!({ "name": "North", "tenant": 1 })),
+        row("group.added", "group:1", Value::Null, json!({ "name": "North", "tenant": 1, "kind": "normal", "owner": null })),
         row("member.joined", "group:1", Value::Null, member("neil", 1)),
-        row("member.left", "group:1", member("neil", 1), Value::Null),
+        row("member.left", "group:1", left, Value::Null),
         row("member.joined", "group:1", Value::Null, member("buzz", 2)),
         row("group.renamed", "group:1", json!({ "name": "North" }), json!({ "name": "South" })),
         row("seed.applied", "seed", Value::Null, json!({ "file": "crew.toml" })),

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use roger::model::{GroupId, InstallationId, TenantId, TopicId, UserId, UserKind};
+use roger::model::{GroupId, GroupKind, InstallationId, LeftWhy, MessageKind, TenantId, TopicId, UserId, UserKind};
 use roger::retry::ErrorClass;
-use roger::store::{Ensured, Error, LoginRecord, MembersChanged, NewAccount, ResumeToken, Rotation, Store};
-use roger::topic::frame::{InItem, Input, Membership, Profile, Register};
+use roger::store::{Ensured, Error, GroupPage, LoginRecord, MembersChanged, NewAccount, ResumeToken, Rotation, Store};
+use roger::topic::frame::{InItem, Input, Membership, NoticeBody, Profile, Register};
 
 use super::{Database, over_both};
 
@@ -27,6 +27,7 @@ fn radio(name: &str, tenant: TenantId) -> NewAccount {
         kind: UserKind::Device,
         tenant,
         password_hash: "hash".to_owned(),
+        parent: None,
     }
 }
 
@@ -39,7 +40,7 @@ async fn users(store: &Store, tenant: TenantId, count: usize) -> Vec<UserId> {
 }
 
 /// Empties the outbox.
-async fn drain(store: &Store) -> Vec<InItem> {
+pub(super) async fn drain(store: &Store) -> Vec<InItem> {
     let rows = store.outbox(0, 1_000).await.unwrap();
     assert!(rows.is_sorted_by(|a, b| a.id < b.id));
     if let Some(last) = rows.last() {
@@ -56,7 +57,7 @@ async fn accounts_are_found_and_changed(database: &Database) {
     assert_eq!((tenant, other), (TenantId(1), TenantId(2)), "names that differ in case are two, and asking costs no number");
 
     let ann = store.create_account(radio("ann", tenant), 5).await.unwrap();
-    let profile = Profile { topic: TopicId::inbox(ann).packed(), tenant: tenant.0, version: 1 };
+    let profile = Profile { topic: TopicId::inbox(ann).packed(), tenant: tenant.0, version: 1, manager: 0, nickname: "Radio ann".into() };
     assert_eq!(drain(store).await, [Input::Profile(profile).into()]);
     let error = store.create_account(radio("ann", other), 5).await.unwrap_err();
     assert!(matches!(&error, Error::NameTaken { id, .. } if *id == ann.0), "{error:?}");
@@ -92,9 +93,11 @@ async fn a_change_of_members_and_its_outbox_are_one(database: &Database) {
 
     let said = |version, joined| -> [InItem; 2] {
         let (topic, inbox) = (TopicId::group(group).packed(), TopicId::inbox(user).packed());
+        let (name, kind) = ("North".to_owned(), GroupKind::Normal as u32);
+        let why = if joined { 0 } else { LeftWhy::Removed as u32 };
         [
             Input::Membership(Membership { topic, user: user.0, version, joined }).into(),
-            Input::Register(Register { topic: inbox, group: group.0, version, joined, name: "North".into() }).into(),
+            Input::Register(Register { topic: inbox, group: group.0, version, joined, name, kind, why }).into(),
         ]
     };
     assert!(!store.leave_group(group, user, 7).await.unwrap());
@@ -144,7 +147,7 @@ async fn members_are_set_exactly(database: &Database) {
         assert_eq!(changed, MembersChanged { joined, left });
         let said = drain(store).await;
         assert_eq!(said.len() as u64, 2 * (joined + left));
-        let of_group = store.groups_of(members[0], None, 10).await.unwrap();
+        let of_group = store.groups_of(members[0], None, 10, 1_000).await.unwrap().groups;
         let present: BTreeSet<UserId> = of_group[0].members.iter().map(|member| member.id).collect();
         assert_eq!(present, members.iter().copied().collect());
     };
@@ -166,21 +169,32 @@ async fn a_group_takes_another_name(database: &Database) {
     assert!(store.leave_group(group, users[2], 7).await.unwrap());
     drain(store).await;
 
-    assert!(!store.rename_group(group, "North", 8).await.unwrap());
+    assert_eq!(store.rename_group(group, "North", 8).await.unwrap(), Ensured::Unchanged(4));
     assert!(matches!(store.rename_group(group, "South", 8).await, Err(Error::NameTaken { .. })));
     assert!(matches!(store.rename_group(GroupId(999), "East", 8).await, Err(Error::NoGroup { .. })));
     assert!(drain(store).await.is_empty());
-    assert!(store.rename_group(group, "East", 8).await.unwrap());
+    assert_eq!(store.rename_group(group, "East", 8).await.unwrap(), Ensured::Changed(5));
     let found = store.group_by_name(tenant, "East").await.unwrap().unwrap();
     assert_eq!((found.id, found.version), (group, 5));
     assert_eq!(store.group_by_name(tenant, "North").await.unwrap(), None);
-    // Only the present members hear of it.
+    // The group hears of it once, and the registers of its present members follow.
     let said = drain(store).await;
     let expected = |user: &UserId| {
         let topic = TopicId::inbox(*user).packed();
-        InItem::from(Input::Register(Register { topic, group: group.0, version: 5, joined: true, name: "East".to_owned() }))
+        InItem::from(Input::Register(Register {
+            topic,
+            group: group.0,
+            version: 5,
+            joined: true,
+            name: "East".to_owned(),
+            kind: GroupKind::Normal as u32,
+            why: 0,
+        }))
     };
-    assert_eq!(said, users[..2].iter().map(expected).collect::<Vec<_>>());
+    let body = NoticeBody { group: group.0, version: 5, name: "East".to_owned(), ..NoticeBody::default() };
+    let topic = TopicId::group(group);
+    let renamed = InItem::from(Input::Notice(body.into_notice(topic, MessageKind::Renamed)));
+    assert_eq!(said, std::iter::once(renamed).chain(users[..2].iter().map(expected)).collect::<Vec<_>>());
 }
 
 async fn the_outbox_shows_numbers_in_order(database: &Database) {
@@ -230,14 +244,14 @@ async fn groups_come_in_pages_with_their_members(database: &Database) {
         groups.push(group);
     }
     store.leave_group(groups[1], users[0], 7).await.unwrap();
-    let page = store.groups_of(users[0], None, 3).await.unwrap();
-    let ids = |page: &[roger::store::UserGroup]| page.iter().map(|of| of.group.id).collect::<Vec<_>>();
+    let page = store.groups_of(users[0], None, 3, 1_000).await.unwrap();
+    let ids = |page: &GroupPage| page.groups.iter().map(|of| of.group.id).collect::<Vec<_>>();
     assert_eq!(ids(&page), [groups[0], groups[2], groups[3]]);
-    assert_eq!(page.iter().map(|of| of.members.len()).collect::<Vec<_>>(), [1, 3, 1]);
-    assert_eq!(page[1].members[2].nickname, "Radio radio2");
-    let page = store.groups_of(users[0], Some(groups[3]), 3).await.unwrap();
+    assert_eq!(page.groups.iter().map(|of| of.members.len()).collect::<Vec<_>>(), [1, 3, 1]);
+    assert_eq!(page.groups[1].members[2].nickname, "Radio radio2");
+    let page = store.groups_of(users[0], Some(groups[3]), 3, 1_000).await.unwrap();
     assert_eq!(ids(&page), [groups[4]]);
-    assert!(store.groups_of(UserId(999), None, 3).await.unwrap().is_empty());
+    assert!(store.groups_of(UserId(999), None, 3, 1_000).await.unwrap().groups.is_empty());
 }
 
 async fn a_resume_token_is_used_once(database: &Database) {
@@ -258,7 +272,7 @@ async fn a_resume_token_is_used_once(database: &Database) {
     let mut winners = Vec::new();
     for call in calls {
         match call.await.unwrap() {
-            (n, Rotation::Rotated(next)) => {
+            (n, Rotation::Rotated { token: next, void_ms: 0 }) => {
                 assert_eq!(next, ResumeToken { user, installation, expires_ms: 2_000 });
                 winners.push(n);
             }
@@ -270,7 +284,7 @@ async fn a_resume_token_is_used_once(database: &Database) {
     let rotate = async |presented, next, now_ms| store.rotate_resume_token(presented, next, now_ms, 9_000).await.unwrap();
     assert!(matches!(rotate(hash(winner), hash(50), 2_000).await, Rotation::Expired(_)));
     assert_eq!(rotate(hash(99), hash(50), 500).await, Rotation::Unknown);
-    assert!(matches!(rotate(hash(winner), hash(50), 1_999).await, Rotation::Rotated(_)));
+    assert!(matches!(rotate(hash(winner), hash(50), 1_999).await, Rotation::Rotated { .. }));
     assert_eq!(store.revoke_resume_tokens(user, Some(InstallationId(1))).await.unwrap(), 0);
     assert_eq!(store.revoke_resume_tokens(user, Some(installation)).await.unwrap(), 3);
     assert_eq!(rotate(hash(50), hash(51), 500).await, Rotation::Unknown);
@@ -292,10 +306,12 @@ async fn logins_are_recorded(database: &Database) {
             time_ms: n,
             outcome: "ok".into(),
             peer: "é".repeat(100),
+            app: "x".repeat(100),
         };
         store.record_login(record).await.unwrap();
     }
     let records = store.login_records(UserId(1), 2).await.unwrap();
     assert_eq!(records.iter().map(|record| record.time_ms).collect::<Vec<_>>(), [4, 2]);
     assert_eq!((records[0].installation, records[0].peer.chars().count()), (InstallationId(u64::MAX - 4), 64));
+    assert_eq!(records[0].app.len(), 64);
 }

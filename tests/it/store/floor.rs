@@ -6,8 +6,8 @@ use roger::model::{MessageKind, Place, Reason, TenantId, TopicId, UserId, UserKi
 use roger::store::{NewAccount, Store};
 
 use roger::topic::frame::{
-    Forward, InItem, Input, Mark, MemberRow, Membership, MembershipAt, Notice, Outcome, Post, Profile, Register, Row, RowKind,
-    rejected_body,
+    Forward, InItem, Input, LogFrame, Mark, MemberRow, Membership, MembershipAt, Notice, Outcome, Post, Profile, Register, Room, Row,
+    RowKind, rejected_body,
 };
 
 use super::{Database, batch, entry, frame, over_both, topic};
@@ -17,7 +17,8 @@ over_both!(
     a_refused_number_stays_refused,
     intervals_go_on_over_batches,
     epochs_are_given_once,
-    the_directory_is_current
+    the_directory_is_current,
+    rooms_and_profiles_come_back
 );
 
 async fn floor(store: &Store, shard: u32, limit: u32) -> Vec<Row> {
@@ -39,15 +40,58 @@ fn joined(topic: TopicId, user: u64, version: u64, joined: bool, place: Place) -
     Outcome::Membership(MembershipAt { membership, place: place.into() })
 }
 
+async fn rooms_and_profiles_come_back(database: &Database) {
+    const SHARDS: u32 = 4;
+    let store = &database.store;
+    let inbox = topic("u:7");
+    let shard = inbox.shard(SHARDS);
+    let room = |group, version, joined, settled| Outcome::Room(Room { topic: inbox.packed(), group, version, joined, settled });
+    let profile = Profile { topic: inbox.packed(), tenant: 1, version: 2, manager: 4, nickname: "Früh".into() };
+    // A move from one room to the next; the archive meets it in two batches, one of them twice.
+    let begun = [Outcome::Profile(profile.clone()), room(3, 1, true, true), room(3, 2, false, false), room(5, 2, true, false)];
+    for (commit, outcomes) in [(1, begun.to_vec()), (2, vec![room(3, 2, false, true), room(5, 2, true, true)]), (1, begun.to_vec())] {
+        let mut batch = roger::store::ArchiveBatch::new(shard);
+        batch.take(LogFrame { epoch: 1, commit, outcomes: outcomes.into_iter().map(Into::into).collect(), ..LogFrame::default() }).unwrap();
+        store.archive(batch).await.unwrap();
+    }
+    let rows: Vec<RowKind> = floor(store, shard, 3).await.into_iter().filter_map(|row| row.row).collect();
+    let settled = |group, joined| RowKind::Room(Room { topic: inbox.packed(), group, version: 2, joined, settled: true });
+    let rooms: Vec<&RowKind> = rows.iter().filter(|row| matches!(row, RowKind::Room(_))).collect();
+    assert_eq!(rooms, [&settled(3, false), &settled(5, true)]);
+    let Some(RowKind::Head(head)) = rows.iter().find(|row| matches!(row, RowKind::Head(_))) else { panic!("{rows:?}") };
+    assert_eq!((head.tenant, head.profile_version, head.manager, head.nickname.as_str()), (1, 2, 4, "Früh"));
+    // An older profile changes nothing.
+    let mut late = roger::store::ArchiveBatch::new(shard);
+    let older = Profile { version: 1, manager: 9, nickname: "Spät".into(), ..profile };
+    late.take(LogFrame { epoch: 1, commit: 3, outcomes: vec![Outcome::Profile(older).into()], ..LogFrame::default() }).unwrap();
+    store.archive(late).await.unwrap();
+    assert_eq!(store.head(inbox).await.unwrap().unwrap().nickname, "Früh");
+
+    assert_eq!(store.rooms_of(&[UserId(7), UserId(8)].into(), SHARDS).await.unwrap(), [(UserId(7), roger::model::GroupId(5))].into());
+    // The rooms of other shards hear of it when they lost what they knew.
+    for (group, joined) in [(3, false), (5, true)] {
+        let topic = TopicId::room(roger::model::GroupId(group));
+        let member = Input::Membership(Membership { topic: topic.packed(), user: 7, version: 2, joined }).into();
+        assert!(store.current(SHARDS, topic.shard(SHARDS)).await.unwrap().contains(&member), "{topic}");
+    }
+}
+
 async fn a_floor_is_complete_in_pages_of_any_size(database: &Database) {
     let store = &database.store;
     let mut outcomes = Vec::new();
     let mut expected = BTreeSet::new();
     for id in 1..=5 {
         let (group, inbox) = (topic(&format!("g:{id}")), topic(&format!("u:{id}")));
-        outcomes.push(Outcome::Profile(Profile { topic: inbox.packed(), tenant: 1, version: 1 }));
+        outcomes.push(Outcome::Profile(Profile { topic: inbox.packed(), tenant: 1, version: 1, ..Profile::default() }));
         expected.extend([format!("head {group}"), format!("head {inbox}"), format!("register {inbox} {id}")]);
-        outcomes.push(Outcome::Register(Register { topic: inbox.packed(), group: id, version: 1, joined: true, name: "g".into() }));
+        outcomes.push(Outcome::Register(Register {
+            topic: inbox.packed(),
+            group: id,
+            version: 1,
+            joined: true,
+            name: "g".into(),
+            ..Register::default()
+        }));
         for user in 1..=4 {
             outcomes.push(joined(group, user, user, true, Place::new(1, 0)));
             expected.insert(format!("member {group} {user}"));
@@ -148,6 +192,7 @@ async fn the_directory_is_current(database: &Database) {
             kind: UserKind::Device,
             tenant,
             password_hash: String::new(),
+            parent: None,
         };
         users.push(store.create_account(account, 0).await.unwrap());
     }
@@ -175,8 +220,8 @@ async fn the_directory_is_current(database: &Database) {
         let UserId(id) = *user;
         let expected: [InItem; 3] = [
             Input::Membership(Membership { topic, user: id, version, joined }).into(),
-            Input::Register(Register { topic: inbox, group: group.0, version, joined, name: "North".into() }).into(),
-            Input::Profile(Profile { topic: inbox, tenant: tenant.0, version: 1 }).into(),
+            Input::Register(Register { topic: inbox, group: group.0, version, joined, name: "North".into(), ..Register::default() }).into(),
+            Input::Profile(Profile { topic: inbox, tenant: tenant.0, version: 1, manager: 0, nickname: "Radio".into() }).into(),
         ];
         for item in expected {
             assert_eq!(items.iter().filter(|held| **held == item).count(), 1, "{item:?}");

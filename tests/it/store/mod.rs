@@ -2,10 +2,22 @@
 
 mod archive;
 mod audit;
+mod calls;
 mod changes;
+mod devices;
 mod directory;
 mod faults;
+mod files;
 mod floor;
+mod friends;
+mod groups;
+mod letters;
+mod migrations;
+mod ownership;
+mod releases;
+mod revocations;
+mod transfer;
+mod tree;
 
 use std::sync::Arc;
 

@@ -3,6 +3,8 @@
 // A feature's tests use a part of it.
 #![allow(dead_code)]
 
+pub mod apk;
+pub mod company;
 pub mod fleet;
 pub mod mariadb;
 pub mod ports;

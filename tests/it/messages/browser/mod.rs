@@ -82,7 +82,8 @@ impl Page {
 }
 
 async fn log_in(stage: &Stage, form: Form, name: &str, installation_id: u64) -> String {
-    let request = v1::LoginRequest { name: name.to_owned(), password: name.to_owned(), installation_id, ..Default::default() };
+    let app = Some(v1::App { kind: v1::AppKind::Web.into(), ..v1::App::default() });
+    let request = v1::LoginRequest { name: name.to_owned(), password: name.to_owned(), installation_id, app, ..Default::default() };
     let answer: v1::LoginResponse = Call::post(&stage.fleet.directory(), "Login", form, &request).await.only().await;
     answer.token
 }

@@ -1,7 +1,8 @@
-//! How often somebody may try to log in with a password: so often per account name, and so often per address.
+//! How often somebody may try something: so often per name, and so often per address.
 //!
-//! Every attempt counts, good or bad, and for names that do not exist as for others, so that being throttled tells nothing. A login with a
-//! resume token does not count: it cannot be guessed, and so nobody who guesses passwords keeps a radio with its token out.
+//! Every attempt counts, good or bad, and for names that do not exist as for others, so that being throttled tells nothing. The directory
+//! counts logins with a password; one with a resume token does not count: it cannot be guessed, and so nobody who guesses passwords keeps
+//! a radio with its token out. The gateway counts questions for server addresses.
 
 use std::hash::{BuildHasher, RandomState};
 use std::net::{IpAddr, Ipv6Addr};
@@ -22,7 +23,7 @@ const FULL_RETRY: Duration = Duration::from_secs(5);
 type Buckets<C> = RateLimiter<u64, HashMapStateStore<u64>, C, NoOpMiddleware<<C as Clock>::Instant>>;
 
 /// Counts attempts.
-pub(super) struct Throttle<C: Clock = MonotonicClock> {
+pub struct Throttle<C: Clock = MonotonicClock> {
     names: Option<Buckets<C>>,
     addresses: Option<Buckets<C>>,
     clock: C,
@@ -32,7 +33,7 @@ pub(super) struct Throttle<C: Clock = MonotonicClock> {
 
 impl Throttle<MonotonicClock> {
     /// So many attempts a minute per name and per address, all of them at once if one likes; 0 for no bound.
-    pub(super) fn new(per_name_per_min: u32, per_address_per_min: u32) -> Self {
+    pub fn new(per_name_per_min: u32, per_address_per_min: u32) -> Self {
         Self::with_clock(per_name_per_min, per_address_per_min, MonotonicClock)
     }
 }
@@ -48,7 +49,7 @@ impl<C: Clock + Clone> Throttle<C> {
     ///
     /// # Errors
     /// How long to wait when there were too many.
-    pub(super) fn attempt(&self, name: &str, address: Option<IpAddr>) -> Result<(), Duration> {
+    pub fn attempt(&self, name: &str, address: Option<IpAddr>) -> Result<(), Duration> {
         if let Some(address) = address {
             self.take(self.addresses.as_ref(), self.hasher.hash_one(network(address)))?;
         }
@@ -67,7 +68,7 @@ impl<C: Clock + Clone> Throttle<C> {
     }
 
     /// Forgets those whose buckets are full again.
-    pub(super) fn forget(&self) {
+    pub fn forget(&self) {
         for buckets in [&self.names, &self.addresses].into_iter().flatten() {
             buckets.retain_recent();
             buckets.shrink_to_fit();

@@ -1,0 +1,61 @@
+//! What was last heard of users beside their messages: battery and position.
+
+use super::connection::Redis;
+use super::error::Error;
+use super::keys;
+use crate::model::{Position, TopicId, UserId};
+
+/// How many users one round trip asks for.
+const ASKED: usize = 1_000;
+
+/// What was last heard of a user.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Live {
+    /// Percent, and when it was said, UTC milliseconds.
+    pub battery: Option<(u32, u64)>,
+    /// The last fix.
+    pub position: Option<Position>,
+}
+
+impl Redis {
+    /// What was last heard of some users, in their order; some hundred in a round trip.
+    pub async fn live_of(&self, users: &[UserId], shards: u32) -> Result<Vec<Live>, Error> {
+        let mut live = Vec::with_capacity(users.len());
+        for users in users.chunks(ASKED) {
+            let mut pipeline = redis::Pipeline::with_capacity(users.len());
+            for user in users {
+                pipeline.cmd("HMGET").arg(keys::live(*user, shards)).arg(["battery", "battery_ms", "position"].as_slice());
+            }
+            let found: Vec<[Option<String>; 3]> = self.pipe("ask what was last heard", &pipeline).await?;
+            live.extend(found.into_iter().map(read));
+        }
+        Ok(live)
+    }
+
+    /// Notes the batteries of users of one shard: percent, and when it was said, UTC milliseconds. One round trip.
+    pub async fn note_battery(&self, shard: u32, shards: u32, notes: &[(UserId, u32, u64)]) -> Result<(), Error> {
+        debug_assert!(notes.iter().all(|(user, ..)| TopicId::inbox(*user).shard(shards) == shard), "a note of another shard");
+        if notes.is_empty() {
+            return Ok(());
+        }
+        let mut pipeline = redis::Pipeline::with_capacity(notes.len());
+        for (user, percent, said_ms) in notes {
+            pipeline.cmd("HSET").arg(keys::live(*user, shards)).arg("battery").arg(percent).arg("battery_ms").arg(said_ms).ignore();
+        }
+        self.pipe("note batteries", &pipeline).await
+    }
+
+    /// Notes where a user is.
+    pub async fn note_position(&self, user: UserId, shards: u32, position: &Position) -> Result<(), Error> {
+        let json = serde_json::to_string(position).unwrap_or_default();
+        let mut command = redis::cmd("HSET");
+        command.arg(keys::live(user, shards)).arg("position").arg(json);
+        self.command::<i64>("note a position", command).await.map(drop)
+    }
+}
+
+/// What does not read is not known.
+fn read([percent, said_ms, position]: [Option<String>; 3]) -> Live {
+    let battery = percent.zip(said_ms).and_then(|(percent, said_ms)| Some((percent.parse().ok()?, said_ms.parse().ok()?)));
+    Live { battery, position: position.and_then(|json| serde_json::from_str(&json).ok()) }
+}
