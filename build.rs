@@ -4,7 +4,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo::rerun-if-changed=proto");
     // Embedded by src/store.
     println!("cargo::rerun-if-changed=src/store/migrations");
-    let descriptors = protox::compile(["proto/roger/v1/talk.proto", "proto/roger/v1/people.proto"], ["proto"])?;
+    let descriptors =
+        protox::compile(["proto/roger/v1/talk.proto", "proto/roger/v1/people.proto", "proto/roger/v1/location.proto"], ["proto"])?;
     let out = std::path::PathBuf::from(std::env::var("OUT_DIR")?);
     // Served by the reflection service of the edges and the directory.
     std::fs::write(out.join("descriptors.bin"), prost::Message::encode_to_vec(&descriptors))?;

@@ -62,6 +62,8 @@ pub struct Config {
     pub delivery: Delivery,
     /// The offline program.
     pub offline: Offline,
+    /// The gps program, and what it leaves to the doors.
+    pub gps: Gps,
     /// Where each program serves its counters.
     pub metrics: Metrics,
     /// What goes to stderr.
@@ -245,6 +247,14 @@ pub struct Offline {
     /// How long the archive waits for a batch to fill.
     #[serde(rename = "archive_linger_ms", deserialize_with = "milliseconds")]
     pub archive_linger: Duration,
+}
+
+/// `[gps]`.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Gps {
+    /// The most bytes of reports that wait for SQL; at the bound further ones are refused as `backlog`.
+    pub backlog_bytes_max: u64,
 }
 
 /// `[metrics]`: Prometheus text over HTTP, on loopback; `None` for off.

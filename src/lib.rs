@@ -10,6 +10,7 @@
 //! | [`config`] | what an operator may set, judged before a port is bound |
 //! | [`retry`], [`telemetry`], [`shutdown`], [`clock`], [`throttle`] | plumbing that knows nothing of dispatch |
 //! | [`topic`] | the core, pure: a shard of topics as a state machine, and the frames that stand on Redis |
+//! | [`location`] | reports of positions, pure: what is good, where access points place a device, traces |
 //! | [`token`] | access tokens: signed by the directory, verified by edges |
 //! | [`broker`] | Redis: connections, keys, streams, scripts |
 //! | [`store`] | SQL: SQLite and MariaDB |
@@ -35,6 +36,7 @@ pub mod directory;
 pub mod edge;
 pub mod gateway;
 pub mod jobs;
+pub mod location;
 pub mod model;
 pub mod program;
 pub mod proto;

@@ -69,6 +69,18 @@ pub fn replay() -> String {
     "replay".to_owned()
 }
 
+/// STREAM of [`crate::location::frame::FixFrame`], consumer group `gps`: reports of positions. Written by edges and the gateway; read by gps,
+/// which deletes what SQL has. No expiry; near `gps.backlog_bytes_max` nothing more is let in.
+pub fn fix() -> String {
+    "fix".to_owned()
+}
+
+/// SORTED SET of `<account> <edge>` by the time the watch lapses (UTC ms): edges with sessions that want to see where the devices of an account
+/// are. Written and swept by the edges; read by gps about once a second. No expiry.
+pub fn watchers() -> String {
+    "watchers".to_owned()
+}
+
 /// HASH from entry id to how often the attempt at it failed, for a stream that a consumer group reads. Written by the group's consumers;
 /// fields leave with their entries. No expiry.
 pub fn failures(stream: &str) -> String {

@@ -17,6 +17,7 @@ mod presence;
 mod scripts;
 mod shard;
 mod streams;
+mod watch;
 
 pub use connection::{Facts, Redis, Settings};
 pub use edges::{EdgeBeat, LiveEdge};

@@ -11,7 +11,7 @@ use super::error::Error;
 use super::output::{ask_password, note, table};
 use super::state::{Kept, State};
 use crate::client::{Acknowledge, Body, Directory, Entry, Event, Options, ResumeTokens, Session, Tokens as _};
-use crate::model::{GroupId, GroupKind, LeftWhy, MemberRole, Reason, TopicId, TopicKind, UserId};
+use crate::model::{FenceEvent, GroupId, GroupKind, LeftWhy, MemberRole, Reason, TopicId, TopicKind, UserId};
 use crate::proto::v1;
 use tokio::sync::mpsc::Receiver;
 
@@ -263,6 +263,7 @@ enum BodyLine {
     FriendAsked { user_id: UserId, nickname: String },
     FriendAdded { user_id: UserId, nickname: String },
     FriendRemoved { user_id: UserId },
+    FenceCrossed { fence_id: u64, name: String, device_id: UserId, nickname: String, event: Option<FenceEvent>, fix_ms: u64 },
     Rejected { of: TopicId, client_seq: u64, reason: Option<crate::model::Reason> },
     Unknown,
 }
@@ -282,6 +283,9 @@ fn entry_line(entry: Entry) -> EntryLine {
         Body::FriendAsked { user, nickname } => BodyLine::FriendAsked { user_id: user, nickname },
         Body::FriendAdded { user, nickname } => BodyLine::FriendAdded { user_id: user, nickname },
         Body::FriendRemoved { user } => BodyLine::FriendRemoved { user_id: user },
+        Body::FenceCrossed { fence, name, device, nickname, event, fix_ms } => {
+            BodyLine::FenceCrossed { fence_id: fence, name, device_id: device, nickname, event, fix_ms }
+        }
         Body::Rejected { topic, client_seq, reason, .. } => BodyLine::Rejected { of: topic, client_seq, reason },
         Body::Unknown => BodyLine::Unknown,
     };
@@ -310,6 +314,15 @@ fn entry_text(line: &EntryLine) -> String {
         BodyLine::FriendAsked { user_id, nickname } => format!("{at} {nickname} (user {user_id}) asks to be a friend"),
         BodyLine::FriendAdded { user_id, nickname } => format!("{at} {nickname} (user {user_id}) is a friend from now on"),
         BodyLine::FriendRemoved { user_id } => format!("{at} user {user_id} is no friend any more"),
+        BodyLine::FenceCrossed { name, device_id, nickname, event, .. } => {
+            let what = match event {
+                Some(FenceEvent::Enter) => "came into",
+                Some(FenceEvent::Leave) => "went out of",
+                Some(FenceEvent::Stay) => "stays in",
+                None => "did something at",
+            };
+            format!("{at} {nickname} (device {device_id}) {what} {name}")
+        }
         BodyLine::Rejected { of, client_seq, reason } => {
             let reason = reason.map(|reason| reason.to_string()).unwrap_or_default();
             format!("{at} your message {client_seq} to {of} was refused: {reason}")

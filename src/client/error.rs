@@ -151,6 +151,8 @@ pub(crate) fn class_of(reason: Reason) -> ErrorClass {
         | Reason::NotPermitted
         | Reason::NameTaken
         | Reason::FieldInvalid
-        | Reason::InUse => ErrorClass::Permanent,
+        | Reason::InUse
+        | Reason::FixConflict
+        | Reason::AlertOver => ErrorClass::Permanent,
     }
 }

@@ -3,7 +3,8 @@
 use bytes::Bytes;
 
 use crate::model::{
-    Durability, GroupId, GroupKind, InstallationId, LeftWhy, MemberRole, Place, PresenceState, Reason, SessionId, TopicId, UserId,
+    Durability, FenceEvent, GroupId, GroupKind, InstallationId, LeftWhy, MemberRole, Place, PresenceState, Reason, SessionId, TopicId,
+    UserId,
 };
 use crate::proto::v1;
 
@@ -192,6 +193,21 @@ pub enum Body {
         /// Who.
         user: UserId,
     },
+    /// A device that the user manages came into a geofence of the user's, went out, or stayed.
+    FenceCrossed {
+        /// The geofence.
+        fence: u64,
+        /// Its name.
+        name: String,
+        /// The device.
+        device: UserId,
+        /// What others see of it.
+        nickname: String,
+        /// What it did; `None` for something that this version does not know.
+        event: Option<FenceEvent>,
+        /// Of the fix that shows it, UTC milliseconds.
+        fix_ms: u64,
+    },
     /// A message with a receipt was refused afterwards.
     Rejected {
         /// Where it was sent.
@@ -323,6 +339,14 @@ pub(super) fn entry_of(entry: v1::Entry) -> Option<Entry> {
         Some(v1::entry::Notice::FriendAsked(notice)) => Body::FriendAsked { user: UserId(notice.user_id), nickname: notice.nickname },
         Some(v1::entry::Notice::FriendAdded(notice)) => Body::FriendAdded { user: UserId(notice.user_id), nickname: notice.nickname },
         Some(v1::entry::Notice::FriendRemoved(notice)) => Body::FriendRemoved { user: UserId(notice.user_id) },
+        Some(v1::entry::Notice::FenceCrossed(notice)) => Body::FenceCrossed {
+            fence: notice.fence_id,
+            device: UserId(notice.device_id),
+            event: notice.event().into(),
+            name: notice.fence_name,
+            nickname: notice.nickname,
+            fix_ms: notice.fix_ms,
+        },
         Some(v1::entry::Notice::Rejected(rejected)) => match rejected.topic.and_then(v1::Topic::to_model) {
             None => Body::Unknown,
             Some(topic) => Body::Rejected {
@@ -354,6 +378,6 @@ mod tests {
         for (number, durability) in [(1, Durability::Memory), (3, Durability::Fsync), (5, Durability::Sql), (77, Durability::Memory)] {
             assert_eq!(durability_of(number), durability);
         }
-        assert_eq!(Reason::ALL.len(), v1::Reason::TokenRevoked as usize, "a reason is missing in the model or the protocol");
+        assert_eq!(Reason::ALL.len(), v1::Reason::AlertOver as usize, "a reason is missing in the model or the protocol");
     }
 }

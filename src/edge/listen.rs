@@ -278,6 +278,8 @@ fn hand(edge: &Arc<Edge>, output: Output, touched: &mut Vec<Arc<Session>>) {
                 touch(session, &mut state, touched);
             }
         }
+        // Nobody can ask for them yet.
+        Output::Positions(_) => {}
         Output::Displace(displace) => {
             if let Some(session) = edge.session(SessionId(displace.session)) {
                 session.close(edge, Reason::from_number(displace.reason).unwrap_or(Reason::Superseded), 0);

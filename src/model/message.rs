@@ -41,10 +41,12 @@ pub enum MessageKind {
     FriendAdded = 75,
     /// Notice in a user's inbox: somebody is no friend any more, or does not want to be one.
     FriendRemoved = 76,
+    /// Notice in the inbox of the account whose geofence it is: a device came in, went out, or stayed.
+    FenceCrossed = 77,
 }
 
 impl MessageKind {
-    const ALL: [Self; 14] = [
+    const ALL: [Self; 15] = [
         Self::Text,
         Self::Joined,
         Self::Left,
@@ -59,6 +61,7 @@ impl MessageKind {
         Self::FriendAsked,
         Self::FriendAdded,
         Self::FriendRemoved,
+        Self::FenceCrossed,
     ];
 
     /// The kind of a number in a frame.

@@ -99,6 +99,18 @@ numbered! {
     }
 }
 
+numbered! {
+    /// What a device did at a geofence.
+    FenceEvent {
+        /// It came in.
+        Enter = 1,
+        /// It went out.
+        Leave = 2,
+        /// It was inside for as long as the geofence says.
+        Stay = 3,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -91,6 +91,10 @@ reasons! {
     InUse = 32 "in_use",
     /// The token was called back: log in again.
     TokenRevoked = 33 "token_revoked",
+    /// Another fix of this device at this time says another place: of the two the first one stands.
+    FixConflict = 34 "fix_conflict",
+    /// The alert is over: it was closed or cancelled.
+    AlertOver = 35 "alert_over",
 }
 
 impl Reason {

@@ -58,8 +58,8 @@ impl From<Durability> for v1::Durability {
 
 impl From<Position> for v1::Position {
     fn from(position: Position) -> Self {
-        let Position { latitude, longitude, fix_ms, accuracy_m, speed_mps, course_deg } = position;
-        Self { latitude, longitude, fix_ms, accuracy_m, speed_mps, course_deg }
+        let Position { latitude, longitude, fix_ms, accuracy_m, speed_mps, course_deg, source } = position;
+        Self { latitude, longitude, fix_ms, accuracy_m, speed_mps, course_deg, source: source as i32 }
     }
 }
 
@@ -118,6 +118,14 @@ fn notice(kind: MessageKind, body: frame::NoticeBody) -> Option<v1::entry::Notic
         MessageKind::FriendAsked => N::FriendAsked(friend(body)),
         MessageKind::FriendAdded => N::FriendAdded(friend(body)),
         MessageKind::FriendRemoved => N::FriendRemoved(friend(body)),
+        MessageKind::FenceCrossed => N::FenceCrossed(v1::FenceNotice {
+            fence_id: body.fence,
+            fence_name: body.name,
+            device_id: body.user,
+            nickname: body.nickname,
+            event: body.event as i32,
+            fix_ms: body.time_ms,
+        }),
     })
 }
 

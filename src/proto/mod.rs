@@ -49,7 +49,7 @@ macro_rules! same_numbers {
         )*
     };
 }
-same_numbers!(UserKind, GroupKind, MemberRole, LeftWhy, PresenceState, FriendState,);
+same_numbers!(UserKind, GroupKind, MemberRole, LeftWhy, PresenceState, FriendState, FenceEvent,);
 
 #[cfg(test)]
 mod tests {
@@ -80,6 +80,6 @@ mod tests {
                 )*
             };
         }
-        check!(UserKind, GroupKind, MemberRole, LeftWhy, PresenceState, FriendState,);
+        check!(UserKind, GroupKind, MemberRole, LeftWhy, PresenceState, FriendState, FenceEvent,);
     }
 }

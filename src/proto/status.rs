@@ -86,10 +86,10 @@ pub fn code_of(reason: Reason) -> Code {
         R::NotMember | R::UnknownRecipient | R::NotPermitted => Code::PermissionDenied,
         R::TextEmpty | R::TextNotUtf8 | R::UnknownKind | R::TooMany | R::FieldMissing | R::FieldInvalid => Code::InvalidArgument,
         R::TextTooLarge => Code::OutOfRange,
-        R::SequenceReused | R::PredecessorMissing | R::WrongEpoch | R::HelloExpected | R::TopicClosed | R::InUse => {
+        R::SequenceReused | R::PredecessorMissing | R::WrongEpoch | R::HelloExpected | R::TopicClosed | R::InUse | R::AlertOver => {
             Code::FailedPrecondition
         }
-        R::NameTaken => Code::AlreadyExists,
+        R::NameTaken | R::FixConflict => Code::AlreadyExists,
         R::RateLimited | R::Backlog | R::EdgeFull => Code::ResourceExhausted,
         R::StoreUnavailable | R::ShuttingDown => Code::Unavailable,
         R::Superseded | R::HeartbeatMissed | R::SlowConsumer | R::SignedOut => Code::Aborted,
@@ -136,6 +136,8 @@ pub fn text_of(reason: Reason) -> &'static str {
         R::FieldInvalid => "a field breaks its rule",
         R::InUse => "it is still in use",
         R::TokenRevoked => "the token was called back: log in again",
+        R::FixConflict => "the device was somewhere else at that very time",
+        R::AlertOver => "the alert is over",
     }
 }
 

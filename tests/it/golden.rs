@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use prost::Message as _;
 use prost_types::field_descriptor_proto::{Label, Type};
 use prost_types::{DescriptorProto, FileDescriptorSet};
+use roger::location::frame as location;
 use roger::topic::frame::*;
 
 fn place(epoch: u64, seq: u64) -> WirePlace {
@@ -142,6 +143,45 @@ fn of_people() -> (Vec<InItem>, Vec<LogItem>, Vec<OutItem>, Vec<Row>) {
     (inputs, outcomes, outputs, vec![RowKind::Head(head).into(), RowKind::Room(room).into()])
 }
 
+fn positions() -> Output {
+    let located = Located {
+        device: 7,
+        latitude: 45.273_518_851,
+        longitude: -13.5,
+        fix_ms: 1_700_000_000_123,
+        accuracy_m: 4.5,
+        speed_mps: Some(3.0),
+        course_deg: Some(270.0),
+        source: 1,
+        battery: Some(80),
+    };
+    Output::Positions(Positions { account: 4, located: vec![located] })
+}
+
+fn fixes() -> location::FixFrame {
+    let heard = location::Heard { address: 0x001a_2b3c_4d5e, level_dbm: -61 };
+    let cell = location::Cell { country: 460, operator: 1, area: 17, cell: 99, level_dbm: -90 };
+    let fix = location::Fix {
+        device: 7,
+        tenant: 3,
+        fix_ms: 1_700_000_000_123,
+        source: 1,
+        latitude: 45.273_518_851,
+        longitude: -13.5,
+        accuracy_m: Some(4.5),
+        altitude_m: Some(211.0),
+        speed_mps: Some(3.0),
+        course_deg: Some(270.0),
+        battery: Some(80),
+        group: 9,
+        flags: 6,
+        scan: Some(location::Scan { wifi: vec![heard], cells: vec![cell], bluetooth: vec![heard] }),
+    };
+    let refused = location::Refused { device: 7, reason: 16, field: "fix.time_ms".into(), count: 358 };
+    let received = vec![location::Received { device: 7, count: 359 }];
+    location::FixFrame { producer: 0xfeed, number: 99, arrival_ms: 1_700_000_000_456, fixes: vec![fix], refused: vec![refused], received }
+}
+
 /// One line a frame: its name, and its bytes in hex. What was read from the bytes must be what was written.
 fn line<T: prost::Message + Default + PartialEq + std::fmt::Debug>(lines: &mut String, golden: &str, name: &str, frame: &T) {
     let hex: String = frame.encode_to_vec().iter().map(|byte| format!("{byte:02x}")).collect();
@@ -199,6 +239,8 @@ fn frames_on_redis_stay_as_they_are() {
         line(&mut lines, golden, "InFrame.people", &InFrame { items: inputs, ..InFrame::default() });
         line(&mut lines, golden, "LogFrame.people", &LogFrame { epoch: 3, commit: 9, outcomes, ..LogFrame::default() });
         line(&mut lines, golden, "OutFrame.people", &OutFrame { items: outputs, ..OutFrame::default() });
+        line(&mut lines, golden, "OutFrame.positions", &OutFrame { items: vec![positions().into()], ..OutFrame::default() });
+        line(&mut lines, golden, "FixFrame", &fixes());
         line(&mut lines, golden, "FloorFrame.people", &FloorFrame { rows, ..FloorFrame::default() });
         lines
     });

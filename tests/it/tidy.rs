@@ -16,7 +16,7 @@ const STEPS: &[&[&str]] = &[
     // Apart from the other plumbing, for they are set up from its types.
     &["config"],
     &["retry", "telemetry", "shutdown", "clock", "throttle"],
-    &["topic", "token"],
+    &["topic", "location", "token"],
     &["broker", "store"],
     &["session"],
     &["worker", "proto"],

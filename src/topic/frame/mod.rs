@@ -18,7 +18,9 @@ pub use input::{
 };
 pub use log::{Feed, Forward, LogFrame, LogItem, MembershipAt, Outcome, Refusal, Room};
 pub use notice::{NoticeBody, rejected_body};
-pub use output::{Attached, Delivered, Departed, Displace, Entered, OutFrame, OutItem, Output, Page, Refused, ReplayRequest, Watched};
+pub use output::{
+    Attached, Delivered, Departed, Displace, Entered, Located, OutFrame, OutItem, Output, Page, Positions, Refused, ReplayRequest, Watched,
+};
 pub use row::{FloorFrame, FloorRequest, HeadRow, MemberRow, ProducerRow, Row, RowKind};
 
 use bytes::Bytes;

@@ -11,7 +11,7 @@ use crate::model::{MessageKind, Reason, TopicId};
 /// `joined` and `left`: group, version, name, group_kind, and why of one that left. `renamed`: group, version, name. `role_changed`: group, user,
 /// role. `room_changed`: user, from, group (the new room), version. `profile_changed`: user, nickname. `log_upload`: on. `transferred`: user,
 /// nickname, from and to (accounts). `server_changed`: name (of the node). `friend_…`: user, nickname. `rejected`: topic, installation,
-/// client_seq, reason, client_seq_high.
+/// client_seq, reason, client_seq_high. `fence_crossed`: fence, name (of the fence), user and nickname (of the device), event, time_ms.
 #[derive(Clone, PartialEq, Eq, prost::Message)]
 pub struct NoticeBody {
     #[prost(uint64, tag = "1")]
@@ -46,6 +46,13 @@ pub struct NoticeBody {
     pub to: u64,
     #[prost(bool, tag = "16")]
     pub on: bool,
+    #[prost(uint64, tag = "17")]
+    pub fence: u64,
+    /// A `FenceEvent`.
+    #[prost(uint32, tag = "18")]
+    pub event: u32,
+    #[prost(uint64, tag = "19")]
+    pub time_ms: u64,
 }
 
 impl NoticeBody {

@@ -31,7 +31,7 @@ pub struct OutFrame {
 /// One entry of an [`OutFrame`].
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct OutItem {
-    #[prost(oneof = "Output", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10")]
+    #[prost(oneof = "Output", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11")]
     pub output: Option<Output>,
 }
 
@@ -64,6 +64,44 @@ pub enum Output {
     Entered(Entered),
     #[prost(message, tag = "10")]
     Presence(Presence),
+    #[prost(message, tag = "11")]
+    Positions(Positions),
+}
+
+/// Where devices are now, for the sessions of an account that watches. Written by gps, of each device the newest, about once a second.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Positions {
+    /// Who watches.
+    #[prost(uint64, tag = "1")]
+    pub account: u64,
+    #[prost(message, repeated, tag = "2")]
+    pub located: Vec<Located>,
+}
+
+/// Where a device is.
+#[derive(Clone, Copy, PartialEq, prost::Message)]
+pub struct Located {
+    #[prost(uint64, tag = "1")]
+    pub device: u64,
+    #[prost(double, tag = "2")]
+    pub latitude: f64,
+    #[prost(double, tag = "3")]
+    pub longitude: f64,
+    #[prost(uint64, tag = "4")]
+    pub fix_ms: u64,
+    /// 0 when not known.
+    #[prost(float, tag = "5")]
+    pub accuracy_m: f32,
+    #[prost(float, optional, tag = "6")]
+    pub speed_mps: Option<f32>,
+    #[prost(float, optional, tag = "7")]
+    pub course_deg: Option<f32>,
+    /// A `PositionSource`.
+    #[prost(uint32, tag = "8")]
+    pub source: u32,
+    /// Percent.
+    #[prost(uint32, optional, tag = "9")]
+    pub battery: Option<u32>,
 }
 
 /// The session follows the topic from here on.

@@ -1,7 +1,7 @@
 //! Devices over their calls: enrolment, what is known of them, and who may do what.
 
 use roger::broker::{self, Opening};
-use roger::model::{GroupId, Position, Reason, TopicId, UserId};
+use roger::model::{GroupId, Position, PositionSource, Reason, TopicId, UserId};
 use roger::proto::status::Refused;
 use roger::proto::v1::{self, ImportOutcome, PresenceState, UserKind};
 use roger::store::ArchiveBatch;
@@ -117,7 +117,9 @@ async fn what_is_known_of_devices_is_told_to_who_manages_them() {
     };
     broker.open_session(SHARDS, opening).await.unwrap();
     broker.note_battery(TopicId::inbox(one).shard(SHARDS), SHARDS, &[(one, 80, 11), (one, 79, 12)]).await.unwrap();
-    let position = Position { latitude: 51.5, longitude: -0.12, fix_ms: 13, accuracy_m: 4.5, speed_mps: None, course_deg: Some(90.0) };
+    let source = PositionSource::Gps;
+    let position =
+        Position { source, latitude: 51.5, longitude: -0.12, fix_ms: 13, accuracy_m: 4.5, speed_mps: None, course_deg: Some(90.0) };
     broker.note_position(one, SHARDS, &position).await.unwrap();
     let inbox = TopicId::inbox(one);
     let mut batch = ArchiveBatch::new(inbox.shard(SHARDS));

@@ -1,0 +1,39 @@
+//! Who wants to see where devices are.
+
+use super::connection::Redis;
+use super::error::Error;
+use super::keys;
+use crate::model::UserId;
+
+impl Redis {
+    /// Says that sessions at `edge` watch the devices of `accounts` until `deadline_ms`, and forgets watches that lapsed before `now_ms`.
+    pub async fn watch_positions(&self, edge: &str, accounts: &[UserId], deadline_ms: u64, now_ms: u64) -> Result<(), Error> {
+        let mut pipeline = redis::Pipeline::new();
+        pipeline.cmd("ZREMRANGEBYSCORE").arg(keys::watchers()).arg("-inf").arg(format!("({now_ms}")).ignore();
+        if !accounts.is_empty() {
+            let command = pipeline.cmd("ZADD").arg(keys::watchers());
+            for account in accounts {
+                command.arg(deadline_ms).arg(format!("{account} {edge}"));
+            }
+            command.ignore();
+        }
+        self.pipe("watch positions", &pipeline).await
+    }
+
+    /// The accounts whose devices are watched, each with an edge that wants to hear of them.
+    pub async fn watchers(&self, now_ms: u64) -> Result<Vec<(UserId, String)>, Error> {
+        let mut command = redis::cmd("ZRANGEBYSCORE");
+        command.arg(keys::watchers()).arg(now_ms).arg("+inf");
+        let members: Vec<String> = self.command("ask who watches positions", command).await?;
+        let read = |member: String| member.split_once(' ').and_then(|(account, edge)| Some((account.parse().ok()?, edge.to_owned())));
+        Ok(members.into_iter().filter_map(read).collect())
+    }
+
+    /// About how many bytes a stream takes in memory; 0 when there is none.
+    pub async fn stream_bytes(&self, key: &str) -> Result<u64, Error> {
+        let mut command = redis::cmd("MEMORY");
+        command.arg("USAGE").arg(key);
+        let bytes: Option<u64> = self.command("measure a stream", command).await?;
+        Ok(bytes.unwrap_or(0))
+    }
+}
