@@ -1,6 +1,6 @@
 //! Every key on Redis, with its type, fields, expiry, writer and readers. Keys of one script share a hash tag.
 
-use crate::model::{TopicId, UserId};
+use crate::model::{TenantId, TopicId, UserId};
 
 /// STREAM of [`crate::topic::frame::InFrame`]: what goes into a shard. Written by edges, the directory and other shards; read and trimmed
 /// by the shard's owner in its commit. No expiry.
@@ -73,6 +73,24 @@ pub fn replay() -> String {
 /// which deletes what SQL has. No expiry; near `gps.backlog_bytes_max` nothing more is let in.
 pub fn fix() -> String {
     "fix".to_owned()
+}
+
+/// GEO set of the devices of a tenant, by id, where they are now; those beyond the latitudes that Redis takes (85.05) are in [`polar`]. Written
+/// by gps; read by the directory. No expiry: the last word stands.
+pub fn near(tenant: TenantId) -> String {
+    format!("{{near{tenant}}}:geo")
+}
+
+/// HASH from device to `<latitude> <longitude>`: devices near the poles. Written by gps; read by the
+/// directory. No expiry.
+pub fn polar(tenant: TenantId) -> String {
+    format!("{{near{tenant}}}:polar")
+}
+
+/// SORTED SET of the devices in [`near`] and [`polar`] by the time of their fix (UTC ms), so that an older fix changes nothing.
+/// Written and read by gps. No expiry.
+pub fn near_at(tenant: TenantId) -> String {
+    format!("{{near{tenant}}}:at")
 }
 
 /// SORTED SET of `<account> <edge>` by the time the watch lapses (UTC ms): edges with sessions that want to see where the devices of an account
