@@ -118,6 +118,14 @@ impl Redis {
         self.pipe("open sessions", &pipeline).await
     }
 
+    /// Whether a user's access token that was signed at `issued_ms`, for an installation (hex), was called back.
+    pub async fn is_void(&self, user: UserId, installation: &str, issued_ms: u64, shards: u32) -> Result<bool, Error> {
+        let mut command = redis::cmd("HMGET");
+        command.arg(keys::revoked(user, shards)).arg(installation).arg("0");
+        let [own, all]: [Option<u64>; 2] = self.command("ask whether a token is void", command).await?;
+        Ok(own.or(all).is_some_and(|void_ms| issued_ms <= void_ms))
+    }
+
     /// Notes what is void of users' access tokens for `lifetime`, in one round trip; the JSON of all sessions that were opened with such
     /// tokens. They stay.
     pub async fn revoke_sessions(&self, shards: u32, lifetime: Duration, void: &[Void<'_>]) -> Result<Vec<String>, Error> {

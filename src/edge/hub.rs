@@ -8,7 +8,8 @@ use std::time::Instant;
 
 use super::push::Pusher;
 use super::session::Session;
-use crate::broker::Redis;
+use super::watch::Watchers;
+use crate::broker::{Redis, Reports};
 use crate::clock::Clock;
 use crate::config;
 use crate::model::{Durability, Reason, SessionId, TopicId};
@@ -25,6 +26,8 @@ pub(super) struct Edge {
     pub(super) verifier: Verifier,
     pub(super) pusher: Pusher,
     pub(super) index: Index,
+    pub(super) reports: Reports,
+    pub(super) watchers: Watchers,
     sessions: Mutex<HashMap<SessionId, Arc<Session>>>,
     durability: AtomicU8,
     /// When the stream of pages was last seen read to its end, UTC ms.
@@ -86,6 +89,8 @@ impl Edge {
             clock,
             verifier,
             index: Index::default(),
+            reports: Reports::default(),
+            watchers: Watchers::default(),
             sessions: Mutex::default(),
             durability: AtomicU8::new(Durability::Memory as u8),
             pages_read_ms: AtomicU64::new(0),

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::hub::Edge;
 use super::session::{Session, State};
+use super::watch;
 use crate::broker::{Reader, StreamId, keys};
 use crate::model::{Reason, SessionId, TopicId};
 use crate::proto::convert;
@@ -278,8 +279,7 @@ fn hand(edge: &Arc<Edge>, output: Output, touched: &mut Vec<Arc<Session>>) {
                 touch(session, &mut state, touched);
             }
         }
-        // Nobody can ask for them yet.
-        Output::Positions(_) => {}
+        Output::Positions(positions) => watch::located(edge, positions),
         Output::Displace(displace) => {
             if let Some(session) = edge.session(SessionId(displace.session)) {
                 session.close(edge, Reason::from_number(displace.reason).unwrap_or(Reason::Superseded), 0);

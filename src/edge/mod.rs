@@ -12,11 +12,13 @@ mod hub;
 mod listen;
 mod push;
 mod queue;
+mod report;
 mod room;
 mod send;
 mod service;
 mod session;
 mod stream;
+mod watch;
 
 use std::sync::Arc;
 
@@ -100,6 +102,9 @@ pub async fn run(config: Config, clock: Clock, shutdown: Shutdown) -> Result<(),
         return Ok(());
     }
     let backlog_max = config.delivery.backlog_frames_max;
+    let reports_max = config.gps.backlog_bytes_max;
+    // Connections of their own: however much is reported, messages do not wait behind it.
+    let reports_redis = Redis::new(broker::Settings::from(&config.redis)).map_err(Error::Broker)?;
     let edge = Arc::new(Edge::new(config.edge, shards, redis, clock, verifier));
     let (reporter, health) = tonic_health::server::health_reporter();
     let tasks = TaskTracker::new();
@@ -111,6 +116,12 @@ pub async fn run(config: Config, clock: Clock, shutdown: Shutdown) -> Result<(),
         async move { edge.pusher.run(&edge.redis, stop).await }
     });
     spawn(&tasks, &edge, &shutdown, move |edge, stop| async move { edge.pusher.watch_backlog(&edge.redis, backlog_max, stop).await });
+    tasks.spawn({
+        let (edge, redis, stop) = (edge.clone(), reports_redis.clone(), last.clone());
+        async move { edge.reports.run(&redis, stop).await }
+    });
+    spawn(&tasks, &edge, &shutdown, move |edge, stop| async move { edge.reports.watch_backlog(&reports_redis, reports_max, stop).await });
+    spawn(&tasks, &edge, &shutdown, |edge, stop| async move { watch::run(&edge, stop).await });
     spawn(&tasks, &edge, &shutdown, {
         let here = here.clone();
         move |edge, stop| async move { beat::heart(&edge, &here, stop).await }
@@ -126,6 +137,9 @@ pub async fn run(config: Config, clock: Clock, shutdown: Shutdown) -> Result<(),
     let service = v1::talk_cloud_server::TalkCloudServer::new(service::Service(edge.clone()))
         .max_decoding_message_size(CLIENT_FRAME_BYTES_MAX)
         .max_encoding_message_size(CLIENT_FRAME_BYTES_MAX * 4);
+    let location = v1::talk_cloud_location_server::TalkCloudLocationServer::new(service::Service(edge.clone()))
+        .max_decoding_message_size(CLIENT_FRAME_BYTES_MAX)
+        .max_encoding_message_size(CLIENT_FRAME_BYTES_MAX);
     let name = <v1::talk_cloud_server::TalkCloudServer<service::Service> as tonic::server::NamedService>::NAME;
     reporter.set_service_status(name, tonic_health::ServingStatus::Serving).await;
     spawn(&tasks, &edge, &shutdown, move |edge, _| async move { health::watch(&edge, reporter, name).await });
@@ -138,7 +152,7 @@ pub async fn run(config: Config, clock: Clock, shutdown: Shutdown) -> Result<(),
         age: None,
         cors_origins: edge.config.cors_origins.clone(),
     };
-    let routes = Routes::new(service).add_service(health).add_service(reflection);
+    let routes = Routes::new(service).add_service(location).add_service(health).add_service(reflection);
     let closing = tokio::spawn({
         let (edge, shutdown) = (edge.clone(), shutdown.clone());
         async move {

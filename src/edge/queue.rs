@@ -22,6 +22,8 @@ pub(super) struct Queue {
     receipts: Vec<(TopicId, v1::Receipt)>,
     pub(super) refusals: Vec<v1::Refusal>,
     pub(super) dispositions: Vec<v1::Disposition>,
+    pub(super) report_answers: Vec<v1::ReportAnswer>,
+    pub(super) positions: Vec<v1::DevicePosition>,
     /// The latest one of each user and group. Bounded: what does not fit is not told, as to who is not connected.
     presences: VecDeque<v1::Presence>,
     /// Follows and gaps stand between entries: each with the number of entries that go before it.
@@ -47,6 +49,8 @@ impl Queue {
             receipts: Vec::new(),
             refusals: Vec::new(),
             dispositions: Vec::new(),
+            report_answers: Vec::new(),
+            positions: Vec::new(),
             presences: VecDeque::new(),
             asides: VecDeque::new(),
             written: 0,
@@ -71,6 +75,8 @@ impl Queue {
             && self.receipts.is_empty()
             && self.refusals.is_empty()
             && self.dispositions.is_empty()
+            && self.report_answers.is_empty()
+            && self.positions.is_empty()
             && self.presences.is_empty()
             && self.asides.is_empty()
             && !self.beat
@@ -136,6 +142,8 @@ impl Queue {
             receipts: self.receipts.drain(..).map(|(_, receipt)| receipt).collect(),
             refusals: std::mem::take(&mut self.refusals),
             dispositions: std::mem::take(&mut self.dispositions),
+            report_answers: std::mem::take(&mut self.report_answers),
+            positions: std::mem::take(&mut self.positions),
             presences: self.presences.drain(..).collect(),
             beat: std::mem::take(&mut self.beat),
             ..v1::ServerFrame::default()

@@ -12,6 +12,7 @@ use super::beat;
 use super::hub::Edge;
 use super::session::{Session, Waiter};
 use super::stream::Downstream;
+use crate::location::REPORTS_MAX;
 use crate::model::{FRAME_MARKS_MAX, FRAME_MESSAGES_MAX, GroupId, InstallationId, Reason, SessionId, TopicId};
 use crate::proto::v1;
 use crate::session::{self, Opened, Presence};
@@ -273,7 +274,7 @@ fn take(edge: &Arc<Edge>, session: &Arc<Session>, mut frame: v1::ClientFrame) ->
         if let Some(Err(reason)) = frame.beat.map(|beat| state.beat(beat)) {
             state.refuse(edge.refusal(reason, "beat.battery_percent"));
         }
-        for (index, message) in frame.messages.into_iter().enumerate() {
+        for (index, message) in std::mem::take(&mut frame.messages).into_iter().enumerate() {
             if index < FRAME_MESSAGES_MAX {
                 session.accept(edge, &mut state, message, index);
             } else {
@@ -281,7 +282,8 @@ fn take(edge: &Arc<Edge>, session: &Arc<Session>, mut frame: v1::ClientFrame) ->
                 state.refuse(v1::Refusal { topic: message.to, client_seq: message.client_seq, ..refusal });
             }
         }
-        state.queue.refusals.len() > REFUSALS_MAX
+        session.report(edge, &mut state, frame.reports);
+        state.queue.refusals.len() > REFUSALS_MAX || state.queue.report_answers.len() > 2 * REPORTS_MAX
     };
     if deaf {
         session.close(edge, Reason::SlowConsumer, 1_000);

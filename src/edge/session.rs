@@ -15,6 +15,7 @@ use super::hub::Edge;
 use super::queue::Queue;
 use super::room::Wishes;
 use super::send::Sending;
+use super::watch::Watching;
 use crate::model::{Durability, Place, Reason, SessionId, TopicId};
 use crate::proto::v1;
 use crate::session::Presence;
@@ -58,6 +59,10 @@ pub(super) struct State {
     pub(super) beaten_ms: u64,
     /// What the client last said of its battery, in percent, and has not been noted.
     pub(super) battery: Option<u32>,
+    /// Reports that wait for the stream.
+    pub(super) reports_open: usize,
+    /// Where devices are, when the client asked for it.
+    pub(super) watching: Option<Watching>,
     /// Set while the session is on a list of sessions to be woken.
     pub(super) touched: bool,
     pub(super) closed: bool,
@@ -121,11 +126,13 @@ impl Session {
         state.behind.clear();
         state.waiters.clear();
         state.wishes = Wishes::default();
+        state.watching = None;
         let text = crate::proto::status::text_of(reason).to_owned();
         state.queue.close(v1::Close { reason: v1::Reason::from(reason).into(), retry_after_ms, text });
         drop(state);
         tracing::info!(session.id = self.id.for_logs(), user.id = self.claims.user.0, reason = reason.as_str(), "session closed");
         metrics::counter!("roger_sessions_closed_total", "reason" => reason.as_str()).increment(1);
+        edge.watchers.remove(self.claims.user, self.id);
         edge.forget(self.id);
         self.over.cancel();
         self.wake();
@@ -170,6 +177,8 @@ impl State {
             heard_ms: now_ms,
             beaten_ms: now_ms,
             battery: None,
+            reports_open: 0,
+            watching: None,
             touched: false,
             closed: false,
         }

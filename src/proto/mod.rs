@@ -3,6 +3,7 @@
 
 pub mod codec;
 pub mod convert;
+pub mod location;
 pub mod serve;
 pub mod status;
 

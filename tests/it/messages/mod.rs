@@ -14,6 +14,7 @@ mod presence;
 mod private;
 mod radio;
 mod repeats;
+mod reports;
 mod rooms;
 mod secrets;
 mod slow;

@@ -32,6 +32,8 @@ pub struct Heard {
     pub gaps: Vec<v1::Gap>,
     pub follows: Vec<v1::Follow>,
     pub presences: Vec<v1::Presence>,
+    pub report_answers: Vec<v1::ReportAnswer>,
+    pub positions: Vec<v1::DevicePosition>,
     pub beats: usize,
     pub close: Option<v1::Close>,
     /// How the stream ended, once it has.
@@ -72,6 +74,8 @@ impl Heard {
         self.gaps.extend(frame.gaps);
         self.follows.extend(frame.follows);
         self.presences.extend(frame.presences);
+        self.report_answers.extend(frame.report_answers);
+        self.positions.extend(frame.positions);
         self.beats += usize::from(frame.beat);
         self.close = frame.close.or(self.close.take());
     }
