@@ -5,7 +5,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     // Embedded by src/store.
     println!("cargo::rerun-if-changed=src/store/migrations");
     let descriptors =
-        protox::compile(["proto/roger/v1/talk.proto", "proto/roger/v1/people.proto", "proto/roger/v1/location.proto"], ["proto"])?;
+        protox::compile(["proto/roger/v1/talk.proto", "proto/roger/v1/people.proto", "proto/roger/v1/alert.proto"], ["proto"])?;
     let out = std::path::PathBuf::from(std::env::var("OUT_DIR")?);
     // Served by the reflection service of the edges and the directory.
     std::fs::write(out.join("descriptors.bin"), prost::Message::encode_to_vec(&descriptors))?;

@@ -64,6 +64,8 @@ pub struct Config {
     pub offline: Offline,
     /// The gps program, and what it leaves to the doors.
     pub gps: Gps,
+    /// The sos program, and where SOS goes.
+    pub sos: Sos,
     /// Where each program serves its counters.
     pub metrics: Metrics,
     /// What goes to stderr.
@@ -255,6 +257,21 @@ pub struct Offline {
 pub struct Gps {
     /// The most bytes of reports that wait for SQL; at the bound further ones are refused as `backlog`.
     pub backlog_bytes_max: u64,
+}
+
+/// `[sos]`.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Sos {
+    /// A Redis of its own for alerts, as `redis.url`; empty for the one of all else.
+    pub redis_url: String,
+}
+
+impl Config {
+    /// The Redis of alerts.
+    pub fn sos_url(&self) -> &str {
+        if self.sos.redis_url.is_empty() { &self.redis.url } else { &self.sos.redis_url }
+    }
 }
 
 /// `[metrics]`: Prometheus text over HTTP, on loopback; `None` for off.

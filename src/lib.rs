@@ -11,6 +11,7 @@
 //! | [`retry`], [`telemetry`], [`shutdown`], [`clock`], [`throttle`] | plumbing that knows nothing of dispatch |
 //! | [`topic`] | the core, pure: a shard of topics as a state machine, and the frames that stand on Redis |
 //! | [`location`] | reports of positions, pure: what is good, where access points place a device, traces |
+//! | [`alert`] | emergency alerts, pure: from the first press to the end |
 //! | [`token`] | access tokens: signed by the directory, verified by edges |
 //! | [`broker`] | Redis: connections, keys, streams, scripts |
 //! | [`store`] | SQL: SQLite and MariaDB |
@@ -27,6 +28,7 @@
 //!
 //! The flow: client -> edge -> `{s}:in` -> deliver -> `{s}:log` and `out:{edge}` -> edge -> client; archive: `{s}:log` -> SQL -> replay.
 
+pub mod alert;
 pub mod broker;
 pub mod cli;
 pub mod client;

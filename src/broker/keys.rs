@@ -1,6 +1,6 @@
 //! Every key on Redis, with its type, fields, expiry, writer and readers. Keys of one script share a hash tag.
 
-use crate::model::{TenantId, TopicId, UserId};
+use crate::model::{AlertId, TenantId, TopicId, UserId};
 
 /// STREAM of [`crate::topic::frame::InFrame`]: what goes into a shard. Written by edges, the directory and other shards; read and trimmed
 /// by the shard's owner in its commit. No expiry.
@@ -97,6 +97,59 @@ pub fn near_at(tenant: TenantId) -> String {
 /// are. Written and swept by the edges; read by gps about once a second. No expiry.
 pub fn watchers() -> String {
     "watchers".to_owned()
+}
+
+/// STREAM of [`crate::alert::frame::SosFrame`], consumer group `sos`: presses of SOS, and what dispatchers do to alerts. On the Redis of
+/// `sos.redis_url`, as all keys that begin with `{sos}`. Written by edges and the gateway; read by sos. No expiry.
+pub fn sos() -> String {
+    "{sos}:in".to_owned()
+}
+
+/// HASH of an alert: `version`, `device`, `state` (JSON [`crate::alert::Alert`]). Written and read by sos; read by operators. Expires days
+/// after the alert is over; SQL has it then.
+pub fn alert(id: AlertId) -> String {
+    format!("{{sos}}:alert:{id}")
+}
+
+/// HASH from device to its open alert. Written and read by sos; read by operators. No expiry: fields leave when alerts are over.
+pub fn alerts_open() -> String {
+    "{sos}:open".to_owned()
+}
+
+/// SORTED SET of open alerts by when something is to happen by itself (UTC ms). Written and read by sos. No expiry.
+pub fn alerts_due() -> String {
+    "{sos}:due".to_owned()
+}
+
+/// STRING that a press is known by: `<device>:<installation hex>:<press hex>`. Written and read by sos. Expires after two days.
+pub fn alert_press(press: &str) -> String {
+    format!("{{sos}}:press:{press}")
+}
+
+/// STREAM of [`crate::alert::frame::TellFrame`], consumer group `sos`: what topics are to be told. Written and read by sos. No expiry.
+pub fn alert_tells() -> String {
+    "{sos}:tell".to_owned()
+}
+
+/// STREAM of [`crate::alert::frame::TextFrame`], consumer group `sos`: texts to telephones. Written and read by sos. No expiry.
+pub fn alert_texts() -> String {
+    "{sos}:text".to_owned()
+}
+
+/// STREAM of [`crate::alert::frame::EventFrame`], consumer group `sos`: what happened to alerts, for SQL. Written and read by sos. No expiry.
+pub fn alert_events() -> String {
+    "{sos}:events".to_owned()
+}
+
+/// HASH from account to JSON [`crate::alert::Desk`], and the field `made` once it was filled: how the alerts of an account's devices are escalated.
+/// Written and read by sos. No expiry.
+pub fn alert_desks() -> String {
+    "{sos}:desks".to_owned()
+}
+
+/// HASH about the last test of the whole way of an alert: `time_ms`, `latency_ms`, `error`. Written by the probe; read by the doctor. No expiry.
+pub fn probe() -> String {
+    "probe:sos".to_owned()
 }
 
 /// HASH from entry id to how often the attempt at it failed, for a stream that a consumer group reads. Written by the group's consumers;

@@ -5,6 +5,7 @@
 
 pub mod keys;
 
+mod alerts;
 mod connection;
 mod edges;
 mod error;
@@ -20,6 +21,7 @@ mod shard;
 mod streams;
 mod watch;
 
+pub use alerts::{AlertAnswer, AlertCommit};
 pub use connection::{Facts, Redis, Settings};
 pub use edges::{EdgeBeat, LiveEdge};
 pub use error::Error;

@@ -33,6 +33,7 @@ macro_rules! scripts {
 }
 
 scripts! {
+    ALERT_COMMIT = "alert_commit.lua";
     ATTEMPT = "attempt.lua";
     BEGIN = "begin.lua";
     CHECKPOINT = "checkpoint.lua";

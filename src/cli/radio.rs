@@ -10,8 +10,8 @@ use super::context::Context;
 use super::error::Error;
 use super::output::{ask_password, note, table};
 use super::state::{Kept, State};
-use crate::client::{Acknowledge, Body, Directory, Entry, Event, Options, ResumeTokens, Session, Tokens as _};
-use crate::model::{FenceEvent, GroupId, GroupKind, LeftWhy, MemberRole, Reason, TopicId, TopicKind, UserId};
+use crate::client::{Acknowledge, Alert, Body, Directory, Entry, Event, Options, ResumeTokens, Session, Tokens as _};
+use crate::model::{AlertEvent, FenceEvent, GroupId, GroupKind, LeftWhy, MemberRole, Reason, TopicId, TopicKind, UserId};
 use crate::proto::v1;
 use tokio::sync::mpsc::Receiver;
 
@@ -264,8 +264,64 @@ enum BodyLine {
     FriendAdded { user_id: UserId, nickname: String },
     FriendRemoved { user_id: UserId },
     FenceCrossed { fence_id: u64, name: String, device_id: UserId, nickname: String, event: Option<FenceEvent>, fix_ms: u64 },
+    Alert(AlertLine),
     Rejected { of: TopicId, client_seq: u64, reason: Option<crate::model::Reason> },
     Unknown,
+}
+
+/// What happened to an alert, as `listen` prints it.
+#[derive(Serialize)]
+struct AlertLine {
+    alert_id: String,
+    number: u64,
+    event: Option<AlertEvent>,
+    device_id: UserId,
+    nickname: String,
+    latitude: Option<f64>,
+    longitude: Option<f64>,
+    fix_ms: Option<u64>,
+    by_id: UserId,
+    by_name: String,
+    text: String,
+    remark: String,
+    over: bool,
+}
+
+fn alert_line(alert: Alert) -> AlertLine {
+    let (latitude, longitude, fix_ms) = alert.position.map_or((None, None, None), |(north, east, ms)| (Some(north), Some(east), Some(ms)));
+    AlertLine {
+        alert_id: alert.id.to_string(),
+        number: alert.number,
+        event: alert.event,
+        device_id: alert.device,
+        nickname: alert.nickname,
+        latitude,
+        longitude,
+        fix_ms,
+        by_id: alert.by,
+        by_name: alert.by_name,
+        text: alert.text,
+        remark: alert.remark,
+        over: alert.over,
+    }
+}
+
+fn alert_text(line: &AlertLine) -> String {
+    let AlertLine { nickname, device_id, alert_id, by_name, .. } = line;
+    let what = match line.event {
+        Some(AlertEvent::Raised) => "SOS".to_owned(),
+        Some(AlertEvent::Pressed) => "SOS again".to_owned(),
+        Some(AlertEvent::Acknowledged) => format!("{by_name} has it"),
+        Some(AlertEvent::Escalated) if by_name.is_empty() => "nobody has it yet".to_owned(),
+        Some(AlertEvent::Escalated) => format!("nobody has it yet, {by_name} is told"),
+        Some(AlertEvent::Texted) => "nobody has it yet, telephones are told".to_owned(),
+        Some(AlertEvent::Cancelled) => "cancelled".to_owned(),
+        Some(AlertEvent::Resolved) => format!("closed by {by_name}"),
+        Some(AlertEvent::FalseAlarm) => format!("closed by {by_name} as a false alarm: {}", line.remark),
+        None => "something this version does not know".to_owned(),
+    };
+    let place = line.latitude.zip(line.longitude).map(|(north, east)| format!(", at {north:.5},{east:.5}")).unwrap_or_default();
+    format!("alert {alert_id} of {nickname} (device {device_id}): {what}{place}")
 }
 
 fn entry_line(entry: Entry) -> EntryLine {
@@ -286,6 +342,7 @@ fn entry_line(entry: Entry) -> EntryLine {
         Body::FenceCrossed { fence, name, device, nickname, event, fix_ms } => {
             BodyLine::FenceCrossed { fence_id: fence, name, device_id: device, nickname, event, fix_ms }
         }
+        Body::Alert(alert) => BodyLine::Alert(alert_line(*alert)),
         Body::Rejected { topic, client_seq, reason, .. } => BodyLine::Rejected { of: topic, client_seq, reason },
         Body::Unknown => BodyLine::Unknown,
     };
@@ -323,6 +380,7 @@ fn entry_text(line: &EntryLine) -> String {
             };
             format!("{at} {nickname} (device {device_id}) {what} {name}")
         }
+        BodyLine::Alert(line) => format!("{at} {}", alert_text(line)),
         BodyLine::Rejected { of, client_seq, reason } => {
             let reason = reason.map(|reason| reason.to_string()).unwrap_or_default();
             format!("{at} your message {client_seq} to {of} was refused: {reason}")

@@ -22,6 +22,6 @@ mod topics;
 pub use core::{Acknowledge, Core, Counts};
 pub use directory::{App, Directory, Login, ResumeTokens, StaticToken, TokenFuture, Tokens, Upgrade};
 pub use error::Error;
-pub use event::{Body, Disconnect, Entry, Event, Gap, Presence, Receipt, Refusal};
+pub use event::{Alert, Body, Disconnect, Entry, Event, Gap, Presence, Receipt, Refusal};
 pub use memory::{Memory, TopicMemory, Unreceipted};
 pub use session::{Options, Session};

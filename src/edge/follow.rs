@@ -66,14 +66,24 @@ pub(super) struct Register {
     at: Place,
 }
 
+/// A room, and its alerts.
+fn topics_of_room(group: GroupId) -> [TopicId; 2] {
+    [TopicId::alert_room(group), TopicId::room(group)]
+}
+
 impl Register {
     pub(super) fn has(&self, topic: TopicId) -> bool {
         topic.group_of().is_some_and(|group| self.groups.contains(&group))
     }
 
+    /// The group in whose room the user is.
+    pub(super) fn room(&self) -> Option<GroupId> {
+        self.room
+    }
+
     /// What the user's sessions are to follow.
     fn topics(&self) -> impl Iterator<Item = TopicId> {
-        self.groups.iter().copied().map(TopicId::group).chain(self.room.map(TopicId::room))
+        self.groups.iter().copied().map(TopicId::group).chain(self.room.into_iter().flat_map(topics_of_room))
     }
 }
 
@@ -139,7 +149,7 @@ impl Session {
             state.register = Register { known: true, groups, room, at: attached.head.into() };
             // Those left too: something said before may still have to be fetched.
             let groups = attached.groups.iter().chain(&attached.former).map(|group| TopicId::group(GroupId(*group)));
-            let rooms = room.into_iter().chain(attached.former_rooms.iter().copied().map(GroupId)).map(TopicId::room);
+            let rooms = room.into_iter().chain(attached.former_rooms.iter().copied().map(GroupId)).flat_map(topics_of_room);
             for topic in groups.chain(rooms) {
                 if state.follows.get(&topic).is_none_or(|follow| follow.standing == Standing::Over) {
                     self.follow(edge, state, topic);
@@ -218,8 +228,8 @@ impl Session {
             // Not those of devices that the user manages.
             MessageKind::RoomChanged if notice.user == self.claims.user.0 => {
                 state.register.room = Some(group).filter(|group| group.0 != 0);
-                if let Some(room) = state.register.room {
-                    self.follow(edge, state, TopicId::room(room));
+                for topic in state.register.room.into_iter().flat_map(topics_of_room) {
+                    self.follow(edge, state, topic);
                 }
             }
             _ => {}

@@ -22,6 +22,8 @@ pub(super) struct Edge {
     /// The name of this start: that of the configuration and a random number.
     pub(super) boot: String,
     pub(super) redis: Redis,
+    /// Where SOS goes.
+    pub(super) sos: Redis,
     pub(super) clock: Clock,
     pub(super) verifier: Verifier,
     pub(super) pusher: Pusher,
@@ -77,7 +79,7 @@ impl Index {
 }
 
 impl Edge {
-    pub(super) fn new(config: config::Edge, shards: u32, redis: Redis, clock: Clock, verifier: Verifier) -> Self {
+    pub(super) fn new(config: config::Edge, shards: u32, redis: Redis, sos: Redis, clock: Clock, verifier: Verifier) -> Self {
         let producer: u64 = rand::random();
         let boot = format!("{}-{producer:016x}", config.name);
         Self {
@@ -86,6 +88,7 @@ impl Edge {
             shards,
             boot,
             redis,
+            sos,
             clock,
             verifier,
             index: Index::default(),
@@ -186,7 +189,7 @@ pub(super) mod tests {
         let config = config::Config::defaults().unwrap();
         let redis = Redis::new(crate::broker::Settings::from(&config.redis)).unwrap();
         let (clock, hand) = Clock::manual(1_700_000_000_000);
-        (Edge::new(config.edge, 4, redis, clock, verifier), hand)
+        (Edge::new(config.edge, 4, redis.clone(), redis, clock, verifier), hand)
     }
 
     /// A session at it.

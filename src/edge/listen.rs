@@ -279,6 +279,11 @@ fn hand(edge: &Arc<Edge>, output: Output, touched: &mut Vec<Arc<Session>>) {
                 touch(session, &mut state, touched);
             }
         }
+        Output::Acted(acted) => {
+            one(acted.session, touched, &mut |_, state| state.acts.answered(acted));
+        }
+        // For the program sos alone.
+        Output::Raised(_) => {}
         Output::Positions(positions) => watch::located(edge, positions),
         Output::Displace(displace) => {
             if let Some(session) = edge.session(SessionId(displace.session)) {

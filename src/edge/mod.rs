@@ -5,6 +5,7 @@
 //! receipt. It never opens SQL, and verifies tokens without asking anybody.
 
 mod beat;
+mod emergency;
 mod entries;
 mod follow;
 mod health;
@@ -105,7 +106,10 @@ pub async fn run(config: Config, clock: Clock, shutdown: Shutdown) -> Result<(),
     let reports_max = config.gps.backlog_bytes_max;
     // Connections of their own: however much is reported, messages do not wait behind it.
     let reports_redis = Redis::new(broker::Settings::from(&config.redis)).map_err(Error::Broker)?;
-    let edge = Arc::new(Edge::new(config.edge, shards, redis, clock, verifier));
+    // And one more for SOS, which may even have a Redis of its own.
+    let sos_redis = Redis::new(broker::Settings { url: config.sos_url().to_owned(), ..broker::Settings::from(&config.redis) });
+    let sos_redis = sos_redis.map_err(Error::Broker)?;
+    let edge = Arc::new(Edge::new(config.edge, shards, redis, sos_redis, clock, verifier));
     let (reporter, health) = tonic_health::server::health_reporter();
     let tasks = TaskTracker::new();
     // Half of the grace is for clients to go; pushing and reading go on until then. The rest is for what waits to be pushed, and for
@@ -140,6 +144,8 @@ pub async fn run(config: Config, clock: Clock, shutdown: Shutdown) -> Result<(),
     let location = v1::talk_cloud_location_server::TalkCloudLocationServer::new(service::Service(edge.clone()))
         .max_decoding_message_size(CLIENT_FRAME_BYTES_MAX)
         .max_encoding_message_size(CLIENT_FRAME_BYTES_MAX);
+    let emergency = v1::emergency_service_server::EmergencyServiceServer::new(service::Service(edge.clone()))
+        .max_decoding_message_size(CLIENT_FRAME_BYTES_MAX);
     let name = <v1::talk_cloud_server::TalkCloudServer<service::Service> as tonic::server::NamedService>::NAME;
     reporter.set_service_status(name, tonic_health::ServingStatus::Serving).await;
     spawn(&tasks, &edge, &shutdown, move |edge, _| async move { health::watch(&edge, reporter, name).await });
@@ -152,7 +158,7 @@ pub async fn run(config: Config, clock: Clock, shutdown: Shutdown) -> Result<(),
         age: None,
         cors_origins: edge.config.cors_origins.clone(),
     };
-    let routes = Routes::new(service).add_service(location).add_service(health).add_service(reflection);
+    let routes = Routes::new(service).add_service(location).add_service(emergency).add_service(health).add_service(reflection);
     let closing = tokio::spawn({
         let (edge, shutdown) = (edge.clone(), shutdown.clone());
         async move {

@@ -5,9 +5,11 @@ use std::time::Duration;
 
 use tonic::{Request, Response, Status};
 
+use super::emergency::press;
 use super::hub::Edge;
 use super::service::Service;
 use super::session::{Session, State};
+use crate::alert::frame::Sos;
 use crate::location::{Judged, REPORTS_MAX, Refusal, Report, judge};
 use crate::model::{Durability, InstallationId, Reason, SessionId, UserKind};
 use crate::proto::{location, v1};
@@ -15,6 +17,14 @@ use crate::token::Claims;
 
 /// How long a call waits for the stream.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// What is made of a token when it cannot be known whether it was called back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Doubt {
+    /// Somebody may need help.
+    Trust,
+    Refuse,
+}
+
 /// The most reports of a session that wait for the stream, or whose answers wait for the client.
 const OPEN_MAX: usize = 2 * REPORTS_MAX;
 
@@ -23,25 +33,30 @@ impl v1::talk_cloud_location_server::TalkCloudLocation for Service {
     async fn report_gps_data(&self, request: Request<v1::ReportGpsDataRequest>) -> Result<Response<v1::ReportGpsDataResponse>, Status> {
         let v1::ReportGpsDataRequest { session_id, token, reports } = request.into_inner();
         let edge = &self.0;
-        let claims = match (session_id, token.as_str()) {
-            (0, "") => return Err(edge.refused(Reason::FieldMissing, "session_id")),
-            (0, token) => self.claims(token).await?,
-            (session, _) => {
-                let session = edge.session(SessionId(session)).ok_or_else(|| edge.refused(Reason::UnknownSession, "session_id"))?;
-                session.heard(edge.clock.now_ms());
-                session.claims.clone()
+        let claims = self.whose(session_id, &token, Doubt::Refuse).await?;
+        let mut answers = vec![v1::ReportAnswer::default(); reports.len()];
+        let (presses, positions): (Vec<_>, Vec<_>) = reports.into_iter().enumerate().partition(|(_, report)| is_press(report));
+        // SOS first, and whatever becomes of the rest.
+        for (index, report) in presses {
+            answers[index] = edge.take_press(&claims, report).await;
+            if answers[index].reason() != v1::Reason::Unspecified {
+                return Err(edge.refused(Reason::StoreUnavailable, ""));
             }
-        };
+        }
+        if positions.is_empty() {
+            return Ok(Response::new(v1::ReportGpsDataResponse { answers }));
+        }
         if let Some(reason) = edge.reports.full() {
             return Err(edge.refused(reason, ""));
         }
-        let (mut answers, judged) = judge_all(edge, &claims, reports);
-        let taken = edge.reports.take(claims.user, edge.clock.now_ms(), &judged);
-        if !judged.is_empty() {
-            match tokio::time::timeout(PATIENCE, taken).await {
-                Ok(Some(durability)) => accept(&mut answers, durability),
-                _ => return Err(edge.refused(Reason::StoreUnavailable, "")),
-            }
+        let (indices, positions): (Vec<_>, Vec<_>) = positions.into_iter().unzip();
+        let (mut judged_answers, judged) = judge_all(edge, &claims, positions);
+        match tokio::time::timeout(PATIENCE, edge.reports.take(claims.user, edge.clock.now_ms(), &judged)).await {
+            Ok(Some(durability)) => accept(&mut judged_answers, durability),
+            _ => return Err(edge.refused(Reason::StoreUnavailable, "")),
+        }
+        for (index, answer) in indices.into_iter().zip(judged_answers) {
+            answers[index] = answer;
         }
         Ok(Response::new(v1::ReportGpsDataResponse { answers }))
     }
@@ -60,8 +75,22 @@ impl v1::talk_cloud_location_server::TalkCloudLocation for Service {
 }
 
 impl Service {
+    /// Who calls, by a session or a token.
+    pub(super) async fn whose(&self, session_id: u64, token: &str, doubt: Doubt) -> Result<Claims, Status> {
+        let edge = &self.0;
+        if session_id == 0 && token.is_empty() {
+            return Err(edge.refused(Reason::FieldMissing, "session_id"));
+        }
+        if session_id == 0 {
+            return self.claims(token, doubt).await;
+        }
+        let session = edge.session(SessionId(session_id)).ok_or_else(|| edge.refused(Reason::UnknownSession, "session_id"))?;
+        session.heard(edge.clock.now_ms());
+        Ok(session.claims.clone())
+    }
+
     /// Whose token it is, if it was not called back.
-    async fn claims(&self, token: &str) -> Result<Claims, Status> {
+    async fn claims(&self, token: &str, doubt: Doubt) -> Result<Claims, Status> {
         let edge = &self.0;
         let claims = edge.verifier.verify(token, edge.clock.now_ms()).map_err(|error| edge.refused(error.reason(), "token"))?;
         let InstallationId(installation) = claims.installation;
@@ -70,7 +99,10 @@ impl Service {
             Ok(true) => Err(edge.refused(Reason::TokenRevoked, "token")),
             Err(error) => {
                 tracing::warn!(error = &error as &dyn std::error::Error, "it is not known whether a token was called back");
-                Err(edge.refused(Reason::StoreUnavailable, ""))
+                match doubt {
+                    Doubt::Trust => Ok(claims),
+                    Doubt::Refuse => Err(edge.refused(Reason::StoreUnavailable, "")),
+                }
             }
         }
     }
@@ -79,6 +111,10 @@ impl Service {
 impl Session {
     /// Takes in the reports of a frame; they are answered in the stream.
     pub(super) fn report(self: &Arc<Self>, edge: &Arc<Edge>, state: &mut State, reports: Vec<v1::Report>) {
+        let (presses, reports): (Vec<_>, Vec<_>) = reports.into_iter().partition(is_press);
+        if !presses.is_empty() {
+            self.press(edge, presses);
+        }
         if reports.is_empty() {
             return;
         }
@@ -112,6 +148,55 @@ impl Session {
             }
             session.wake();
         });
+    }
+}
+
+impl Session {
+    /// SOS is answered by itself and first, and nothing limits it.
+    fn press(self: &Arc<Self>, edge: &Arc<Edge>, presses: Vec<v1::Report>) {
+        let (session, edge) = (self.clone(), edge.clone());
+        tokio::spawn(async move {
+            for report in presses {
+                let answer = edge.take_press(&session.claims, report).await;
+                session.lock().queue.report_answers.push(answer);
+                session.wake();
+            }
+        });
+    }
+}
+
+fn is_press(report: &v1::Report) -> bool {
+    matches!(report.kind(), v1::ReportKind::Sos | v1::ReportKind::CancelSos)
+}
+
+impl Edge {
+    /// Takes a report in that is a press of SOS, or takes it back. Its position counts as any other, if it has one.
+    async fn take_press(&self, claims: &Claims, report: v1::Report) -> v1::ReportAnswer {
+        let mut answer = v1::ReportAnswer { report_id: report.report_id, ..v1::ReportAnswer::default() };
+        // Without a number it is a press of its own each time, and joins the open alert.
+        let press_id = if report.report_id == 0 { rand::random() } else { report.report_id };
+        let cancel = report.kind() == v1::ReportKind::CancelSos;
+        let report = Report::from(report);
+        let press = press(self, claims, press_id, Some(&report), "", cancel);
+        match self.publish(Sos::Press(press)).await {
+            Some(durability) => answer.durability = v1::Durability::from(durability).into(),
+            None => {
+                let refusal = self.refusal(Reason::StoreUnavailable, "");
+                (answer.reason, answer.retry_after_ms) = (refusal.reason, refusal.retry_after_ms);
+            }
+        }
+        self.take_position(claims, &report);
+        answer
+    }
+
+    /// The position of a press, as any other. Nobody waits for it.
+    pub(super) fn take_position(&self, claims: &Claims, report: &Report) {
+        let arrival_ms = self.clock.now_ms();
+        let judged = judge(report, claims.user, claims.tenant, arrival_ms);
+        // One that says nothing is no report.
+        if !matches!(judged, Err(Refusal { reason: Reason::FieldMissing, field: "fix" })) {
+            drop(self.reports.take(claims.user, arrival_ms, &[judged]));
+        }
     }
 }
 

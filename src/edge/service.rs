@@ -193,6 +193,7 @@ impl Service {
                 durability: v1::Durability::from(edge.durability()).into(),
             });
             let inbox: TopicId = session.inbox();
+            session.follow(edge, &mut state, TopicId::alert_inbox(session.claims.user));
             session.follow(edge, &mut state, inbox);
             if (1..=TopicId::ID_MAX).contains(&hello.current_group_id) {
                 session.wish(edge, &mut state, GroupId(hello.current_group_id), None);

@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use futures_util::task::AtomicWaker;
 use tonic::Status;
 
+use super::emergency::Acts;
 use super::follow::{Follow, Register};
 use super::hub::Edge;
 use super::queue::Queue;
@@ -59,6 +60,8 @@ pub(super) struct State {
     pub(super) beaten_ms: u64,
     /// What the client last said of its battery, in percent, and has not been noted.
     pub(super) battery: Option<u32>,
+    /// What was done to alerts, and is not answered yet.
+    pub(super) acts: Acts,
     /// Reports that wait for the stream.
     pub(super) reports_open: usize,
     /// Where devices are, when the client asked for it.
@@ -126,6 +129,7 @@ impl Session {
         state.behind.clear();
         state.waiters.clear();
         state.wishes = Wishes::default();
+        state.acts = Acts::default();
         state.watching = None;
         let text = crate::proto::status::text_of(reason).to_owned();
         state.queue.close(v1::Close { reason: v1::Reason::from(reason).into(), retry_after_ms, text });
@@ -177,6 +181,7 @@ impl State {
             heard_ms: now_ms,
             beaten_ms: now_ms,
             battery: None,
+            acts: Acts::default(),
             reports_open: 0,
             watching: None,
             touched: false,

@@ -59,6 +59,11 @@ id!(
     ReleaseId
 );
 
+id!(
+    /// An emergency alert, from the first press to its end; random. Never 0.
+    AlertId
+);
+
 /// What a topic is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum TopicKind {
@@ -112,6 +117,16 @@ impl TopicId {
         Self(group.0 << 3 | TopicKind::Room as u64)
     }
 
+    /// Alerts to a user.
+    pub fn alert_inbox(user: UserId) -> Self {
+        Self(user.0 << 3 | TopicKind::AlertInbox as u64)
+    }
+
+    /// Alerts to the room of a group.
+    pub fn alert_room(group: GroupId) -> Self {
+        Self(group.0 << 3 | TopicKind::AlertRoom as u64)
+    }
+
     /// The form in frames; `None` when it names no kind or the id 0.
     pub fn from_packed(packed: u64) -> Option<Self> {
         ((1..=5).contains(&(packed & 7)) && packed >> 3 != 0).then_some(Self(packed))
@@ -147,9 +162,16 @@ impl TopicId {
         (self.kind() == TopicKind::Room).then_some(GroupId(self.id()))
     }
 
-    /// The shard that owns the topic: a stable hash (XXH3 of the packed form, little endian) modulo the number of shards.
+    /// The shard that owns the topic: a stable hash (XXH3 of the packed form, little endian) modulo the number of shards. Alerts to a user
+    /// belong to the shard of the inbox, alerts to a room to that of the room: who is in the room changes for both in one step.
     pub fn shard(self, shards: u32) -> u32 {
-        (xxhash_rust::xxh3::xxh3_64(&self.0.to_le_bytes()) % u64::from(shards)) as u32
+        let kind = match self.kind() {
+            TopicKind::AlertInbox => TopicKind::Inbox,
+            TopicKind::AlertRoom => TopicKind::Room,
+            kind => kind,
+        };
+        let hashed = self.id() << 3 | kind as u64;
+        (xxhash_rust::xxh3::xxh3_64(&hashed.to_le_bytes()) % u64::from(shards)) as u32
     }
 }
 
@@ -214,5 +236,9 @@ mod tests {
     fn the_shard_hash_never_changes() {
         let shards: Vec<u32> = (1..=8).map(|id| TopicId::inbox(UserId(id)).shard(16)).collect();
         assert_eq!(shards, [7, 11, 14, 6, 8, 5, 12, 6]);
+        for id in 1..=8 {
+            assert_eq!(TopicId::alert_inbox(UserId(id)).shard(16), TopicId::inbox(UserId(id)).shard(16));
+            assert_eq!(TopicId::alert_room(GroupId(id)).shard(16), TopicId::room(GroupId(id)).shard(16));
+        }
     }
 }

@@ -43,10 +43,12 @@ pub enum MessageKind {
     FriendRemoved = 76,
     /// Notice in the inbox of the account whose geofence it is: a device came in, went out, or stayed.
     FenceCrossed = 77,
+    /// In an alert topic: something happened to an emergency alert. The body is an `AlertBody` of `topic::frame`.
+    Alert = 96,
 }
 
 impl MessageKind {
-    const ALL: [Self; 15] = [
+    const ALL: [Self; 16] = [
         Self::Text,
         Self::Joined,
         Self::Left,
@@ -62,6 +64,7 @@ impl MessageKind {
         Self::FriendAdded,
         Self::FriendRemoved,
         Self::FenceCrossed,
+        Self::Alert,
     ];
 
     /// The kind of a number in a frame.

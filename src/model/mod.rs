@@ -12,10 +12,10 @@ mod reason;
 
 pub use digest::{Digest, DigestParseError};
 pub use file::{FileId, FileIdParseError, FilePurpose};
-pub use ids::{GroupId, InstallationId, ReleaseId, SessionId, TenantId, TopicId, TopicKind, TopicParseError, UserId};
+pub use ids::{AlertId, GroupId, InstallationId, ReleaseId, SessionId, TenantId, TopicId, TopicKind, TopicParseError, UserId};
 pub use imei::{Imei, ImeiParseError};
 pub use message::{Durability, FRAME_MARKS_MAX, FRAME_MESSAGES_MAX, MessageKind, TEXT_BYTES_MAX, check_text};
-pub use people::{FenceEvent, FriendState, GroupKind, LeftWhy, MemberRole, PresenceState, UserKind};
+pub use people::{AlertEvent, FenceEvent, FriendState, GroupKind, LeftWhy, MemberRole, PresenceState, UserKind};
 pub use place::{Place, Span};
 pub use position::{Position, PositionSource};
 pub use reason::Reason;

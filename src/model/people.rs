@@ -111,6 +111,28 @@ numbered! {
     }
 }
 
+numbered! {
+    /// What happened to an alert.
+    AlertEvent {
+        /// Somebody pressed SOS.
+        Raised = 1,
+        /// Pressed again while the alert was open.
+        Pressed = 2,
+        /// A person said that they have it.
+        Acknowledged = 3,
+        /// Nobody said so in time: the next one is told.
+        Escalated = 4,
+        /// Nobody said so in time, and nobody is next: telephones are told.
+        Texted = 5,
+        /// Who pressed took it back.
+        Cancelled = 6,
+        /// A dispatcher closed it: dealt with.
+        Resolved = 7,
+        /// A dispatcher closed it: it was no emergency.
+        FalseAlarm = 8,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -71,7 +71,8 @@ pub fn gap(topic: TopicId, span: Span, reason: v1::GapReason) -> v1::Gap {
 /// An entry as clients see it. `own` leaves the text out: the receiving installation wrote it.
 pub fn entry(entry: frame::Entry, own: bool) -> v1::Entry {
     let kind = MessageKind::from_number(entry.kind);
-    let notice = kind.zip(entry.notice()).and_then(|(kind, body)| notice(kind, body));
+    let alert = || entry.alert().map(|body| v1::entry::Notice::Alert(body.into()));
+    let notice = kind.zip(entry.notice()).and_then(|(kind, body)| notice(kind, body)).or_else(alert);
     let is_text = kind == Some(MessageKind::Text);
     v1::Entry {
         topic: TopicId::from_packed(entry.topic).map(v1::Topic::from),
@@ -91,7 +92,7 @@ fn notice(kind: MessageKind, body: frame::NoticeBody) -> Option<v1::entry::Notic
     use v1::entry::Notice as N;
     let friend = |frame::NoticeBody { user: user_id, nickname, .. }| v1::FriendNotice { user_id, nickname };
     Some(match kind {
-        MessageKind::Text => return None,
+        MessageKind::Text | MessageKind::Alert => return None,
         MessageKind::Joined => N::Joined(membership(body)),
         MessageKind::Left => N::Left(membership(body)),
         MessageKind::Rejected => N::Rejected(v1::Rejected {

@@ -1,6 +1,7 @@
 //! The client protocol: types generated from `proto/roger/v1`, their conversions to and from the model, refusals as gRPC statuses, the codec,
 //! and the server with its bounds.
 
+mod alert;
 pub mod codec;
 pub mod convert;
 pub mod location;
@@ -50,7 +51,7 @@ macro_rules! same_numbers {
         )*
     };
 }
-same_numbers!(UserKind, GroupKind, MemberRole, LeftWhy, PresenceState, FriendState, FenceEvent,);
+same_numbers!(UserKind, GroupKind, MemberRole, LeftWhy, PresenceState, FriendState, FenceEvent, AlertEvent,);
 
 #[cfg(test)]
 mod tests {
@@ -81,6 +82,6 @@ mod tests {
                 )*
             };
         }
-        check!(UserKind, GroupKind, MemberRole, LeftWhy, PresenceState, FriendState, FenceEvent,);
+        check!(UserKind, GroupKind, MemberRole, LeftWhy, PresenceState, FriendState, FenceEvent, AlertEvent,);
     }
 }

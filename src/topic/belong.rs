@@ -7,9 +7,20 @@ use crate::model::{GroupId, MessageKind, TopicId, TopicKind, UserId};
 
 impl Step<'_> {
     pub(super) fn membership(&mut self, topic: TopicId, membership: Membership) {
+        self.belong(topic, membership);
+        // Whoever is in a room hears its alerts: the two belong to one shard, and change in one step.
+        if let Some(group) = topic.room_of() {
+            let alerts = TopicId::alert_room(group);
+            self.belong(alerts, Membership { topic: alerts.packed(), ..membership });
+        }
+    }
+
+    fn belong(&mut self, topic: TopicId, membership: Membership) {
         let user = UserId(membership.user);
         let member = self.topic(topic).and_then(|topic| topic.members.get(&user));
-        if !matches!(topic.kind(), TopicKind::Group | TopicKind::Room) || membership.version <= member.map_or(0, |member| member.version) {
+        if !matches!(topic.kind(), TopicKind::Group | TopicKind::Room | TopicKind::AlertRoom)
+            || membership.version <= member.map_or(0, |member| member.version)
+        {
             return;
         }
         let was_present = member.is_some_and(super::member::Member::present);

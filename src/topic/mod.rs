@@ -4,6 +4,7 @@
 //! the state is the fold of the outcomes, so whoever has the log has the state. [`Followers`] knows which edges want to hear of it, and is
 //! rebuilt by asking them. [`Cursor`] is the other end: how far one session is in one topic, and what it takes next.
 
+mod alert;
 mod attend;
 mod belong;
 mod cursor;

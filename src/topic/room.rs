@@ -213,7 +213,7 @@ impl Step<'_> {
         }
     }
 
-    fn forward(&mut self, input: Input) {
+    pub(super) fn forward(&mut self, input: Input) {
         self.decide(Outcome::Forward(Forward { item: input.into() }));
     }
 }

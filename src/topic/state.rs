@@ -6,8 +6,8 @@
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 
 use super::frame::{
-    Entry, Feed, Forward, HeadRow, Lane, LogFrame, Mark, MemberRow, Outcome, ProducerRow, Profile, Refusal, Register, Room, RowKind,
-    is_lasting_producer,
+    Entry, Feed, Forward, HeadRow, Lane, LogFrame, Mark, MemberRow, Outcome, ProducerRow, Profile, Raised, RaisesRow, Refusal, Register,
+    Room, RowKind, is_lasting_producer,
 };
 use super::member::Member;
 use super::recent::{Recent, fingerprint};
@@ -17,6 +17,8 @@ use crate::model::{GroupId, InstallationId, Place, Span, TenantId, TopicId, User
 const RECENT_MAX: usize = 64;
 /// How many messages of an inbox are remembered until somebody acknowledges them, to tell their senders.
 const UNDELIVERED_MAX: usize = 1_024;
+/// How many alerts of a user are remembered with who was told, so that one that is told again goes to the same ones.
+const RAISED_MAX: usize = 8;
 
 /// A shard: the topics that hash to one number, in one epoch.
 #[derive(Clone, Debug, Default)]
@@ -47,6 +49,8 @@ pub struct Topic {
     pub(super) marks: HashMap<UserId, Vec<(InstallationId, Place)>>,
     /// Of an inbox: messages nobody acknowledged yet. A hint: a new owner knows only what its log still shows.
     pub(super) undelivered: VecDeque<Undelivered>,
+    /// Of an inbox: the last alerts of its user, and who is told of them.
+    pub(super) raised: VecDeque<Raised>,
 }
 
 impl Topic {
@@ -54,6 +58,17 @@ impl Topic {
     fn raise_head(&mut self, head: Place, time_ms: u64) {
         self.head = Place::new(self.head.epoch.max(head.epoch), self.head.seq.max(head.seq));
         self.time_ms = self.time_ms.max(time_ms);
+    }
+
+    /// The first decision on an alert stands.
+    fn remember(&mut self, raised: Raised) {
+        if self.raised.iter().any(|known| known.alert == raised.alert) {
+            return;
+        }
+        if self.raised.len() == RAISED_MAX {
+            self.raised.pop_front();
+        }
+        self.raised.push_back(raised);
     }
 
     /// Takes a profile in; one that is not newer changes nothing.
@@ -96,6 +111,7 @@ enum RowKey {
     Room(TopicId, GroupId),
     Producer(TopicId, UserId, InstallationId),
     Mark(TopicId, UserId, InstallationId),
+    Raises(TopicId),
     Feed(u64, u32),
 }
 
@@ -194,6 +210,11 @@ impl Shard {
             Outcome::Room(room) => {
                 let Some(id) = TopicId::from_packed(room.topic) else { return };
                 self.apply_room(id, *room);
+            }
+            Outcome::Raised(raised) => {
+                let Some(id) = TopicId::from_packed(raised.topic) else { return };
+                self.topics.entry(id).or_default().remember(raised.clone());
+                self.dirty.insert(RowKey::Raises(id));
             }
             Outcome::Forward(forward) => self.apply_refusal(forward),
         }
@@ -302,6 +323,10 @@ impl Shard {
                 self.dirty.insert(RowKey::Producer(id, key.0, key.1));
             }
             RowKind::Mark(row) => self.apply_mark(&row),
+            RowKind::Raises(row) => {
+                row.raised.into_iter().for_each(|raised| topic.remember(raised));
+                self.dirty.insert(RowKey::Raises(id));
+            }
             RowKind::Feed(_) => {}
         }
     }
@@ -354,6 +379,7 @@ impl Shard {
                 let (_, place) = topic(id)?.marks.get(&user)?.iter().find(|(known, _)| *known == installation)?;
                 RowKind::Mark(Mark { topic: id.packed(), user: user.0, installation: installation.0, place: (*place).into() })
             }
+            RowKey::Raises(id) => RowKind::Raises(RaisesRow { topic: id.packed(), raised: topic(id)?.raised.iter().cloned().collect() }),
             RowKey::Feed(producer, lane) => RowKind::Feed(*self.feeds.get(&(producer, lane))?),
         })
     }
@@ -372,6 +398,9 @@ impl Shard {
             all.dirty.extend(topic.groups.keys().map(|group| RowKey::Register(*id, *group)));
             all.dirty.extend(topic.rooms.keys().map(|group| RowKey::Room(*id, *group)));
             all.dirty.extend(topic.producers.keys().map(|(user, installation)| RowKey::Producer(*id, *user, *installation)));
+            if !topic.raised.is_empty() {
+                all.dirty.insert(RowKey::Raises(*id));
+            }
             for (user, marks) in &topic.marks {
                 all.dirty.extend(marks.iter().map(|(installation, _)| RowKey::Mark(*id, *user, *installation)));
             }
@@ -389,6 +418,7 @@ fn topic_of(row: &RowKind) -> Option<TopicId> {
         RowKind::Room(row) => row.topic,
         RowKind::Producer(row) => row.topic,
         RowKind::Mark(row) => row.topic,
+        RowKind::Raises(row) => row.topic,
         RowKind::Feed(_) => return None,
     })
 }

@@ -163,6 +163,7 @@ impl Step<'_> {
             Input::Move(step) => step.topic,
             Input::Presence(presence) => presence.topic,
             Input::Moved(moved) => moved.topic,
+            Input::Raise(raise) => raise.topic,
         };
         let Some(topic) = TopicId::from_packed(packed) else {
             self.batch.tally.malformed += 1;
@@ -183,6 +184,7 @@ impl Step<'_> {
             Input::Move(step) => self.move_on(topic, step),
             Input::Presence(presence) => self.presence(topic, presence),
             Input::Moved(moved) => self.moved(topic, moved),
+            Input::Raise(raise) => self.raise(topic, raise),
         }
     }
 
@@ -231,7 +233,7 @@ impl Step<'_> {
             return;
         }
         let refused = match MessageKind::from_number(post.kind) {
-            Some(kind) if kind.from_client() => self.may_write(topic, sender.0, TenantId(post.tenant)).err(),
+            Some(kind) if kind.from_client() || self.is_alert(topic, kind) => self.may_write(topic, sender.0, TenantId(post.tenant)).err(),
             _ => Some(Reason::UnknownKind),
         };
         if let Some(reason) = refused {
@@ -242,6 +244,11 @@ impl Step<'_> {
         }
         self.batch.tally.accepted += 1;
         self.append(topic, sender, post.client_seq, post.kind, post.body);
+    }
+
+    /// Whether the fleet itself writes to an alert topic.
+    fn is_alert(&self, topic: TopicId, kind: MessageKind) -> bool {
+        kind == MessageKind::Alert && topic.kind().urgent() && self.edge.is_empty()
     }
 
     /// Gives an entry the next place of its topic, and tells the edges.

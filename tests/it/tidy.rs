@@ -17,6 +17,7 @@ const STEPS: &[&[&str]] = &[
     &["config"],
     &["retry", "telemetry", "shutdown", "clock", "throttle"],
     &["topic", "location", "token"],
+    &["alert"],
     &["broker", "store"],
     &["session"],
     &["worker", "proto"],

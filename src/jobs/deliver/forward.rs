@@ -71,7 +71,7 @@ fn target(input: &Input) -> Option<TopicId> {
         Input::Move(step) => step.topic,
         Input::Presence(presence) => presence.topic,
         Input::Moved(moved) => moved.topic,
-        // Of edges and the directory alone.
+        // Of edges, sos and the directory alone.
         _ => return None,
     };
     TopicId::from_packed(packed)

@@ -114,7 +114,9 @@ fn is_urgent(item: &OutItem) -> bool {
         Some(Output::Delivered(delivered)) => delivered.topic,
         Some(Output::Entered(entered)) => entered.topic,
         Some(Output::Presence(presence)) => presence.topic,
-        Some(Output::Page(_) | Output::Displace(_) | Output::Positions(_)) | None => return false,
+        // Somebody waits for help.
+        Some(Output::Raised(_)) => return true,
+        Some(Output::Acted(_) | Output::Page(_) | Output::Displace(_) | Output::Positions(_)) | None => return false,
     };
     TopicId::from_packed(topic).is_some_and(|topic| Lane::of(topic) == Lane::Urgent)
 }

@@ -29,7 +29,7 @@ pub struct InFrame {
 /// One entry of an [`InFrame`].
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct InItem {
-    #[prost(oneof = "Input", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14")]
+    #[prost(oneof = "Input", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15")]
     pub input: Option<Input>,
 }
 
@@ -70,6 +70,8 @@ pub enum Input {
     Presence(Presence),
     #[prost(message, tag = "14")]
     Moved(Moved),
+    #[prost(message, tag = "15")]
+    Raise(Raise),
 }
 
 /// A message for a topic. A repeat is known by (topic, sender, installation, client_seq).
@@ -250,6 +252,18 @@ pub struct Moved {
     /// Of the user's rooms.
     #[prost(uint64, tag = "2")]
     pub version: u64,
+}
+
+/// Into the inbox of who pressed SOS: decide who is told, tell them, and answer with `Raised`. A repeat is told to the same ones.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct Raise {
+    #[prost(uint64, tag = "1")]
+    pub topic: u64,
+    #[prost(fixed64, tag = "2")]
+    pub alert: u64,
+    /// The first entry of the alert: an `AlertBody`.
+    #[prost(bytes = "bytes", tag = "3")]
+    pub body: Bytes,
 }
 
 /// Into a group's topic, or the inbox of who manages the user, for whoever follows it right now; it leaves no entry.

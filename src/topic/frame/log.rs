@@ -24,7 +24,7 @@ pub struct LogFrame {
 /// One entry of a [`LogFrame`].
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct LogItem {
-    #[prost(oneof = "Outcome", tags = "1, 2, 3, 4, 5, 6, 7")]
+    #[prost(oneof = "Outcome", tags = "1, 2, 3, 4, 5, 6, 7, 8")]
     pub outcome: Option<Outcome>,
 }
 
@@ -51,6 +51,26 @@ pub enum Outcome {
     Forward(Forward),
     #[prost(message, tag = "7")]
     Room(Room),
+    #[prost(message, tag = "8")]
+    Raised(Raised),
+}
+
+/// Of an inbox: who is told of an alert of its user.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct Raised {
+    #[prost(uint64, tag = "1")]
+    pub topic: u64,
+    #[prost(fixed64, tag = "2")]
+    pub alert: u64,
+    /// The groups whose rooms are told: that of the room the user was in or on the way to; without one, all of the user's.
+    #[prost(uint64, repeated, tag = "3")]
+    pub rooms: Vec<u64>,
+    /// The account that managed the user; 0 for none.
+    #[prost(uint64, tag = "4")]
+    pub manager: u64,
+    /// Of the user, at that moment.
+    #[prost(string, tag = "5")]
+    pub nickname: String,
 }
 
 /// In a user's inbox: whether the user is in the room of a group, since `version` of the user's rooms. At most one of a user's is joined.

@@ -6,22 +6,25 @@
 //!
 //! Topics are packed ([`TopicId::packed`]), times UTC milliseconds, absent ids 0.
 
+mod alert;
 mod input;
 mod log;
 mod notice;
 mod output;
 mod row;
 
+pub use alert::AlertBody;
 pub use input::{
-    Attach, Connection, Detach, Enter, InFrame, InItem, Input, Mark, Membership, Move, Moved, Notice, Post, Presence, Profile, Register,
-    Watch,
+    Attach, Connection, Detach, Enter, InFrame, InItem, Input, Mark, Membership, Move, Moved, Notice, Post, Presence, Profile, Raise,
+    Register, Watch,
 };
-pub use log::{Feed, Forward, LogFrame, LogItem, MembershipAt, Outcome, Refusal, Room};
+pub use log::{Feed, Forward, LogFrame, LogItem, MembershipAt, Outcome, Raised, Refusal, Room};
 pub use notice::{NoticeBody, rejected_body};
 pub use output::{
-    Attached, Delivered, Departed, Displace, Entered, Located, OutFrame, OutItem, Output, Page, Positions, Refused, ReplayRequest, Watched,
+    Acted, Attached, Delivered, Departed, Displace, Entered, Located, OutFrame, OutItem, Output, Page, Positions, Refused, ReplayRequest,
+    Watched,
 };
-pub use row::{FloorFrame, FloorRequest, HeadRow, MemberRow, ProducerRow, Row, RowKind};
+pub use row::{FloorFrame, FloorRequest, HeadRow, MemberRow, ProducerRow, RaisesRow, Row, RowKind};
 
 use bytes::Bytes;
 use prost::Message as _;
@@ -138,10 +141,15 @@ impl Entry {
         Place::new(self.epoch, self.seq)
     }
 
+    /// What an entry of an alert topic says; `None` for other kinds, or one that does not decode.
+    pub fn alert(&self) -> Option<AlertBody> {
+        (self.kind == MessageKind::Alert as u32).then(|| AlertBody::decode(self.body.clone()).ok()).flatten()
+    }
+
     /// The body of a notice; `None` for other kinds, or one that does not decode.
     pub fn notice(&self) -> Option<NoticeBody> {
         match MessageKind::from_number(self.kind)? {
-            MessageKind::Text => None,
+            MessageKind::Text | MessageKind::Alert => None,
             _ => NoticeBody::decode(self.body.clone()).ok(),
         }
     }

@@ -2,7 +2,7 @@
 
 use prost::Oneof;
 
-use super::{Entry, Presence, WirePlace, WireSpan};
+use super::{Entry, Presence, Raised, WirePlace, WireSpan};
 
 /// On `out:<edge>` and its lanes: what one shard, or one replay worker, has for the sessions of an edge.
 #[derive(Clone, PartialEq, prost::Message)]
@@ -31,7 +31,7 @@ pub struct OutFrame {
 /// One entry of an [`OutFrame`].
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct OutItem {
-    #[prost(oneof = "Output", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11")]
+    #[prost(oneof = "Output", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13")]
     pub output: Option<Output>,
 }
 
@@ -66,6 +66,26 @@ pub enum Output {
     Presence(Presence),
     #[prost(message, tag = "11")]
     Positions(Positions),
+    #[prost(message, tag = "12")]
+    Raised(Raised),
+    #[prost(message, tag = "13")]
+    Acted(Acted),
+}
+
+/// Answers what a session did to an alert. Written by sos.
+#[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
+pub struct Acted {
+    #[prost(fixed64, tag = "1")]
+    pub session: u64,
+    /// Tells the requests of a session apart.
+    #[prost(uint64, tag = "2")]
+    pub request: u64,
+    /// A `Reason`; 0 when it is done.
+    #[prost(uint32, tag = "3")]
+    pub reason: u32,
+    /// The alert; 0 when it is not known.
+    #[prost(fixed64, tag = "4")]
+    pub alert: u64,
 }
 
 /// Where devices are now, for the sessions of an account that watches. Written by gps, of each device the newest, about once a second.

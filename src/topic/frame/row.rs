@@ -2,7 +2,7 @@
 
 use prost::Oneof;
 
-use super::{Feed, InItem, Mark, Register, Room, WirePlace, WireSpan};
+use super::{Feed, InItem, Mark, Raised, Register, Room, WirePlace, WireSpan};
 use crate::model::TopicId;
 
 /// On `floor`: a shard lost state and wants a new epoch, with everything SQL knows of it on `reply`.
@@ -39,7 +39,7 @@ pub struct FloorFrame {
 /// One row of a shard's state, in `{s}:state` and from SQL. Rows of one key merge by taking the later of each part.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct Row {
-    #[prost(oneof = "RowKind", tags = "1, 2, 3, 4, 5, 6, 7")]
+    #[prost(oneof = "RowKind", tags = "1, 2, 3, 4, 5, 6, 7, 8")]
     pub row: Option<RowKind>,
 }
 
@@ -66,6 +66,8 @@ pub enum RowKind {
     Feed(Feed),
     #[prost(message, tag = "7")]
     Room(Room),
+    #[prost(message, tag = "8")]
+    Raises(RaisesRow),
 }
 
 /// The head of a topic, and the profile of an inbox.
@@ -124,6 +126,16 @@ pub struct ProducerRow {
     pub refused: u64,
 }
 
+/// Of an inbox: the last alerts of its user and who was told. Only in checkpoints: with Redis it is lost, and an alert that is told again then is
+/// told to whoever is there.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct RaisesRow {
+    #[prost(uint64, tag = "1")]
+    pub topic: u64,
+    #[prost(message, repeated, tag = "2")]
+    pub raised: Vec<Raised>,
+}
+
 impl RowKind {
     /// The row's field in the hash `{s}:state`, readable in redis-cli.
     pub fn key(&self) -> String {
@@ -135,6 +147,7 @@ impl RowKind {
             Self::Room(row) => format!("room {} {}", topic(row.topic), row.group),
             Self::Producer(row) => format!("producer {} {} {:x}", topic(row.topic), row.user, row.installation),
             Self::Mark(row) => format!("mark {} {} {:x}", topic(row.topic), row.user, row.installation),
+            Self::Raises(row) => format!("raises {}", topic(row.topic)),
             Self::Feed(row) => format!("feed {:x} {}", row.producer, row.lane),
         }
     }

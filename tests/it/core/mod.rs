@@ -2,6 +2,7 @@
 //!
 //! A failing case is printed as a list of operations and its seed is kept by proptest; `PROPTEST_CASES` runs more of them.
 
+mod alerts;
 mod cursor;
 mod operations;
 mod people;
@@ -37,12 +38,13 @@ fn attach(shard: &Shard, topic: TopicId, user: UserId, mark: Option<Place>) -> O
     outputs.into_iter().next().unwrap().output.unwrap()
 }
 
-/// What a commit of a shard forwards, by the shard it is for.
-fn forwards(shard: u32, shards: u32, log: &LogFrame) -> BTreeMap<u32, InFrame> {
-    let mut targets: BTreeMap<u32, InFrame> = BTreeMap::new();
+/// What a commit of a shard forwards, by the shard and lane it is for.
+fn forwards(shard: u32, shards: u32, log: &LogFrame) -> BTreeMap<(u32, Lane), InFrame> {
+    let mut targets: BTreeMap<(u32, Lane), InFrame> = BTreeMap::new();
     for outcome in log.outcomes.iter().filter_map(|item| item.outcome.as_ref()) {
         let Outcome::Forward(forward) = outcome else { continue };
         let topic = match forward.item.input.as_ref().unwrap() {
+            Input::Post(post) => post.topic,
             Input::Membership(membership) => membership.topic,
             Input::Move(step) => step.topic,
             Input::Moved(moved) => moved.topic,
@@ -50,7 +52,8 @@ fn forwards(shard: u32, shards: u32, log: &LogFrame) -> BTreeMap<u32, InFrame> {
             Input::Presence(presence) => presence.topic,
             other => panic!("{other:?}"),
         };
-        let target = TopicId::from_packed(topic).unwrap().shard(shards);
+        let topic = TopicId::from_packed(topic).unwrap();
+        let target = (topic.shard(shards), Lane::of(topic));
         let (producer, number) = (shard_producer(shard), forward_number(log.epoch, log.commit));
         targets.entry(target).or_insert_with(|| InFrame { producer, number, ..InFrame::default() }).items.push(forward.item.clone());
     }

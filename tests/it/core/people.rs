@@ -308,7 +308,7 @@ impl World {
             let state = &mut self.shards[shard as usize];
             state.step(&mut batch, &mut followers, Lane::Normal, frame, 1).unwrap();
             if let Some(log) = state.seal(&mut batch, 1) {
-                due.extend(super::forwards(shard, SHARDS, &log));
+                due.extend(super::forwards(shard, SHARDS, &log).into_iter().map(|((shard, _), frame)| (shard, frame)));
             }
         }
     }

@@ -8,13 +8,13 @@ use roger::model::{GroupId, MessageKind, Place, Span, TopicId, UserId};
 use roger::topic::frame::{Connection, Enter, InFrame, Input, Lane, LogFrame, Notice, Output, Presence, Register};
 use roger::topic::{Batch, Followers, Shard};
 
-const SHARDS: u32 = 4;
-const USERS: u64 = 3;
-const GROUPS: u64 = 3;
+pub(super) const SHARDS: u32 = 4;
+pub(super) const USERS: u64 = 3;
+pub(super) const GROUPS: u64 = 3;
 
 /// What happens next.
 #[derive(Clone, Debug)]
-enum Operation {
+pub(super) enum Operation {
     /// A user wants to be in a room; 0 for none.
     Enter { user: u64, group: u64 },
     /// The directory makes somebody a member, or no longer one.
@@ -29,7 +29,7 @@ enum Operation {
     Die { shard: u32 },
 }
 
-fn operation() -> impl Strategy<Value = Operation> {
+pub(super) fn operation() -> impl Strategy<Value = Operation> {
     prop_oneof![
         6 => (1..=USERS, 0..=GROUPS).prop_map(|(user, group)| Operation::Enter { user, group }),
         3 => (1..=USERS, 1..=GROUPS, prop::bool::weighted(0.7))
@@ -41,14 +41,17 @@ fn operation() -> impl Strategy<Value = Operation> {
     ]
 }
 
+/// From a shard to a lane of another.
+type Way = (u32, u32, Lane);
+
 /// All shards, and the frames between them.
-struct World {
-    shards: Vec<Shard>,
-    logs: Vec<Vec<LogFrame>>,
-    /// By (from, to): in the order in which they were pushed, which a stream keeps.
-    ways: BTreeMap<(u32, u32), VecDeque<InFrame>>,
+pub(super) struct World {
+    pub(super) shards: Vec<Shard>,
+    pub(super) logs: Vec<Vec<LogFrame>>,
+    /// In the order in which they were pushed, which a stream keeps.
+    ways: BTreeMap<Way, VecDeque<InFrame>>,
     /// What arrived last on each way.
-    arrived: BTreeMap<(u32, u32), InFrame>,
+    arrived: BTreeMap<Way, InFrame>,
     number: u64,
     version: u64,
     /// Who was in the room at each message, by place.
@@ -57,7 +60,7 @@ struct World {
 }
 
 impl World {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self {
             shards: (0..SHARDS).map(|_| Shard::new(1)).collect(),
             logs: vec![Vec::new(); SHARDS as usize],
@@ -71,16 +74,16 @@ impl World {
     }
 
     /// An input of an edge or the directory.
-    fn push(&mut self, topic: TopicId, input: Input) {
+    pub(super) fn push(&mut self, topic: TopicId, input: Input) {
         self.number += 1;
         let frame = InFrame { producer: 77, number: self.number, items: vec![input.into()], ..InFrame::default() };
-        self.step(topic.shard(SHARDS), frame);
+        self.step(topic.shard(SHARDS), Lane::of(topic), frame);
     }
 
-    fn step(&mut self, shard: u32, frame: InFrame) {
+    fn step(&mut self, shard: u32, lane: Lane, frame: InFrame) {
         let (mut batch, mut followers) = (Batch::default(), Followers::default());
         let state = &mut self.shards[shard as usize];
-        state.step(&mut batch, &mut followers, Lane::Normal, frame, 1).unwrap();
+        state.step(&mut batch, &mut followers, lane, frame, 1).unwrap();
         if let Some(frame) = state.seal(&mut batch, 1) {
             self.forward(shard, &frame);
             self.logs[shard as usize].push(frame);
@@ -89,7 +92,7 @@ impl World {
     }
 
     fn forward(&mut self, shard: u32, frame: &LogFrame) {
-        for (target, mut frame) in super::forwards(shard, SHARDS, frame) {
+        for ((target, lane), mut frame) in super::forwards(shard, SHARDS, frame) {
             // Presence goes to whoever is there, and leaves nothing behind.
             frame.items.retain(|item| match &item.input {
                 Some(Input::Presence(presence)) => {
@@ -99,7 +102,7 @@ impl World {
                 _ => true,
             });
             if !frame.items.is_empty() {
-                self.ways.entry((shard, target)).or_default().push_back(frame);
+                self.ways.entry((shard, target, lane)).or_default().push_back(frame);
             }
         }
     }
@@ -109,10 +112,10 @@ impl World {
         let Some(way) = ways.get(which % ways.len().max(1)) else { return };
         let frame = self.ways.get_mut(way).unwrap().pop_front().unwrap();
         self.arrived.insert(*way, frame.clone());
-        self.step(way.1, frame);
+        self.step(way.1, way.2, frame);
     }
 
-    fn take(&mut self, operation: &Operation) {
+    pub(super) fn take(&mut self, operation: &Operation) {
         match *operation {
             Operation::Enter { user, group } => {
                 let topic = TopicId::inbox(UserId(user));
@@ -135,14 +138,14 @@ impl World {
                 let ways: Vec<_> = self.arrived.keys().copied().collect();
                 let Some(way) = ways.get(which % ways.len().max(1)) else { return };
                 let frame = self.arrived[way].clone();
-                self.step(way.1, frame);
+                self.step(way.1, way.2, frame);
             }
             Operation::Die { shard } => {
                 let mut next = Shard::new(1);
                 next.fold_all(self.logs[shard as usize].iter().cloned());
                 self.shards[shard as usize] = next;
                 // Everything it ever forwarded, since nothing says what arrived.
-                self.ways.retain(|(from, _), _| *from != shard);
+                self.ways.retain(|(from, ..), _| *from != shard);
                 for frame in self.logs[shard as usize].clone() {
                     self.forward(shard, &frame);
                 }
@@ -175,7 +178,7 @@ impl World {
     }
 
     /// The room that the user's inbox says.
-    fn room_of(&self, user: u64) -> (u64, Vec<u64>) {
+    pub(super) fn room_of(&self, user: u64) -> (u64, Vec<u64>) {
         let topic = TopicId::inbox(UserId(user));
         match super::attach(&self.shards[topic.shard(SHARDS) as usize], topic, UserId(user), None) {
             Output::Attached(attached) => (attached.room, attached.groups),
@@ -184,7 +187,7 @@ impl World {
     }
 
     /// Lets everything arrive.
-    fn settle(&mut self) {
+    pub(super) fn settle(&mut self) {
         while self.ways.values().any(|way| !way.is_empty()) {
             self.arrive(0);
         }

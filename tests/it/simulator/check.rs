@@ -264,6 +264,7 @@ pub(super) fn brief(frame: &LogFrame) -> Vec<String> {
             Outcome::Mark(mark) => format!("mark {} {} {}/{}", mark.topic, mark.installation, mark.place.epoch, mark.place.seq),
             Outcome::Profile(profile) => format!("profile {}", profile.topic),
             Outcome::Forward(_) => "forward".into(),
+            Outcome::Raised(raised) => format!("raised {} of {}", raised.alert, raised.topic),
             Outcome::Room(room) => format!("room {} g{} v{} {}", room.topic, room.group, room.version, room.joined),
         })
         .collect()

@@ -136,6 +136,7 @@ pub(super) fn shard_of(input: &Input) -> usize {
         Input::Move(step) => step.topic,
         Input::Presence(presence) => presence.topic,
         Input::Moved(moved) => moved.topic,
+        Input::Raise(raise) => raise.topic,
     };
     shard(topic)
 }

@@ -1,0 +1,47 @@
+#!lua flags=allow-oom
+-- Commits a change of an alert with everything that is to be done about it, if nobody changed it meanwhile.
+-- KEYS: 1 alert, 2 open alerts, 3 due alerts, 4 tells, 5 texts, 6 events, 7 the press that is taken in, or the alert when it is none
+-- ARGV: 1 alert, 2 version the change was made of (0: a new alert), 3 version now, 4 device, 5 state, 6 due (UTC ms, or empty), 7 "1" when it
+--       is over, 8 how long to keep one that is over (ms), 9 how long to know a press (ms), 10 field name of a stream entry, 11 number of
+--       tells, 12 number of texts, then the tells, the texts, and the events
+-- Returns 1; 0 when the alert has another version, or the device has another open alert; 2 when the press is known. Then nothing was changed.
+local version = redis.call('HGET', KEYS[1], 'version')
+if (version or '0') ~= ARGV[2] then
+    return 0
+end
+if ARGV[2] == '0' and redis.call('HEXISTS', KEYS[2], ARGV[4]) == 1 then
+    return 0
+end
+if KEYS[7] ~= KEYS[1] then
+    if redis.call('EXISTS', KEYS[7]) == 1 then
+        return 2
+    end
+    redis.call('SET', KEYS[7], ARGV[1], 'PX', ARGV[9])
+end
+redis.call('HSET', KEYS[1], 'version', ARGV[3], 'device', ARGV[4], 'state', ARGV[5])
+if ARGV[7] == '1' then
+    redis.call('HDEL', KEYS[2], ARGV[4])
+    redis.call('ZREM', KEYS[3], ARGV[1])
+    redis.call('PEXPIRE', KEYS[1], ARGV[8])
+else
+    redis.call('HSET', KEYS[2], ARGV[4], ARGV[1])
+    if ARGV[6] == '' then
+        redis.call('ZREM', KEYS[3], ARGV[1])
+    else
+        redis.call('ZADD', KEYS[3], ARGV[6], ARGV[1])
+    end
+end
+local at = 13
+for _ = 1, tonumber(ARGV[11]) do
+    redis.call('XADD', KEYS[4], '*', ARGV[10], ARGV[at])
+    at = at + 1
+end
+for _ = 1, tonumber(ARGV[12]) do
+    redis.call('XADD', KEYS[5], '*', ARGV[10], ARGV[at])
+    at = at + 1
+end
+while ARGV[at] do
+    redis.call('XADD', KEYS[6], '*', ARGV[10], ARGV[at])
+    at = at + 1
+end
+return 1
