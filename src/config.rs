@@ -36,6 +36,8 @@ pub enum Program {
     Delivery,
     /// Needs no key.
     Offline,
+    /// Needs no key.
+    Sos,
     /// The command line: its commands open what they need themselves.
     Roger,
 }
@@ -66,6 +68,8 @@ pub struct Config {
     pub gps: Gps,
     /// The sos program, and where SOS goes.
     pub sos: Sos,
+    /// Texts to telephones.
+    pub sms: Sms,
     /// Where each program serves its counters.
     pub metrics: Metrics,
     /// What goes to stderr.
@@ -274,6 +278,26 @@ impl Config {
     }
 }
 
+/// `[sms]`.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Sms {
+    /// Who carries texts.
+    pub provider: SmsProvider,
+    /// Where the provider `file` puts them.
+    pub file: PathBuf,
+}
+
+/// Who carries texts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SmsProvider {
+    /// Nobody: a text that is due is a dead letter.
+    Off,
+    /// They are appended to a file, a JSON object a line.
+    File,
+}
+
 /// `[metrics]`: Prometheus text over HTTP, on loopback; `None` for off.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -293,6 +317,9 @@ pub struct Metrics {
     /// Of the offline program.
     #[serde(deserialize_with = "address_or_off")]
     pub offline_listen: Option<SocketAddr>,
+    /// Of the sos program.
+    #[serde(deserialize_with = "address_or_off")]
+    pub sos_listen: Option<SocketAddr>,
 }
 
 /// `[log]`.

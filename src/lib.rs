@@ -14,6 +14,7 @@
 //! | [`alert`] | emergency alerts, pure: from the first press to the end |
 //! | [`token`] | access tokens: signed by the directory, verified by edges |
 //! | [`broker`] | Redis: connections, keys, streams, scripts |
+//! | [`sms`] | texts to telephones |
 //! | [`store`] | SQL: SQLite and MariaDB |
 //! | [`session`] | who is connected, where, until when |
 //! | [`worker`] | the engine: ordered work by lease, competing work by consumer group, dead letters |
@@ -45,6 +46,7 @@ pub mod proto;
 pub mod retry;
 pub mod session;
 pub mod shutdown;
+pub mod sms;
 pub mod store;
 pub mod telemetry;
 pub mod throttle;

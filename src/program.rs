@@ -107,6 +107,18 @@ pub fn offline() -> ExitCode {
     })
 }
 
+/// The program `sos`.
+pub fn sos() -> ExitCode {
+    let flags = match flags::<Flags>() {
+        Ok(flags) => flags,
+        Err(code) => return code,
+    };
+    let sources = Sources::of_process(flags.config);
+    main("sos", Program::Sos, &sources, |config, clock, shutdown| {
+        Box::pin(async { jobs::alert::run(config, clock, shutdown).await.map_err(|error| (error.class(), error.into())) })
+    })
+}
+
 /// The flags; or, when there is nothing to run, the exit code: wrong usage is final for supervisord.
 fn flags<F: clap::Parser>() -> Result<F, ExitCode> {
     F::try_parse().map_err(|error| {
@@ -160,6 +172,7 @@ async fn serve(program: Program, config: Config, run: Run) -> Result<(), Failure
         Program::Gateway => config.metrics.gateway_listen,
         Program::Delivery => config.metrics.delivery_listen,
         Program::Offline => config.metrics.offline_listen,
+        Program::Sos => config.metrics.sos_listen,
         Program::Roger => None,
     };
     telemetry::serve_metrics(listen).map_err(|error| (ErrorClass::Transient, error.into()))?;

@@ -77,6 +77,8 @@ pub enum Stage {
 pub struct Told {
     /// The groups whose rooms are told.
     pub rooms: Vec<GroupId>,
+    /// Who managed the device when it was raised.
+    pub manager: Option<UserId>,
     /// Accounts that are told: whoever manages the device, and those it was escalated to.
     pub accounts: BTreeSet<UserId>,
     /// Accounts above the device, which may act on it.

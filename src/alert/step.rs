@@ -67,6 +67,7 @@ impl Alert {
         }
         self.told = Told {
             rooms: raised.rooms.iter().copied().map(GroupId).collect(),
+            manager,
             accounts: manager.into_iter().collect(),
             above: manager.into_iter().chain(above).collect(),
         };

@@ -24,9 +24,11 @@ pub struct AlertCommit {
     pub id: AlertId,
     /// Of which version the change was made; 0 for a new alert.
     pub from_version: u64,
+    /// Of the state; above `from_version`.
+    pub version: u64,
     /// Who pressed.
     pub device: UserId,
-    /// JSON, of the version behind `from_version`.
+    /// JSON.
     pub state: String,
     /// When something is to happen by itself, UTC ms.
     pub due_ms: Option<u64>,
@@ -62,7 +64,7 @@ impl Redis {
         let all =
             [&alert, &keys::alerts_open(), &keys::alerts_due(), &keys::alert_tells(), &keys::alert_texts(), &keys::alert_events(), &press];
         let mut call = ALERT_COMMIT.call(&all.map(String::as_str));
-        call.arg(commit.id.0).arg(commit.from_version).arg(commit.from_version + 1).arg(commit.device.0).arg(&commit.state);
+        call.arg(commit.id.0).arg(commit.from_version).arg(commit.version).arg(commit.device.0).arg(&commit.state);
         call.arg(commit.due_ms.map(|ms| ms.to_string()).unwrap_or_default()).arg(if commit.over { "1" } else { "0" });
         call.arg(OVER_LIFETIME.as_millis() as u64).arg(PRESS_LIFETIME.as_millis() as u64).arg(FORMAT);
         call.arg(commit.tells.len()).arg(commit.texts.len());

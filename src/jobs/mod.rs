@@ -1,5 +1,6 @@
 //! The kinds of work the fleet does, a file or folder a kind; this is the one list of them.
 
+pub mod alert;
 pub mod archive;
 pub mod deliver;
 pub mod floor;
@@ -14,4 +15,11 @@ use crate::worker::{Competing, Ordered};
 pub const ORDERED: [&str; 2] = [<deliver::Deliver as Ordered>::JOB, <archive::Archive as Ordered>::JOB];
 
 /// The competing kinds.
-pub const COMPETING: [&str; 2] = [<replay::Replay as Competing>::JOB, <floor::Floor as Competing>::JOB];
+pub const COMPETING: [&str; 6] = [
+    <replay::Replay as Competing>::JOB,
+    <floor::Floor as Competing>::JOB,
+    <alert::TakeSos as Competing>::JOB,
+    <alert::Tell as Competing>::JOB,
+    <alert::Texts as Competing>::JOB,
+    <alert::Keep as Competing>::JOB,
+];

@@ -12,12 +12,14 @@
 //! Ids use all 64 bits and stand bit by bit in signed columns. Columns are BIGINT, VARCHAR and BLOB only, so that both databases read
 //! them alike.
 
+mod alert;
 mod archive;
 mod audit;
 mod conn;
 mod dialect;
 mod directory;
 mod error;
+mod escalation;
 mod file;
 mod floor;
 mod log;
@@ -36,6 +38,7 @@ use sqlx::{ConnectOptions, Connection};
 
 use crate::retry::{Delays, ErrorClass};
 
+pub use alert::KeptAlert;
 pub use archive::{ArchiveBatch, ArchiveState, Archived, Position};
 pub use audit::{AuditPage, FINDINGS_MAX, Finding};
 pub use directory::{

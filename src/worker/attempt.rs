@@ -12,9 +12,6 @@ use crate::broker::{Delivery, Group, Redis, StreamId};
 use crate::clock::Clock;
 use crate::retry::Delays;
 
-/// How often an entry may be taken over from a worker that died with it.
-const DEATHS_MAX: u64 = 3;
-
 /// What becomes of an entry.
 #[derive(Debug)]
 pub(super) enum Next {
@@ -41,7 +38,7 @@ impl<J: Competing> Bench<J> {
         if delivery.entry.payload.is_none() {
             return self.reject(&delivery, 0, "nothing of a known format in it".to_owned()).await;
         }
-        if delivery.count > DEATHS_MAX {
+        if delivery.count > J::DEATHS_MAX {
             let reason = format!("quarantined: {} workers died over it", delivery.count - 1);
             return self.reject(&delivery, 0, reason).await;
         }

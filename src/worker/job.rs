@@ -65,6 +65,9 @@ pub trait Competing: Clone + Send + Sync + 'static {
     /// How often an entry is tried before it becomes a dead letter.
     const ATTEMPTS_MAX: u64 = 10;
 
+    /// How often an entry may be taken over from a worker that died with it before it becomes a dead letter.
+    const DEATHS_MAX: u64 = 3;
+
     /// The key of the stream.
     fn stream(&self) -> String;
 

@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr, reason = "tests fail by panic and explain themselves")]
 #![allow(unreachable_pub, reason = "a test program has no outside")]
 
+mod alerts;
 mod client;
 mod core;
 mod directory;

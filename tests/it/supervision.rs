@@ -12,6 +12,9 @@ use crate::support::{ports, wait_until};
 /// Says what it was started with, becomes ready, and stops when asked.
 const STAND_IN: &str = "#!/bin/sh\necho pid=$$ $* ready >&2\ntrap 'exit 0' TERM\nwhile :; do sleep 0.05; done\n";
 
+/// What stands in `supervisor`, by the names of its binaries.
+const PROGRAMS: [&str; 6] = ["directory", "gateway", "delivery", "offline", "sos", "edge"];
+
 struct Supervisor {
     process: Process,
     folder: tempfile::TempDir,
@@ -24,7 +27,7 @@ impl Supervisor {
         for name in ["bin", "log", "conf.d", "redis"] {
             fs::create_dir(at(name)).unwrap();
         }
-        for program in ["directory", "gateway", "delivery", "offline", "edge"] {
+        for program in PROGRAMS {
             let path = at("bin").join(program);
             fs::write(&path, STAND_IN).unwrap();
             fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
@@ -52,7 +55,9 @@ impl Supervisor {
             show: vec![at("log/edge-0.log"), at("log/redis.log")],
         };
         let supervisor = Self { process: Process::start(program), folder };
-        wait_until("seven programs run", || supervisor.status().matches(" RUNNING ").count() == 7);
+        // Two edges, and Redis.
+        let count = PROGRAMS.len() + 2;
+        wait_until("all programs run", || supervisor.status().matches(" RUNNING ").count() == count);
         supervisor
     }
 

@@ -18,7 +18,7 @@ const STEPS: &[&[&str]] = &[
     &["retry", "telemetry", "shutdown", "clock", "throttle"],
     &["topic", "location", "token"],
     &["alert"],
-    &["broker", "store"],
+    &["broker", "store", "sms"],
     &["session"],
     &["worker", "proto"],
     &["client"],
@@ -47,7 +47,7 @@ const KEPT: &[(&str, &str)] =
     &[("redis::", "broker"), ("sqlx::", "store"), ("tonic::include_proto", "proto"), ("backoff::", "retry"), ("object_store::", "gateway")];
 
 /// The programs of the fleet, each with a file in `supervisor` and one in `src/bin`.
-const PROGRAMS: &[&str] = &["delivery", "directory", "edge", "gateway", "offline"];
+const PROGRAMS: &[&str] = &["delivery", "directory", "edge", "gateway", "offline", "sos"];
 
 /// The most lines of a source file.
 const LINES_MAX: usize = 450;

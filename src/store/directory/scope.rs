@@ -23,7 +23,7 @@ pub(super) fn author(conn: &Conn) -> Option<UserId> {
 }
 
 /// Of some accounts those that exist and that the author manages, itself included.
-pub(super) async fn managed(conn: &mut Conn, accounts: &[UserId]) -> Result<BTreeSet<UserId>, Error> {
+pub(in crate::store) async fn managed(conn: &mut Conn, accounts: &[UserId]) -> Result<BTreeSet<UserId>, Error> {
     let Some(author) = author(conn) else { return existing(conn, accounts).await };
     let sql = "SELECT kind FROM account WHERE id = ? AND deleted_ms = 0 AND disabled = 0";
     let kind: Option<(i64,)> = conn.first(sql, values![author.0]).await?;
@@ -45,7 +45,7 @@ pub(super) async fn author_kind(conn: &mut Conn) -> Result<Option<UserKind>, Err
 }
 
 /// [`Error::NotPermitted`] unless the author manages all of these accounts.
-pub(super) async fn check_manages(conn: &mut Conn, accounts: &[UserId]) -> Result<(), Error> {
+pub(in crate::store) async fn check_manages(conn: &mut Conn, accounts: &[UserId]) -> Result<(), Error> {
     let managed = managed(conn, accounts).await?;
     if accounts.iter().all(|account| managed.contains(account)) { Ok(()) } else { Err(not_permitted(conn)) }
 }

@@ -22,3 +22,6 @@ mod stage;
 mod temporary;
 mod unacked;
 mod wire;
+
+pub use radio::{Heard, Radio};
+pub use stage::hello;

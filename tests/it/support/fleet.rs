@@ -34,6 +34,8 @@ pub struct FleetOptions {
     pub delivery: usize,
     /// How many offline processes: `offline-0`, …
     pub offline: usize,
+    /// How many sos processes: `sos-0`, …
+    pub sos: usize,
     /// The store.
     pub sql: SqlServer,
     /// The durability of Redis.
@@ -43,9 +45,9 @@ pub struct FleetOptions {
 }
 
 impl Default for FleetOptions {
-    /// Two edges and one of each other on SQLite, Redis with appendfsync always.
+    /// Two edges and one of each other that messages need, on SQLite, Redis with appendfsync always.
     fn default() -> Self {
-        Self { edges: 2, delivery: 1, offline: 1, sql: SqlServer::Sqlite, appendfsync: Appendfsync::Always, overrides: Vec::new() }
+        Self { edges: 2, delivery: 1, offline: 1, sos: 0, sql: SqlServer::Sqlite, appendfsync: Appendfsync::Always, overrides: Vec::new() }
     }
 }
 
@@ -108,7 +110,7 @@ impl Fleet {
         fleet.write_config(&options.overrides);
         fleet.roger(&["keys", "create", "--dir", fleet.folder().to_str().unwrap()]).succeeded();
         fleet.launch("directory", "directory", &[]);
-        for (program, count) in [("delivery", options.delivery), ("offline", options.offline)] {
+        for (program, count) in [("delivery", options.delivery), ("offline", options.offline), ("sos", options.sos)] {
             for number in 0..count {
                 fleet.launch(&format!("{program}-{number}"), program, &[]);
             }
@@ -254,6 +256,7 @@ impl Fleet {
             ("sql.url", format!("{sql:?}")),
             ("auth.public_key_file", path("token.pub")),
             ("auth.secret_key_file", path("token.secret")),
+            ("sms.file", path("sms.jsonl")),
             ("directory.listen", format!("\"127.0.0.1:{}\"", self.directory_port)),
         ];
         let toml = config_text(own.into_iter().chain(overrides.iter().cloned()));

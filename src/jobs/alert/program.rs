@@ -1,0 +1,156 @@
+//! The program `sos`: drives emergency alerts. It needs the Redis of alerts and that of the fleet; SQL it only follows.
+
+use std::time::Duration;
+
+use super::{Alerts, Keep, TakeSos, Tell, Texts, clockwork, desks};
+use crate::broker::{self, Redis};
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::retry::{Delays, ErrorClass};
+use crate::shutdown::Shutdown;
+use crate::sms;
+use crate::store::{self, Options, Store};
+use crate::worker::{BadGroup, CompetingSettings, Part, Readiness, chain, own_name, run_competing};
+
+/// The most presses and acts worked on at once, and the most held.
+const TAKES: (usize, usize) = (64, 1_024);
+/// The same of what is told, of texts, and of what is kept.
+const TELLS: (usize, usize) = (64, 1_024);
+const TEXTS: (usize, usize) = (8, 256);
+const KEEPS: (usize, usize) = (8, 1_024);
+/// After which an SOS of a dead process is taken over; above its deadline.
+const SOS_IDLE: Duration = Duration::from_millis(2_500);
+/// The same of texts and of what is kept.
+const IDLE: Duration = Duration::from_secs(25);
+
+/// Why the program does not run.
+#[derive(Debug, thiserror::Error)]
+pub enum ProgramError {
+    /// Redis cannot be used, for good.
+    #[error("sos cannot use its Redis")]
+    Broker(#[source] broker::Error),
+    /// SQL cannot be used, for good.
+    #[error("sos cannot use its database")]
+    Store(#[source] store::Error),
+    /// Another number of shards is pinned in Redis.
+    #[error("fleet.shards is {configured}, but this deployment was started with {pinned}: set it to {pinned}")]
+    Shards {
+        /// What the configuration says.
+        configured: u32,
+        /// What Redis says.
+        pinned: u32,
+    },
+    /// The settings of a consumer group cannot be.
+    #[error("the consumer groups of sos")]
+    Groups(#[source] BadGroup),
+}
+
+impl ProgramError {
+    /// What trying again would change.
+    pub fn class(&self) -> ErrorClass {
+        match self {
+            Self::Broker(source) => source.class(),
+            Self::Store(source) => source.class(),
+            Self::Shards { .. } => ErrorClass::Permanent,
+            Self::Groups(_) => ErrorClass::Defect,
+        }
+    }
+}
+
+/// Runs until it is told to stop. Servers that are away are waited for, each by the part that needs it.
+///
+/// # Errors
+/// What keeps it from running for good.
+pub async fn run(config: Config, clock: Clock, shutdown: Shutdown) -> Result<(), ProgramError> {
+    let shards = u32::from(config.fleet.shards);
+    let settings = broker::Settings::from(&config.redis);
+    let fleet = Redis::new(settings.clone()).map_err(ProgramError::Broker)?;
+    let sos = Redis::new(broker::Settings { url: config.sos_url().to_owned(), ..settings }).map_err(ProgramError::Broker)?;
+    let options = Options { deadline: config.sql.statement_timeout, ..Options::new(config.sql.url.as_str()) };
+    let store = Store::open_with(&options).map_err(ProgramError::Store)?;
+    let groups = |error| ProgramError::Groups(error);
+    let takes = CompetingSettings::new::<TakeSos>(TAKES.0, TAKES.1, SOS_IDLE).map_err(groups)?;
+    let tells = CompetingSettings::new::<Tell>(TELLS.0, TELLS.1, SOS_IDLE).map_err(groups)?;
+    let texts = CompetingSettings::new::<Texts>(TEXTS.0, TEXTS.1, IDLE).map_err(groups)?;
+    let keeps = CompetingSettings::new::<Keep>(KEEPS.0, KEEPS.1, IDLE).map_err(groups)?;
+
+    let readiness = Readiness::new();
+    let watch = tokio::spawn(readiness.clone().watch("sos", shutdown.clone()));
+    let start = readiness.part("start");
+    if !pinned(&fleet, shards, &start, &shutdown).await? {
+        return Ok(());
+    }
+    let boot = format!("sos-{}-{:08x}", own_name(), rand::random::<u32>()).into();
+    let alerts = Alerts { sos: sos.clone(), fleet, clock: clock.clone(), shards, boot };
+    let part = |name| readiness.part(name);
+    let stop = || shutdown.clone();
+    let jobs = (
+        run_competing(TakeSos(alerts.clone()), sos.clone(), takes, clock.clone(), stop(), part("sos")),
+        run_competing(Tell(alerts.clone()), sos.clone(), tells, clock.clone(), stop(), part("tell")),
+        run_competing(Texts(sms::provider(&config.sms)), sos.clone(), texts, clock.clone(), stop(), part("text")),
+        clockwork::run_due(&alerts, stop(), part("due")),
+        clockwork::run_answers(&alerts, stop(), part("answers")),
+        // SQL may come later: no alert waits for it, and neither does readiness.
+        keep(&alerts, &store, shards, keeps, stop()),
+    );
+    start.goes_on();
+    let (_, _, _, _, _, kept) = tokio::join!(jobs.0, jobs.1, jobs.2, jobs.3, jobs.4, jobs.5);
+    store.close().await;
+    // It ends with the shutdown; how is of no interest.
+    drop(watch.await);
+    tracing::info!("stopped");
+    kept
+}
+
+/// Keeps what happened, and refreshes who is told next, as soon as SQL is there.
+async fn keep(alerts: &Alerts, store: &Store, shards: u32, settings: CompetingSettings, shutdown: Shutdown) -> Result<(), ProgramError> {
+    let mut delays = Delays::reconnecting();
+    let mut said = false;
+    loop {
+        let prepared = async {
+            store.migrate().await?;
+            store.pin_shards(shards).await
+        };
+        match prepared.await {
+            Ok(()) => break,
+            Err(error) if error.class() != ErrorClass::Transient => return Err(ProgramError::Store(error)),
+            Err(error) => {
+                if !std::mem::replace(&mut said, true) {
+                    tracing::warn!(error = chain(&error), "waits for SQL; alerts go on without it");
+                }
+            }
+        }
+        tokio::select! {
+            () = shutdown.cancelled() => return Ok(()),
+            () = tokio::time::sleep(delays.next_delay()) => {}
+        }
+    }
+    // Of its own: what waits for SQL is no reason not to be ready.
+    let aside = Readiness::new();
+    let job = Keep(store.clone());
+    tokio::join!(
+        run_competing(job, alerts.sos.clone(), settings, alerts.clock.clone(), shutdown.clone(), aside.part("alerts")),
+        desks::refresh(alerts, store, shutdown),
+    );
+    Ok(())
+}
+
+/// Waits until the fleet's Redis answers, and holds the number of shards against it; false when it is time to stop before.
+async fn pinned(fleet: &Redis, shards: u32, start: &Part, shutdown: &Shutdown) -> Result<bool, ProgramError> {
+    let mut delays = Delays::reconnecting();
+    loop {
+        match fleet.pin_shards(shards).await {
+            Ok(pinned) if pinned == shards => return Ok(true),
+            Ok(pinned) => return Err(ProgramError::Shards { configured: shards, pinned }),
+            Err(error) if error.class() == ErrorClass::Transient => {
+                start.waits_for("Redis");
+                tracing::warn!(error = chain(&error), "waits for Redis");
+            }
+            Err(error) => return Err(ProgramError::Broker(error)),
+        }
+        tokio::select! {
+            () = tokio::time::sleep(delays.next_delay()) => {}
+            () = shutdown.cancelled() => return Ok(false),
+        }
+    }
+}
