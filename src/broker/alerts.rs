@@ -9,6 +9,7 @@ use super::connection::Redis;
 use super::error::Error;
 use super::keys;
 use super::scripts::ALERT_COMMIT;
+use super::streams::StreamId;
 use crate::model::{AlertId, UserId};
 use crate::topic::frame::FORMAT;
 
@@ -36,6 +37,8 @@ pub struct AlertCommit {
     pub over: bool,
     /// The press that is taken in, as [`keys::alert_press`] names it.
     pub press: Option<String>,
+    /// Of a new alert: the entry of the stream that opens it.
+    pub opened_by: Option<StreamId>,
     /// Entries of the streams of tells, texts and events.
     pub tells: Vec<Vec<u8>>,
     /// As above.
@@ -51,7 +54,7 @@ pub enum AlertAnswer {
     Done,
     /// Somebody else changed the alert, or the device has an open one: read again.
     Stale,
-    /// The press was taken in before.
+    /// The press was taken in before, or taken back by a later entry.
     Known,
 }
 
@@ -61,12 +64,21 @@ impl Redis {
         const OPERATION: &str = "commit an alert";
         let alert = keys::alert(commit.id);
         let press = commit.press.as_deref().map_or_else(|| alert.clone(), keys::alert_press);
-        let all =
-            [&alert, &keys::alerts_open(), &keys::alerts_due(), &keys::alert_tells(), &keys::alert_texts(), &keys::alert_events(), &press];
+        let all = [
+            &alert,
+            &keys::alerts_open(),
+            &keys::alerts_due(),
+            &keys::alert_tells(),
+            &keys::alert_texts(),
+            &keys::alert_events(),
+            &press,
+            &keys::alert_cancels(),
+        ];
         let mut call = ALERT_COMMIT.call(&all.map(String::as_str));
         call.arg(commit.id.0).arg(commit.from_version).arg(commit.version).arg(commit.device.0).arg(&commit.state);
         call.arg(commit.due_ms.map(|ms| ms.to_string()).unwrap_or_default()).arg(if commit.over { "1" } else { "0" });
         call.arg(OVER_LIFETIME.as_millis() as u64).arg(PRESS_LIFETIME.as_millis() as u64).arg(FORMAT);
+        call.arg(commit.opened_by.map(|id| id.to_string()).unwrap_or_default());
         call.arg(commit.tells.len()).arg(commit.texts.len());
         for entry in commit.tells.iter().chain(&commit.texts).chain(&commit.events) {
             call.arg(entry.as_slice());
@@ -98,6 +110,13 @@ impl Redis {
         let mut command = redis::cmd("HVALS");
         command.arg(keys::alerts_open());
         self.command::<Vec<u64>>("list the open alerts", command).await.map(|ids| ids.into_iter().map(AlertId).collect())
+    }
+
+    /// Notes that a device takes back what it pressed before an entry of the stream.
+    pub async fn note_cancel(&self, device: UserId, entry: StreamId) -> Result<(), Error> {
+        let mut command = redis::cmd("HSET");
+        command.arg(keys::alert_cancels()).arg(device.0).arg(entry.to_string());
+        self.command::<i64>("note that SOS is taken back", command).await.map(drop)
     }
 
     /// Whether a press was taken in.

@@ -126,6 +126,12 @@ pub fn alert_press(press: &str) -> String {
     format!("{{sos}}:press:{press}")
 }
 
+/// HASH from device to the id of the entry of [`sos`] by which it took SOS back last: a press before it opens nothing any more. Written and read by
+/// sos. No expiry.
+pub fn alert_cancels() -> String {
+    "{sos}:cancels".to_owned()
+}
+
 /// STREAM of [`crate::alert::frame::TellFrame`], consumer group `sos`: what topics are to be told. Written and read by sos. No expiry.
 pub fn alert_tells() -> String {
     "{sos}:tell".to_owned()

@@ -1,6 +1,7 @@
 //! The arguments of `roger`.
 
 mod account;
+mod alert;
 mod bench;
 mod device;
 mod group;
@@ -13,6 +14,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 
 pub(super) use account::{Account, Kind};
+pub(super) use alert::{Alerts, Escalation, Sos};
 pub(super) use bench::{Appendfsync, Bench, Load};
 pub(super) use device::{Device, Import, Switch};
 pub(super) use group::{Friend, Group, Member, Membership, OneGroup, Role};
@@ -54,6 +56,14 @@ pub(super) enum Command {
     Listen(Listen),
     /// Move into the room of a group, or out of any.
     Room(Room),
+    /// Press SOS, or take it back; the answer says how safely the fleet has it.
+    Sos(Sos),
+    /// List emergency alerts, show what happened to one, acknowledge and close them.
+    #[command(subcommand)]
+    Alerts(Alerts),
+    /// Say who is told of alerts when nobody acknowledges them, and how soon.
+    #[command(subcommand)]
+    Escalation(Escalation),
     /// List the groups of an account with their members.
     Groups(As),
     /// List the edges that live, and who is connected to them until when; show by what an account is used, and end it.

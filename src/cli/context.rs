@@ -70,7 +70,7 @@ impl Context {
 }
 
 /// Who runs this, as the operating system knows them; the environment could say anything.
-fn os_user() -> String {
+pub(super) fn os_user() -> String {
     let uid = nix::unistd::Uid::current();
     match nix::unistd::User::from_uid(uid) {
         Ok(Some(user)) => user.name,

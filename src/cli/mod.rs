@@ -5,6 +5,7 @@
 
 mod access;
 mod accounts;
+mod alerts;
 mod args;
 mod bench;
 mod changes;
@@ -84,6 +85,9 @@ async fn run(cli: Cli) -> Result<(), Error> {
         Command::Logout(args) => radio::logout(&context, args).await,
         Command::Send(args) => radio::send(&context, args).await,
         Command::Listen(args) => radio::listen(&context, args).await,
+        Command::Sos(args) => alerts::sos(&context, args).await,
+        Command::Alerts(command) => alerts::alerts(&context, command).await,
+        Command::Escalation(command) => alerts::escalation(&context, command).await,
         Command::Room(args) => radio::room(&context, args).await,
         Command::Groups(args) => radio::groups(&context, args).await,
         Command::Sessions(args) => sessions::sessions(&context, args).await,

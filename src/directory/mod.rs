@@ -9,6 +9,7 @@
 //! later ends nothing: logins wait for SQL alone, changes of groups for both.
 
 mod accounts;
+mod alerts;
 mod caller;
 mod desk;
 mod device_list;
@@ -54,6 +55,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::model::Reason;
 use crate::proto::status::Refused;
+use crate::proto::v1::alert_service_server::AlertServiceServer;
 use crate::proto::v1::friend_service_server::FriendServiceServer;
 use crate::proto::v1::group_service_server::GroupServiceServer;
 use crate::proto::v1::talk_cloud_server::TalkCloudServer;
@@ -197,6 +199,7 @@ fn routes(desk: &Arc<Desk>) -> Result<(HealthReporter, Routes), Error> {
         .add_service(bounded!(WebServiceServer<desk::Web>, desk::Web(desk.clone())))
         .add_service(bounded!(GroupServiceServer<desk::Groups>, desk::Groups(desk.clone())))
         .add_service(bounded!(FriendServiceServer<desk::Friends>, desk::Friends(desk.clone())))
+        .add_service(bounded!(AlertServiceServer<alerts::Alerts>, alerts::Alerts(desk.clone())))
         .add_service(health)
         .add_service(reflection);
     Ok((reporter, routes))

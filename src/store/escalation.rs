@@ -60,6 +60,8 @@ impl Store {
         self.read(format!("escalation of account {account}"), move |conn| {
             Box::pin(async move {
                 check_manages(conn, &[account]).await?;
+                // A radio manages itself, and has no business with the telephones of its dispatchers.
+                check_no_device(conn, &[account]).await?;
                 let own = own(conn, account).await?;
                 let mut at = account;
                 for _ in 0..DEPTH_MAX {

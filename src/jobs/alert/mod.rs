@@ -30,7 +30,7 @@ pub use texts::Texts;
 
 use crate::alert::frame::{EventFrame, TellFrame, TextFrame};
 use crate::alert::{Alert, Effects, text_message};
-use crate::broker::{self, AlertAnswer, AlertCommit, Redis};
+use crate::broker::{self, AlertAnswer, AlertCommit, Redis, StreamId};
 use crate::clock::Clock;
 use crate::model::AlertId;
 use crate::retry::ErrorClass;
@@ -89,6 +89,8 @@ impl Classed for Error {
 struct Along {
     /// The press that is taken in.
     press: Option<String>,
+    /// The entry that opens a new alert.
+    opened_by: Option<StreamId>,
     /// To whom an answer goes: the edge, and what it is told.
     answer: Option<(String, Acted)>,
 }
@@ -119,6 +121,7 @@ impl Alerts {
             due_ms: alert.due_ms,
             over: alert.closed_ms.is_some(),
             press: along.press,
+            opened_by: along.opened_by,
             tells: tells(&alert, &effects, along.answer),
             texts: texts(&alert, &effects, self.clock.now_ms()),
             events: events(&state, &effects),

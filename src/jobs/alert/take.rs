@@ -11,7 +11,7 @@ use prost::Message as _;
 use super::{Alerts, Along, Error};
 use crate::alert::frame::{Act, Press, Sos, SosFrame};
 use crate::alert::{Alert, NotNow, Spot};
-use crate::broker::{AlertAnswer, keys};
+use crate::broker::{AlertAnswer, StreamId, keys};
 use crate::model::{AlertId, Reason, UserId};
 use crate::topic::frame::{Acted, OutFrame, Output};
 use crate::worker::{Classed as _, Competing, Verdict, Work};
@@ -38,11 +38,14 @@ enum Taken {
 }
 
 impl TakeSos {
-    async fn press(&self, press: &Press) -> Result<Taken, Error> {
+    async fn press(&self, press: &Press, entry: StreamId) -> Result<Taken, Error> {
         let Alerts { sos, clock, .. } = &self.0;
         let device = UserId(press.device);
         let name = format!("{device}:{:x}:{:x}", press.installation, press.press);
-        let along = || Along { press: Some(name.clone()), answer: None };
+        if press.cancel {
+            // Presses before it may still wait to be worked on: from here on they open nothing.
+            sos.note_cancel(device, entry).await.map_err(Alerts::failed(format!("take back the SOS of device {device}")))?;
+        }
         for _ in 0..TRIES_MAX {
             let open = sos.open_alert_of(device).await.map_err(Alerts::failed(format!("look for the alert of device {device}")))?;
             let (alert, effects) = match open {
@@ -60,7 +63,8 @@ impl TakeSos {
                     }
                 }
             };
-            match self.0.commit(alert, effects, along()).await? {
+            let along = Along { press: Some(name.clone()), opened_by: open.is_none().then_some(entry), answer: None };
+            match self.0.commit(alert, effects, along).await? {
                 AlertAnswer::Done | AlertAnswer::Known => return Ok(Taken::Done),
                 AlertAnswer::Stale => {}
             }
@@ -79,7 +83,7 @@ impl TakeSos {
                 Ok(Ok(effects)) => effects,
             };
             let answer = (!act.edge.is_empty()).then(|| (act.edge.clone(), act.answer(0)));
-            match self.0.commit(alert, effects, Along { press: None, answer }).await? {
+            match self.0.commit(alert, effects, Along { answer, ..Along::default() }).await? {
                 AlertAnswer::Done | AlertAnswer::Known => return Ok(Taken::Done),
                 AlertAnswer::Stale => {}
             }
@@ -136,7 +140,7 @@ impl Competing for TakeSos {
             Err(error) => return Verdict::of(&error),
         };
         let taken = match &frame.sos {
-            Some(Sos::Press(press)) if press.device != 0 => self.press(press).await,
+            Some(Sos::Press(press)) if press.device != 0 => self.press(press, work.entry.id).await,
             Some(Sos::Act(act)) => self.act(act).await,
             Some(Sos::Press(_)) => return Verdict::Reject("a press of nobody".to_owned()),
             None => return Verdict::Reject("nothing that this version knows".to_owned()),

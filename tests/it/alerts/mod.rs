@@ -1,5 +1,6 @@
 //! Emergency alerts over real programs: from the press to whoever is to help, until it is over.
 
+mod command;
 mod escalation;
 mod faults;
 mod scene;

@@ -102,6 +102,11 @@ async fn further_presses_join_and_who_was_off_the_air_hears_it_later() {
     }
     let raised = hears(&mut manned.desk, own(scene.first.id), AlertEvent::Raised).await;
     assert_eq!(raised.position, None, "nobody knows where it is");
+    let joined = || async {
+        let open = scene.store.open_alerts().await.unwrap();
+        open.into_iter().find(|alert| alert.presses == 2)
+    };
+    crate::support::eventually("the second press has joined", joined).await;
     scene.cancel(0, &manned.radios[0], 3).await;
     let cancelled = hears(&mut manned.desk, own(scene.first.id), AlertEvent::Cancelled).await;
     assert_eq!((cancelled.alert_id, cancelled.presses, cancelled.by_id, cancelled.over), (raised.alert_id, 2, neil, true));
@@ -169,4 +174,34 @@ async fn who_changes_room_takes_sos_along_and_the_former_group_hears_nothing() {
     scene.press(0, &third, 1, None).await;
     hears(&mut manned.radios[0], room(manned.patrol), AlertEvent::Raised).await;
     hears(&mut neil, room(depot), AlertEvent::Raised).await;
+}
+
+/// Entries are worked on side by side, so what takes SOS back may overtake the press.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_taken_back_at_once_leaves_no_alert_open() {
+    let scene = Scene::start().await;
+    let neil = scene.on(0, &scene.radios[0]).await;
+    for press in 0..10 {
+        scene.press(0, &neil, press * 3 + 1, None).await;
+        scene.press(0, &neil, press * 3 + 2, None).await;
+        scene.cancel(0, &neil, press * 3 + 3).await;
+    }
+    let mut desk = scene.on(1, &scene.first).await;
+    let redis = Redis::new(Settings {
+        url: scene.fleet.redis.url().to_owned(),
+        ..Settings::from(&roger::config::Config::defaults().unwrap().redis)
+    });
+    let redis = redis.unwrap();
+    let worked_on = || async { (redis.lengths(&[roger::broker::keys::sos()]).await.unwrap() == [0]).then_some(()) };
+    crate::support::eventually("everything is worked on", worked_on).await;
+    assert_eq!(redis.open_alerts().await.unwrap(), []);
+    let over = |heard: &crate::messages::Heard| {
+        let all = alerts(heard);
+        let last = all.iter().fold(std::collections::BTreeMap::new(), |mut last, (_, notice)| {
+            last.insert(notice.alert_id, notice.over);
+            last
+        });
+        (!last.is_empty() && last.values().all(|over| *over)).then_some(())
+    };
+    desk.until("whatever was raised is over", over).await;
 }

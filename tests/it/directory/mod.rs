@@ -1,6 +1,7 @@
 //! The directory over a real Redis and SQLite: in this process, with a clock that a test may move.
 
 mod accounts;
+mod alerts;
 mod callers;
 mod devices;
 mod gate;
