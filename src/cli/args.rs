@@ -7,6 +7,7 @@ mod device;
 mod group;
 mod media;
 mod sessions;
+mod trace;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -20,6 +21,7 @@ pub(super) use device::{Device, Import, Switch};
 pub(super) use group::{Friend, Group, Member, Membership, OneGroup, Role};
 pub(super) use media::{Files, GatewayDoor, Keys, Release, ReleaseUpload};
 pub(super) use sessions::{EndSessions, Sessions};
+pub(super) use trace::{Trace, TraceFormat};
 
 use super::when::{Since, since};
 
@@ -79,6 +81,8 @@ pub(super) enum Command {
     Audit,
     /// List who changed which account, group or member, and revoked logins; the newest first.
     Changes(Changes),
+    /// Show where a device was: a table, JSON, GPX or GeoJSON.
+    Trace(Trace),
     /// Make the keys that sign and verify access tokens.
     #[command(subcommand)]
     Keys(Keys),

@@ -64,6 +64,8 @@ pub(super) enum Error {
     Refused { status: u16, reason: String, field: String, text: String },
     #[error("files stay as they are")]
     Gateway(#[source] crate::gateway::Error),
+    #[error("the trace cannot be written as GPX")]
+    Gpx(#[source] gpx::errors::GpxError),
     #[error("{0}")]
     Usage(String),
     #[error("{what} did not happen within {seconds} s")]
@@ -95,6 +97,7 @@ impl Error {
             Self::Refused { .. } => 64,
             Self::Gateway(error) => of_class(error.class()),
             Self::Late { .. } | Self::Program { .. } | Self::ProgramFailed { .. } => 69,
+            Self::Gpx(_) => of_class(ErrorClass::Defect),
             Self::Redis(error) => of_class(error.class()),
             Self::Store(error) => of_class(error.class()),
             Self::Client(error) => of_class(error.class()),
@@ -160,6 +163,7 @@ from! {
     worker::deadletter::Error => DeadLetter,
     token::Error => Keys,
     reqwest::Error => Http,
+    gpx::errors::GpxError => Gpx,
     crate::gateway::Error => Gateway,
     crate::directory::PasswordError => Password,
     crate::directory::seed::Error => Seed,

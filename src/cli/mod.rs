@@ -26,6 +26,7 @@ mod replay;
 mod roster;
 mod sessions;
 mod state;
+mod trace;
 mod tree;
 mod when;
 
@@ -96,6 +97,7 @@ async fn run(cli: Cli) -> Result<(), Error> {
         Command::Doctor => doctor::doctor(&context).await,
         Command::Audit => operate::audit(&context).await,
         Command::Changes(args) => changes::changes(&context, args).await,
+        Command::Trace(args) => trace::trace(&context, args).await,
         Command::Keys(command) => operate::keys(&context, &command),
         Command::Apply(args) => accounts::apply(&context, args).await,
         Command::Account(command) => accounts::account(&context, command).await,

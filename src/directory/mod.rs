@@ -1,7 +1,8 @@
 //! The directory: who there is, who may log in, who is in which group. The only writer of those tables.
 //!
-//! Serves Login, Logout, GetGroupList and the services of `people.proto` to clients over gRPC and gRPC-Web, and answers `wrong_door` to all
-//! else of the protocol. Relays what changes to the shards (`relay`), and ends temporary groups with their sessions (`temporary`). The command line creates accounts and groups through [`Registry`], alone or from a seed
+//! Serves Login, Logout, GetGroupList, the services of `people.proto`, and positions and traces of `location.proto` to clients over gRPC and
+//! gRPC-Web, and answers `wrong_door` to all else of the protocol. Relays what changes to the shards (`relay`), and ends temporary groups with
+//! their sessions (`temporary`). The command line creates accounts and groups through [`Registry`], alone or from a seed
 //! file ([`seed`]); any number of these and of directories may run at once.
 //!
 //! Guarantees: passwords are stored as Argon2id hashes and resume tokens as hashes; neither is logged. What a change of members means for
@@ -23,6 +24,7 @@ mod group_desk;
 mod group_registry;
 mod groups;
 mod health;
+mod location;
 mod login;
 mod password;
 mod registry;
@@ -58,6 +60,7 @@ use crate::proto::status::Refused;
 use crate::proto::v1::alert_service_server::AlertServiceServer;
 use crate::proto::v1::friend_service_server::FriendServiceServer;
 use crate::proto::v1::group_service_server::GroupServiceServer;
+use crate::proto::v1::location_service_server::LocationServiceServer;
 use crate::proto::v1::talk_cloud_server::TalkCloudServer;
 use crate::proto::v1::web_service_server::WebServiceServer;
 use crate::proto::{DESCRIPTORS, serve};
@@ -200,6 +203,7 @@ fn routes(desk: &Arc<Desk>) -> Result<(HealthReporter, Routes), Error> {
         .add_service(bounded!(GroupServiceServer<desk::Groups>, desk::Groups(desk.clone())))
         .add_service(bounded!(FriendServiceServer<desk::Friends>, desk::Friends(desk.clone())))
         .add_service(bounded!(AlertServiceServer<alerts::Alerts>, alerts::Alerts(desk.clone())))
+        .add_service(bounded!(LocationServiceServer<location::Locations>, location::Locations(desk.clone())))
         .add_service(health)
         .add_service(reflection);
     Ok((reporter, routes))

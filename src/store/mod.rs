@@ -2,14 +2,14 @@
 //!
 //! Holds, per shard, the archive of the topics' logs and the floors a shard starts from after Redis lost its state, and the directory:
 //! accounts, groups, resume tokens, the outbox of what the shards must hear of them, and who changed what. And for the gateway: releases of the
-//! app, files, and which node an account uses.
+//! app, files, and which node an account uses. And where devices were.
 //!
 //! Guarantees: every write is one transaction and harmless when repeated. Rows of the archive only move forward, so an old batch changes
 //! nothing. A caller that goes away does not stop a statement half-way, and every operation ends within its deadline.
 //!
 //! Does not retry, but for [`Store::migrate`]: [`Error::class`] says who may.
 //!
-//! Ids use all 64 bits and stand bit by bit in signed columns. Columns are BIGINT, VARCHAR and BLOB only, so that both databases read
+//! Ids use all 64 bits and stand bit by bit in signed columns. Columns are BIGINT, DOUBLE, VARCHAR and BLOB only, so that both databases read
 //! them alike.
 
 mod alert;
@@ -26,6 +26,7 @@ mod log;
 mod look;
 mod release;
 mod setting;
+mod trace;
 
 use std::fmt;
 use std::sync::Arc;
@@ -53,6 +54,7 @@ pub use file::{ADOPT_WITHIN_MS, FileAdded, NewFile, SWEEP_FILES_MAX, StoredFile}
 pub use floor::{FloorCursor, FloorPage};
 pub use look::TablesLook;
 pub use release::{NewRelease, Release, ReleaseAdded, ReleaseChange};
+pub use trace::{TRACE_SQL, TraceKey, TraceRow};
 
 /// How to reach the database.
 #[derive(Clone)]

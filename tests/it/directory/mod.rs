@@ -12,6 +12,7 @@ mod relay;
 mod serving;
 mod sessions;
 mod tenants;
+mod traces;
 
 use std::path::Path;
 use std::time::Duration;

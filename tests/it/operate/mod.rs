@@ -5,6 +5,7 @@ mod devices;
 mod doctor;
 mod help;
 mod sessions;
+mod traces;
 
 use std::fs;
 use std::path::Path;

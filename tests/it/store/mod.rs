@@ -16,6 +16,7 @@ mod migrations;
 mod ownership;
 mod releases;
 mod revocations;
+mod traces;
 mod transfer;
 mod tree;
 
