@@ -13,6 +13,7 @@ mod demo;
 mod devices;
 mod doctor;
 mod error;
+mod fate;
 mod file;
 mod fresh;
 mod groups;
@@ -92,6 +93,7 @@ async fn run(cli: Cli) -> Result<(), Error> {
         Command::Doctor => doctor::doctor(&context).await,
         Command::Audit => operate::audit(&context).await,
         Command::Changes(args) => changes::changes(&context, args).await,
+        Command::Fate(args) => fate::fate(&context, args).await,
         Command::Keys(command) => operate::keys(&context, &command),
         Command::Apply(args) => accounts::apply(&context, args).await,
         Command::Account(command) => accounts::account(&context, command).await,
