@@ -38,6 +38,8 @@ pub enum Program {
     Offline,
     /// Needs no key.
     Sos,
+    /// Needs no key.
+    Gps,
     /// The command line: its commands open what they need themselves.
     Roger,
 }
@@ -320,6 +322,9 @@ pub struct Metrics {
     /// Of the sos program.
     #[serde(deserialize_with = "address_or_off")]
     pub sos_listen: Option<SocketAddr>,
+    /// Of the gps program.
+    #[serde(deserialize_with = "address_or_off")]
+    pub gps_listen: Option<SocketAddr>,
 }
 
 /// `[log]`.

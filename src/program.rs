@@ -119,6 +119,18 @@ pub fn sos() -> ExitCode {
     })
 }
 
+/// The program `gps`.
+pub fn gps() -> ExitCode {
+    let flags = match flags::<Flags>() {
+        Ok(flags) => flags,
+        Err(code) => return code,
+    };
+    let sources = Sources::of_process(flags.config);
+    main("gps", Program::Gps, &sources, |config, clock, shutdown| {
+        Box::pin(async { jobs::locate::run(config, clock, shutdown).await.map_err(|error| (error.class(), error.into())) })
+    })
+}
+
 /// The flags; or, when there is nothing to run, the exit code: wrong usage is final for supervisord.
 fn flags<F: clap::Parser>() -> Result<F, ExitCode> {
     F::try_parse().map_err(|error| {
@@ -173,6 +185,7 @@ async fn serve(program: Program, config: Config, run: Run) -> Result<(), Failure
         Program::Delivery => config.metrics.delivery_listen,
         Program::Offline => config.metrics.offline_listen,
         Program::Sos => config.metrics.sos_listen,
+        Program::Gps => config.metrics.gps_listen,
         Program::Roger => None,
     };
     telemetry::serve_metrics(listen).map_err(|error| (ErrorClass::Transient, error.into()))?;

@@ -13,6 +13,7 @@ mod floor_bench;
 mod groups;
 mod letters;
 mod live;
+mod located;
 mod look;
 mod presence;
 mod reports;

@@ -44,6 +44,8 @@ scripts! {
     GIVE_BACK = "give_back.lua";
     KEEP = "keep.lua";
     LOSE = "lose.lua";
+    NEAR = "near.lua";
+    POSITION = "position.lua";
     REAP = "reap.lua";
     RECLAIM = "reclaim.lua";
     RELEASE = "release.lua";

@@ -23,7 +23,7 @@ pub(super) use media::{Files, GatewayDoor, Keys, Release, ReleaseUpload};
 pub(super) use sessions::{EndSessions, Sessions};
 pub(super) use trace::{Trace, TraceFormat};
 
-use super::when::{Since, since};
+use super::when::{Day, Since, day, since};
 
 /// Operates a fleet of Roger, the back-end of push-to-talk dispatch, and is a client of it.
 #[derive(Debug, Parser)]
@@ -83,6 +83,8 @@ pub(super) enum Command {
     Changes(Changes),
     /// Show where a device was: a table, JSON, GPX or GeoJSON.
     Trace(Trace),
+    /// Show what became of the position reports of a device that arrived on a day; exit 1 when they do not add up.
+    Fate(Fate),
     /// Make the keys that sign and verify access tokens.
     #[command(subcommand)]
     Keys(Keys),
@@ -210,6 +212,16 @@ pub(super) struct Changes {
     /// The most to list; the answer says when there are more.
     #[arg(long, value_name = "COUNT", default_value_t = 100)]
     pub(super) limit: u32,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct Fate {
+    /// Its IMEI or login name.
+    #[arg(value_name = "IMEI")]
+    pub(super) device: String,
+    /// On which they arrived, UTC: as `2026-11-25`, `today` or `yesterday`.
+    #[arg(value_name = "DAY", value_parser = day)]
+    pub(super) day: Day,
 }
 
 #[derive(Debug, Subcommand)]

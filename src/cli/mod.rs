@@ -14,6 +14,7 @@ mod demo;
 mod devices;
 mod doctor;
 mod error;
+mod fate;
 mod file;
 mod fresh;
 mod groups;
@@ -98,6 +99,7 @@ async fn run(cli: Cli) -> Result<(), Error> {
         Command::Audit => operate::audit(&context).await,
         Command::Changes(args) => changes::changes(&context, args).await,
         Command::Trace(args) => trace::trace(&context, args).await,
+        Command::Fate(args) => fate::fate(&context, args).await,
         Command::Keys(command) => operate::keys(&context, &command),
         Command::Apply(args) => accounts::apply(&context, args).await,
         Command::Account(command) => accounts::account(&context, command).await,

@@ -54,6 +54,33 @@ pub(super) fn since(text: &str) -> Result<Since, String> {
     Ok(Since::At((days * SECONDS_A_DAY + clock[0] * 3_600 + clock[1] * 60 + second) * 1_000))
 }
 
+/// A day, UTC.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Day {
+    Ago(u64),
+    At(u64),
+}
+
+impl Day {
+    /// Since the first of 1970.
+    pub(super) fn number(self, now_ms: u64) -> u64 {
+        match self {
+            Self::Ago(days) => (now_ms / 1_000 / SECONDS_A_DAY).saturating_sub(days),
+            Self::At(day) => day,
+        }
+    }
+}
+
+/// `today`, `yesterday`, or `2026-11-25`.
+pub(super) fn day(text: &str) -> Result<Day, String> {
+    match (text, since(text)) {
+        ("today", _) => Ok(Day::Ago(0)),
+        ("yesterday", _) => Ok(Day::Ago(1)),
+        (date, Ok(Since::At(time_ms))) if !date.contains(['T', ' ']) => Ok(Day::At(time_ms / 1_000 / SECONDS_A_DAY)),
+        _ => Err("write a day in UTC: 2026-11-25, today or yesterday".to_owned()),
+    }
+}
+
 fn numbers(text: &str, between: char, count: usize) -> Option<Vec<u64>> {
     let parts: Vec<&str> = text.split(between).collect();
     let digits = |part: &&str| !part.is_empty() && part.len() <= 4 && part.bytes().all(|byte| byte.is_ascii_digit());
@@ -120,6 +147,9 @@ mod tests {
         assert_eq!(since("2026-11-24"), Ok(Since::At(1_795_478_400_000)));
         assert_eq!(since("2026-11-24 03:35"), Ok(Since::At(1_795_491_300_000)));
         assert_eq!(since("7d").map(|since| since.time_ms(700_000_000)), Ok(95_200_000));
+        assert_eq!(day("2026-11-24"), Ok(Day::At(20_781)));
+        assert_eq!(day("yesterday").map(|day| day.number(1_795_491_323_000)), Ok(20_780));
+        assert!(day("7d").is_err() && day("2026-11-24T03:35").is_err());
         for wrong in ["", "7", "d", "-1d", "2026-02-29", "2026-13-01", "2026-1", "2026-11-24T24:00", "yesterday", "2026-11-24T3"] {
             assert!(since(wrong).is_err(), "{wrong:?}");
         }

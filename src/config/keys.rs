@@ -140,6 +140,7 @@ pub const KEYS: &[Key] = &[
     key("metrics", "delivery_listen", text(""), LoopbackOrOff),
     key("metrics", "offline_listen", text(""), LoopbackOrOff),
     key("metrics", "sos_listen", text(""), LoopbackOrOff),
+    key("metrics", "gps_listen", text(""), LoopbackOrOff),
     key("log", "format", text("text"), OneOf(&["text", "json"])),
     key("log", "level", text("info"), OneOf(&["error", "warn", "info", "debug", "trace"])),
     key("shutdown", "grace_ms", int(6000), Integer(0, 9000)),

@@ -124,8 +124,11 @@ async fn managed(caller: &Caller, ids: Vec<u64>) -> Result<Vec<UserId>, Refused>
     Ok(devices.into_iter().collect())
 }
 
+/// From degrees north and east to how they are drawn.
+type Draw = fn(f64, f64) -> (f64, f64);
+
 /// How a datum draws a place.
-fn drawn(datum: i32) -> Result<fn(f64, f64) -> (f64, f64), Refused> {
+fn drawn(datum: i32) -> Result<Draw, Refused> {
     match v1::Datum::try_from(datum) {
         Ok(v1::Datum::Unspecified | v1::Datum::Wgs84) => Ok(|latitude, longitude| (latitude, longitude)),
         Ok(v1::Datum::Gcj02) => Ok(gcj02),

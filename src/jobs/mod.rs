@@ -4,6 +4,7 @@ pub mod alert;
 pub mod archive;
 pub mod deliver;
 pub mod floor;
+pub mod locate;
 pub mod offline;
 pub mod replay;
 
@@ -15,11 +16,12 @@ use crate::worker::{Competing, Ordered};
 pub const ORDERED: [&str; 2] = [<deliver::Deliver as Ordered>::JOB, <archive::Archive as Ordered>::JOB];
 
 /// The competing kinds.
-pub const COMPETING: [&str; 6] = [
+pub const COMPETING: [&str; 7] = [
     <replay::Replay as Competing>::JOB,
     <floor::Floor as Competing>::JOB,
     <alert::TakeSos as Competing>::JOB,
     <alert::Tell as Competing>::JOB,
     <alert::Texts as Competing>::JOB,
     <alert::Keep as Competing>::JOB,
+    <locate::Locate as Competing>::JOB,
 ];

@@ -140,7 +140,7 @@ mod tests {
         assert_eq!(stops(&points, 80, 5.0), []);
         assert_eq!(stops(&points, 0, 50.0), []);
         let times_ms = points.map(|point| point.time_ms);
-        assert_eq!(gaps(&times_ms, 69), [20..90]);
+        assert_eq!(gaps(&times_ms, 69), vec![20..90]);
         assert_eq!(gaps(&times_ms, 70), []);
         assert_eq!(gaps(&times_ms, 0), []);
         assert_eq!((stops(&[], 1, 1.0), gaps(&[], 1)), (vec![], vec![]));

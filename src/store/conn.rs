@@ -23,17 +23,20 @@ use crate::model::TopicId;
 #[derive(Clone, Debug)]
 pub(super) enum Value<'a> {
     Int(i64),
+    Real(f64),
     Text(Cow<'a, str>),
     Bytes(&'a [u8]),
+    Null,
 }
 
 impl Value<'_> {
     /// About what it adds to a statement.
     pub(super) fn bytes(&self) -> usize {
         match self {
-            Self::Int(_) => 8,
+            Self::Int(_) | Self::Real(_) => 8,
             Self::Text(text) => text.len(),
             Self::Bytes(bytes) => bytes.len(),
+            Self::Null => 1,
         }
     }
 }
@@ -60,6 +63,18 @@ impl From<u32> for Value<'_> {
 impl From<bool> for Value<'_> {
     fn from(value: bool) -> Self {
         Self::Int(value.into())
+    }
+}
+
+impl From<f64> for Value<'_> {
+    fn from(value: f64) -> Self {
+        Self::Real(value)
+    }
+}
+
+impl<'a, T: Into<Value<'a>>> From<Option<T>> for Value<'a> {
+    fn from(value: Option<T>) -> Self {
+        value.map_or(Self::Null, Into::into)
     }
 }
 
@@ -114,8 +129,10 @@ macro_rules! bind {
         for value in $values {
             query = match value {
                 Value::Int(value) => query.bind(*value),
+                Value::Real(value) => query.bind(*value),
                 Value::Text(value) => query.bind(&**value),
                 Value::Bytes(value) => query.bind(*value),
+                Value::Null => query.bind(None::<i64>),
             };
         }
         query
@@ -185,7 +202,7 @@ impl Conn {
     }
 
     /// Transaction control goes unprepared: older servers cannot prepare it.
-    async fn control(&mut self, sql: &'static str) -> Result<(), Error> {
+    pub(super) async fn control(&mut self, sql: &'static str) -> Result<(), Error> {
         let done = on_both!(&mut self.link, connection => {
             sqlx::Executor::execute(&mut **connection, sqlx::raw_sql(sql)).await.map(drop)
         });

@@ -9,8 +9,8 @@
 //!
 //! Does not retry, but for [`Store::migrate`]: [`Error::class`] says who may.
 //!
-//! Ids use all 64 bits and stand bit by bit in signed columns. Columns are BIGINT, DOUBLE, VARCHAR and BLOB only, so that both databases read
-//! them alike.
+//! Ids use all 64 bits and stand bit by bit in signed columns. Columns are BIGINT, DOUBLE, VARCHAR and BLOB only, so that both
+//! databases read them alike.
 
 mod alert;
 mod archive;
@@ -21,6 +21,7 @@ mod directory;
 mod error;
 mod escalation;
 mod file;
+mod fix;
 mod floor;
 mod log;
 mod look;
@@ -51,6 +52,7 @@ pub use directory::{
 };
 pub use error::Error;
 pub use file::{ADOPT_WITHIN_MS, FileAdded, NewFile, SWEEP_FILES_MAX, StoredFile};
+pub use fix::{Fate, FateRefusal, Taken};
 pub use floor::{FloorCursor, FloorPage};
 pub use look::TablesLook;
 pub use release::{NewRelease, Release, ReleaseAdded, ReleaseChange};

@@ -47,7 +47,7 @@ const KEPT: &[(&str, &str)] =
     &[("redis::", "broker"), ("sqlx::", "store"), ("tonic::include_proto", "proto"), ("backoff::", "retry"), ("object_store::", "gateway")];
 
 /// The programs of the fleet, each with a file in `supervisor` and one in `src/bin`.
-const PROGRAMS: &[&str] = &["delivery", "directory", "edge", "gateway", "offline", "sos"];
+const PROGRAMS: &[&str] = &["delivery", "directory", "edge", "gateway", "gps", "offline", "sos"];
 
 /// The most lines of a source file.
 const LINES_MAX: usize = 450;

@@ -108,7 +108,7 @@ impl Fleet {
             "[redis]\nurl = \"{}\"\n[sql]\nurl = \"sqlite:{}/roger.db\"\n[auth]\npublic_key_file = \"{}\"\nsecret_key_file = \"{}\"\n\
              [edge]\nlisten = \"127.0.0.1:{}\"\nrate_messages_per_s = 0\nrate_burst = 0\n\
              [directory]\nlisten = \"127.0.0.1:{}\"\naccount_logins_per_min = 0\naddress_logins_per_min = 0\n\
-             [metrics]\nedge_listen = \"\"\ndirectory_listen = \"\"\ndelivery_listen = \"\"\noffline_listen = \"\"\nsos_listen = \"\"\n",
+             [metrics]\nedge_listen = \"\"\ndirectory_listen = \"\"\ndelivery_listen = \"\"\noffline_listen = \"\"\nsos_listen = \"\"\ngps_listen = \"\"\n",
             server.url,
             folder.display(),
             keys.public.display(),

@@ -48,7 +48,7 @@ impl Stamp {
         &self.author
     }
 
-    pub(super) fn now_ms(&self) -> u64 {
+    pub(in crate::store) fn now_ms(&self) -> u64 {
         self.clock.now_ms()
     }
 }

@@ -3,6 +3,7 @@
 mod archive;
 mod fence;
 mod floor;
+mod locate;
 mod replay;
 
 use roger::broker::{Commit, CommitAnswer, Fence, Redis, StreamId};

@@ -8,6 +8,7 @@ mod devices;
 mod directory;
 mod faults;
 mod files;
+mod fixes;
 mod floor;
 mod friends;
 mod groups;

@@ -36,6 +36,8 @@ pub struct FleetOptions {
     pub offline: usize,
     /// How many sos processes: `sos-0`, …
     pub sos: usize,
+    /// How many gps processes: `gps-0`, …
+    pub gps: usize,
     /// The store.
     pub sql: SqlServer,
     /// The durability of Redis.
@@ -47,7 +49,16 @@ pub struct FleetOptions {
 impl Default for FleetOptions {
     /// Two edges and one of each other that messages need, on SQLite, Redis with appendfsync always.
     fn default() -> Self {
-        Self { edges: 2, delivery: 1, offline: 1, sos: 0, sql: SqlServer::Sqlite, appendfsync: Appendfsync::Always, overrides: Vec::new() }
+        Self {
+            edges: 2,
+            delivery: 1,
+            offline: 1,
+            sos: 0,
+            gps: 0,
+            sql: SqlServer::Sqlite,
+            appendfsync: Appendfsync::Always,
+            overrides: Vec::new(),
+        }
     }
 }
 
@@ -110,7 +121,7 @@ impl Fleet {
         fleet.write_config(&options.overrides);
         fleet.roger(&["keys", "create", "--dir", fleet.folder().to_str().unwrap()]).succeeded();
         fleet.launch("directory", "directory", &[]);
-        for (program, count) in [("delivery", options.delivery), ("offline", options.offline), ("sos", options.sos)] {
+        for (program, count) in [("delivery", options.delivery), ("offline", options.offline), ("sos", options.sos), ("gps", options.gps)] {
             for number in 0..count {
                 fleet.launch(&format!("{program}-{number}"), program, &[]);
             }

@@ -1,0 +1,66 @@
+//! Reports of positions, from the doors into Redis and SQL.
+//!
+//! Consumes the stream `fix` (FixFrames, consumer group `gps`). First what is newer becomes the last-known position of its device; that needs no
+//! SQL. Then the frame goes into SQL together with what else waits, and is done when it is committed. A frame that comes again changes nothing: SQL
+//! knows it by producer and number. While SQL is away frames are tried for ever, and wait on the stream.
+
+mod batch;
+mod program;
+
+use std::time::Duration;
+
+pub use batch::Batches;
+pub use program::{ProgramError, run};
+
+use batch::{Door, batches};
+
+use crate::broker::{Redis, keys};
+use crate::location::frame::FixFrame;
+use crate::retry::ErrorClass;
+use crate::worker::{Competing, Verdict, Work, chain};
+
+/// The job.
+#[derive(Clone, Debug)]
+pub struct Locate {
+    redis: Redis,
+    shards: u32,
+    door: Door,
+}
+
+impl Locate {
+    /// The job, and what commits its frames: nothing is done before that runs.
+    pub fn new(redis: Redis, shards: u32) -> (Self, Batches) {
+        let (door, batches) = batches();
+        (Self { redis, shards, door }, batches)
+    }
+}
+
+impl Competing for Locate {
+    const JOB: &'static str = "locate";
+    const GROUP: &'static str = "gps";
+    const DEADLINE: Duration = Duration::from_secs(20);
+    const ATTEMPTS_MAX: u64 = u64::MAX;
+    const DEATHS_MAX: u64 = u64::MAX;
+
+    fn stream(&self) -> String {
+        keys::fix()
+    }
+
+    async fn run(&self, work: Work) -> Verdict {
+        let frame: FixFrame = match work.entry.decode(&keys::fix()) {
+            Ok(frame) => frame,
+            Err(error) => return Verdict::of(&error),
+        };
+        if let Err(error) = self.redis.note_fixes(&frame.fixes, self.shards).await {
+            return Verdict::Retry { after: None, error: chain(&error) };
+        }
+        tokio::select! {
+            () = work.stop.cancelled() => Verdict::Interrupted,
+            committed = self.door.commit(frame) => match committed {
+                Ok(()) => Verdict::Done,
+                Err(error) if error.class() == ErrorClass::Defect => Verdict::Reject(chain(&*error)),
+                Err(error) => Verdict::Retry { after: None, error: chain(&*error) },
+            },
+        }
+    }
+}

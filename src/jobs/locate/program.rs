@@ -1,0 +1,156 @@
+//! The program `gps`: takes reports of positions in. It needs Redis; SQL it waits for, and meanwhile the reports wait on Redis.
+
+use std::time::Duration;
+
+use super::Locate;
+use crate::broker::{self, Redis};
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::retry::{Delays, ErrorClass};
+use crate::shutdown::Shutdown;
+use crate::store::{self, Options, Store};
+use crate::worker::{BadGroup, CompetingSettings, Part, Readiness, chain, run_competing};
+
+/// The most frames worked on at once, and the most held.
+const FRAMES: (usize, usize) = (128, 512);
+/// After which a frame of a dead process is taken over; above its deadline.
+const IDLE: Duration = Duration::from_secs(22);
+/// How long SQL knows a frame.
+const KNOWN_MS: u64 = 24 * 3_600_000;
+/// How often older ones are forgotten.
+const PURGE_EVERY: Duration = Duration::from_secs(3_600);
+
+/// Why the program does not run.
+#[derive(Debug, thiserror::Error)]
+pub enum ProgramError {
+    /// Redis cannot be used, for good.
+    #[error("gps cannot use its Redis")]
+    Broker(#[source] broker::Error),
+    /// SQL cannot be used, for good.
+    #[error("gps cannot use its database")]
+    Store(#[source] store::Error),
+    /// Another number of shards is pinned in Redis.
+    #[error("fleet.shards is {configured}, but this deployment was started with {pinned}: set it to {pinned}")]
+    Shards {
+        /// What the configuration says.
+        configured: u32,
+        /// What Redis says.
+        pinned: u32,
+    },
+    /// The settings of the consumer group cannot be.
+    #[error("the consumer group of gps")]
+    Group(#[source] BadGroup),
+}
+
+impl ProgramError {
+    /// What trying again would change.
+    pub fn class(&self) -> ErrorClass {
+        match self {
+            Self::Broker(source) => source.class(),
+            Self::Store(source) => source.class(),
+            Self::Shards { .. } => ErrorClass::Permanent,
+            Self::Group(_) => ErrorClass::Defect,
+        }
+    }
+}
+
+/// Runs until it is told to stop. Servers that are away are waited for.
+///
+/// # Errors
+/// What keeps it from running for good.
+pub async fn run(config: Config, clock: Clock, shutdown: Shutdown) -> Result<(), ProgramError> {
+    let shards = u32::from(config.fleet.shards);
+    let redis = Redis::new(broker::Settings::from(&config.redis)).map_err(ProgramError::Broker)?;
+    let options = Options { deadline: config.sql.statement_timeout, ..Options::new(config.sql.url.as_str()) };
+    let store = Store::open_with(&options).map_err(ProgramError::Store)?;
+    let settings = CompetingSettings::new::<Locate>(FRAMES.0, FRAMES.1, IDLE).map_err(ProgramError::Group)?;
+
+    let readiness = Readiness::new();
+    let watch = tokio::spawn(readiness.clone().watch("gps", shutdown.clone()));
+    let start = readiness.part("start");
+    if !pinned(&redis, shards, &start, &shutdown).await? {
+        return Ok(());
+    }
+    start.goes_on();
+    let (job, batches) = Locate::new(redis.clone(), shards);
+    let locate = run_competing(job, redis, settings, clock.clone(), shutdown.clone(), readiness.part("locate"));
+    let keep = async {
+        if prepared(&store, shards, &readiness.part("SQL"), &shutdown).await? {
+            tokio::join!(batches.run(store.clone()), forget(&store, &clock, &shutdown));
+        }
+        Ok(())
+    };
+    let done = tokio::try_join!(
+        async {
+            locate.await;
+            Ok(())
+        },
+        keep
+    );
+    store.close().await;
+    done?;
+    // It ends with the shutdown; how is of no interest.
+    drop(watch.await);
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// Forgets frames that cannot come again.
+async fn forget(store: &Store, clock: &Clock, shutdown: &Shutdown) {
+    let mut ticks = tokio::time::interval(PURGE_EVERY);
+    loop {
+        tokio::select! {
+            () = shutdown.cancelled() => return,
+            _ = ticks.tick() => {}
+        }
+        if let Err(error) = store.purge_fix_frames(clock.now_ms().saturating_sub(KNOWN_MS)).await {
+            tracing::warn!(error = chain(&error), "old frames of fixes are not forgotten; trying again in an hour");
+        }
+    }
+}
+
+/// Waits until SQL has its tables; false when it is time to stop before.
+async fn prepared(store: &Store, shards: u32, part: &Part, shutdown: &Shutdown) -> Result<bool, ProgramError> {
+    let mut delays = Delays::reconnecting();
+    loop {
+        let prepared = async {
+            store.migrate().await?;
+            store.pin_shards(shards).await
+        };
+        match prepared.await {
+            Ok(()) => {
+                part.goes_on();
+                return Ok(true);
+            }
+            Err(error) if error.class() != ErrorClass::Transient => return Err(ProgramError::Store(error)),
+            Err(error) => {
+                part.waits_for("SQL");
+                tracing::warn!(error = chain(&error), "waits for SQL");
+            }
+        }
+        tokio::select! {
+            () = tokio::time::sleep(delays.next_delay()) => {}
+            () = shutdown.cancelled() => return Ok(false),
+        }
+    }
+}
+
+/// Waits until Redis answers, and holds the number of shards against it; false when it is time to stop before.
+async fn pinned(redis: &Redis, shards: u32, start: &Part, shutdown: &Shutdown) -> Result<bool, ProgramError> {
+    let mut delays = Delays::reconnecting();
+    loop {
+        match redis.pin_shards(shards).await {
+            Ok(pinned) if pinned == shards => return Ok(true),
+            Ok(pinned) => return Err(ProgramError::Shards { configured: shards, pinned }),
+            Err(error) if error.class() == ErrorClass::Transient => {
+                start.waits_for("Redis");
+                tracing::warn!(error = chain(&error), "waits for Redis");
+            }
+            Err(error) => return Err(ProgramError::Broker(error)),
+        }
+        tokio::select! {
+            () = tokio::time::sleep(delays.next_delay()) => {}
+            () = shutdown.cancelled() => return Ok(false),
+        }
+    }
+}
