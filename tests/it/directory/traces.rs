@@ -232,7 +232,7 @@ async fn where_a_device_is_comes_from_redis_and_else_from_sql() {
     let told = |position: Position| v1::DevicePosition { device_id: one, position: Some(position.into()), battery_percent: Some(33) };
     let nothing = v1::DevicePosition { device_id: two, ..Default::default() };
     let devices = stage.locations.get_gps_data(ask(v1::Datum::Wgs84)).await.unwrap().into_inner().devices;
-    assert_eq!(devices, [told(stored), nothing.clone()]);
+    assert_eq!(devices, [told(stored), nothing]);
 
     let settings = broker::Settings { url: stage.redis.url(), connect_timeout: PATIENCE, response_timeout: PATIENCE };
     let live = Position { latitude: 39.8, fix_ms: 20, source: PositionSource::Wifi, ..stored };
