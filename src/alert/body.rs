@@ -24,7 +24,7 @@ impl Alert {
             nickname: self.nickname.clone(),
             opened_ms: self.opened_ms,
             presses: self.presses,
-            located: self.spot.map(|spot| located(self.device, spot)),
+            located: self.spot.map(|spot| Located::new(self.device, spot.position, spot.battery)),
             located_by_press: self.spot.is_some_and(|spot| spot.by_press),
             text: self.text.clone(),
             by,
@@ -38,21 +38,6 @@ impl Alert {
                 _ => 0,
             },
         }
-    }
-}
-
-fn located(device: UserId, spot: Spot) -> Located {
-    let Spot { position, battery, .. } = spot;
-    Located {
-        device: device.0,
-        latitude: position.latitude,
-        longitude: position.longitude,
-        fix_ms: position.fix_ms,
-        accuracy_m: position.accuracy_m,
-        speed_mps: position.speed_mps,
-        course_deg: position.course_deg,
-        source: position.source as u32,
-        battery,
     }
 }
 

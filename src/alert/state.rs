@@ -25,6 +25,9 @@ pub struct Alert {
     pub opened_ms: u64,
     /// How often it was pressed.
     pub presses: u32,
+    /// The entry of the last press in the stream of SOS: what takes back an earlier one does not take back this one.
+    #[serde(default)]
+    pub pressed_by: (u64, u64),
     /// When a press was told last, UTC ms.
     pub pressed_ms: u64,
     /// Where the device is, or was last.

@@ -1,6 +1,6 @@
 //! Alerts on Redis: their states, and what is to be done about them, changed by one script.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use redis::Value;
@@ -8,7 +8,7 @@ use redis::Value;
 use super::connection::Redis;
 use super::error::Error;
 use super::keys;
-use super::scripts::ALERT_COMMIT;
+use super::scripts::{ALERT_CANCEL, ALERT_COMMIT};
 use super::streams::StreamId;
 use crate::model::{AlertId, UserId};
 use crate::topic::frame::FORMAT;
@@ -112,11 +112,11 @@ impl Redis {
         self.command::<Vec<u64>>("list the open alerts", command).await.map(|ids| ids.into_iter().map(AlertId).collect())
     }
 
-    /// Notes that a device takes back what it pressed before an entry of the stream.
+    /// Notes that a device takes back what it pressed before an entry of the stream, unless a later entry said so already.
     pub async fn note_cancel(&self, device: UserId, entry: StreamId) -> Result<(), Error> {
-        let mut command = redis::cmd("HSET");
-        command.arg(keys::alert_cancels()).arg(device.0).arg(entry.to_string());
-        self.command::<i64>("note that SOS is taken back", command).await.map(drop)
+        let mut call = ALERT_CANCEL.call(&[&keys::alert_cancels()]);
+        call.arg(device.0).arg(entry.to_string());
+        self.command::<i64>("note that SOS is taken back", call).await.map(drop)
     }
 
     /// Whether a press was taken in.
@@ -156,21 +156,5 @@ impl Redis {
         let mut command = redis::cmd("HEXISTS");
         command.arg(keys::alert_desks()).arg("made");
         self.command("ask whether Redis knows the desks", command).await
-    }
-
-    /// Notes how the last test of the whole way of an alert ended.
-    pub async fn note_probe(&self, time_ms: u64, latency_ms: Option<u64>, error: &str) -> Result<(), Error> {
-        let mut command = redis::cmd("HSET");
-        command.arg(keys::probe()).arg("time_ms").arg(time_ms).arg("error").arg(error);
-        command.arg("latency_ms").arg(latency_ms.map(|ms| ms.to_string()).unwrap_or_default());
-        self.command::<i64>("note a test alert", command).await.map(drop)
-    }
-
-    /// What [`Redis::note_probe`] noted last; `None` when there never was a test.
-    pub async fn probe(&self) -> Result<Option<HashMap<String, String>>, Error> {
-        let mut command = redis::cmd("HGETALL");
-        command.arg(keys::probe());
-        let fields: HashMap<String, String> = self.command("read the last test alert", command).await?;
-        Ok((!fields.is_empty()).then_some(fields))
     }
 }

@@ -76,13 +76,13 @@ pub fn fix() -> String {
 }
 
 /// GEO set of the devices of a tenant, by id, where they are now; those beyond the latitudes that Redis takes (85.05) are in [`polar`]. Written
-/// by gps; read by the directory. No expiry: the last word stands.
+/// by gps; read by nobody so far. No expiry: the last word stands.
 pub fn near(tenant: TenantId) -> String {
     format!("{{near{tenant}}}:geo")
 }
 
-/// HASH from device to `<latitude> <longitude>`: devices near the poles. Written by gps; read by the
-/// directory. No expiry.
+/// HASH from device to `<latitude> <longitude>`: devices near the poles. Written by gps; read by
+/// nobody so far. No expiry.
 pub fn polar(tenant: TenantId) -> String {
     format!("{{near{tenant}}}:polar")
 }
@@ -94,7 +94,7 @@ pub fn near_at(tenant: TenantId) -> String {
 }
 
 /// SORTED SET of `<account> <edge>` by the time the watch lapses (UTC ms): edges with sessions that want to see where the devices of an account
-/// are. Written and swept by the edges; read by gps about once a second. No expiry.
+/// are. Written and swept by the edges; read by nobody so far. No expiry.
 pub fn watchers() -> String {
     "watchers".to_owned()
 }
@@ -151,11 +151,6 @@ pub fn alert_events() -> String {
 /// Written and read by sos. No expiry.
 pub fn alert_desks() -> String {
     "{sos}:desks".to_owned()
-}
-
-/// HASH about the last test of the whole way of an alert: `time_ms`, `latency_ms`, `error`. Written by the probe; read by the doctor. No expiry.
-pub fn probe() -> String {
-    "probe:sos".to_owned()
 }
 
 /// HASH from entry id to how often the attempt at it failed, for a stream that a consumer group reads. Written by the group's consumers;

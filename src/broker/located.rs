@@ -8,7 +8,7 @@ use super::keys;
 use super::scripts::{NEAR, POSITION};
 use crate::location::Flag;
 use crate::location::frame::Fix;
-use crate::model::{Position, PositionSource, TenantId, UserId};
+use crate::model::{Position, TenantId, UserId};
 
 /// The most devices of one round trip.
 const DEVICES: usize = 1_000;
@@ -63,19 +63,7 @@ impl Redis {
 fn newest(fixes: &[Fix]) -> BTreeMap<UserId, Newest> {
     let mut newest: BTreeMap<UserId, Newest> = BTreeMap::new();
     for fix in fixes {
-        let Some(source) = PositionSource::from_number(fix.source) else { continue };
-        if fix.flags & Flag::ClockAhead.bit() != 0 {
-            continue;
-        }
-        let position = Position {
-            latitude: fix.latitude,
-            longitude: fix.longitude,
-            fix_ms: fix.fix_ms,
-            accuracy_m: fix.accuracy_m.unwrap_or(0.0),
-            speed_mps: fix.speed_mps,
-            course_deg: fix.course_deg,
-            source,
-        };
+        let Some(position) = fix.position().filter(|_| fix.flags & Flag::ClockAhead.bit() == 0) else { continue };
         let battery = fix.battery.map(|percent| (percent, fix.fix_ms));
         let tenant = TenantId(fix.tenant);
         let known = newest.entry(UserId(fix.device)).or_insert(Newest { tenant, position, battery });

@@ -128,7 +128,7 @@ impl Reports {
     /// Watches how much of the stream waits for SQL: `bytes_max` is the bound.
     pub async fn watch_backlog(&self, redis: &Redis, bytes_max: u64, shutdown: Shutdown) {
         while !shutdown.is_cancelled() {
-            if let Ok(backlog_bytes) = redis.stream_bytes(&keys::fix()).await {
+            if let Ok(backlog_bytes) = redis.memory_bytes(&keys::fix()).await {
                 let crowded = backlog_bytes > bytes_max;
                 if self.crowded.swap(crowded, Ordering::Relaxed) != crowded {
                     tracing::warn!(backlog_bytes, crowded, "the reports that wait for SQL crossed their bound");

@@ -33,6 +33,7 @@ macro_rules! scripts {
 }
 
 scripts! {
+    ALERT_CANCEL = "alert_cancel.lua";
     ALERT_COMMIT = "alert_commit.lua";
     ATTEMPT = "attempt.lua";
     BEGIN = "begin.lua";

@@ -28,12 +28,4 @@ impl Redis {
         let read = |member: String| member.split_once(' ').and_then(|(account, edge)| Some((account.parse().ok()?, edge.to_owned())));
         Ok(members.into_iter().filter_map(read).collect())
     }
-
-    /// About how many bytes a stream takes in memory; 0 when there is none.
-    pub async fn stream_bytes(&self, key: &str) -> Result<u64, Error> {
-        let mut command = redis::cmd("MEMORY");
-        command.arg("USAGE").arg(key);
-        let bytes: Option<u64> = self.command("measure a stream", command).await?;
-        Ok(bytes.unwrap_or(0))
-    }
 }

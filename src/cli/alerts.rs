@@ -9,7 +9,7 @@ use serde_json::json;
 use super::args;
 use super::context::Context;
 use super::error::Error;
-use super::output::{note, table};
+use super::output::{note, table, word};
 use super::radio::tokens;
 use super::state::State;
 use super::when::utc;
@@ -169,11 +169,6 @@ fn list_text(lines: &[AlertLine]) -> String {
         [line.alert_id.to_string(), utc(line.opened_ms), who, how.to_owned(), holder, place.unwrap_or_default()]
     };
     table(&["ALERT", "SINCE", "WHO", "HOW IT STANDS", "WHO HAS IT", "WHERE"], lines.iter().map(row))
-}
-
-/// An enum as its JSON has it.
-fn word(value: impl Serialize) -> String {
-    serde_json::to_value(value).ok().and_then(|value| value.as_str().map(str::to_owned)).unwrap_or_default()
 }
 
 /// Does something to an alert as an operator, and waits until it shows.

@@ -7,7 +7,7 @@ use super::args;
 use super::context::Context;
 use super::error::Error;
 use super::operate::confirmed;
-use super::output::table;
+use super::output::{table, word};
 use crate::model::{FriendState, GroupId, GroupKind, MemberRole, UserId, UserKind};
 use crate::store::{Group, GroupMember};
 
@@ -47,11 +47,6 @@ struct FriendLine {
     name: String,
     nickname: String,
     state: FriendState,
-}
-
-/// An enum as its JSON has it.
-fn word(value: impl Serialize) -> String {
-    serde_json::to_value(value).ok().and_then(|value| value.as_str().map(str::to_owned)).unwrap_or_default()
 }
 
 fn group_table<'a>(groups: impl IntoIterator<Item = &'a GroupLine>) -> String {

@@ -76,3 +76,8 @@ pub(super) fn ask_password(prompt: &str) -> io::Result<String> {
     io::stdin().read_line(&mut answer)?;
     Ok(answer.trim_end_matches(['\r', '\n']).to_owned())
 }
+
+/// An enum as its JSON has it.
+pub(super) fn word(value: impl serde::Serialize) -> String {
+    serde_json::to_value(value).ok().and_then(|value| value.as_str().map(str::to_owned)).unwrap_or_default()
+}

@@ -88,7 +88,7 @@ impl Desk {
         let newest = caller.store.newest_fixes(&unknown).await.map_err(store_failed)?;
         let positioned = devices.iter().zip(live).map(|(device, live)| {
             let stored = newest.get(device);
-            let position = live.position.or_else(|| stored.map(position_of));
+            let position = live.position.or_else(|| stored.map(TraceRow::position));
             let position = position.map(|position| {
                 let (latitude, longitude) = draw(position.latitude, position.longitude);
                 Position { latitude, longitude, ..position }.into()
@@ -136,18 +136,6 @@ fn drawn(datum: i32) -> Result<Draw, Refused> {
     }
 }
 
-fn position_of(row: &TraceRow) -> Position {
-    Position {
-        latitude: row.latitude,
-        longitude: row.longitude,
-        fix_ms: row.key.fix_ms,
-        accuracy_m: row.accuracy_m.unwrap_or(0.0),
-        speed_mps: row.speed_mps,
-        course_deg: row.course_deg,
-        source: row.key.source,
-    }
-}
-
 /// What is asked of a trace, checked.
 struct Wanted {
     /// By id, each once.
@@ -158,7 +146,7 @@ struct Wanted {
     stop_ms: u64,
     stop_radius_m: f64,
     gap_ms: u64,
-    draw: fn(f64, f64) -> (f64, f64),
+    draw: Draw,
 }
 
 impl Wanted {

@@ -226,11 +226,7 @@ pub async fn prepare_store(store: &Store, shards: u32) -> Result<(), Error> {
     let mut delays = Delays::reconnecting();
     let mut waiting = false;
     loop {
-        let attempt = async {
-            store.migrate().await?;
-            store.pin_shards(shards).await
-        };
-        match attempt.await {
+        match store.prepare(shards).await {
             Ok(()) => return Ok(()),
             Err(source) if source.class() != ErrorClass::Transient => return Err(Error::Store { source }),
             Err(source) => {

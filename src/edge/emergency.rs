@@ -16,7 +16,7 @@ use super::session::Session;
 use crate::alert::frame::{Act, Press, Sos, SosFrame};
 use crate::broker::keys;
 use crate::location::{Report, judge};
-use crate::model::{AlertEvent, Durability, PositionSource, Reason, SessionId, UserKind};
+use crate::model::{AlertEvent, Durability, Reason, SessionId, UserKind};
 use crate::proto::v1;
 use crate::retry::Delays;
 use crate::token::Claims;
@@ -182,17 +182,7 @@ impl Edge {
 pub(super) fn press(edge: &Edge, claims: &Claims, press: u64, report: Option<&Report>, text: &str, cancel: bool) -> Press {
     let arrival_ms = edge.clock.now_ms();
     let fix = report.and_then(|report| judge(report, claims.user, claims.tenant, arrival_ms).ok());
-    let located = fix.filter(|fix| fix.source == PositionSource::Gps as u32).map(|fix| Located {
-        device: fix.device,
-        latitude: fix.latitude,
-        longitude: fix.longitude,
-        fix_ms: fix.fix_ms,
-        accuracy_m: fix.accuracy_m.unwrap_or(0.0),
-        speed_mps: fix.speed_mps,
-        course_deg: fix.course_deg,
-        source: fix.source,
-        battery: fix.battery,
-    });
+    let located = fix.and_then(|fix| Some(Located::new(claims.user, fix.position()?, fix.battery)));
     let end = (0..=text.len().min(WORDS_BYTES_MAX)).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
     Press {
         device: claims.user.0,

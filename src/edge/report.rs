@@ -17,6 +17,9 @@ use crate::token::Claims;
 
 /// How long a call waits for the stream.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// The most presses of SOS of a session that wait for their stream; a finger does not come near it.
+const PRESSES_OPEN_MAX: usize = 256;
+
 /// What is made of a token when it cannot be known whether it was called back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Doubt {
@@ -113,7 +116,7 @@ impl Session {
     pub(super) fn report(self: &Arc<Self>, edge: &Arc<Edge>, state: &mut State, reports: Vec<v1::Report>) {
         let (presses, reports): (Vec<_>, Vec<_>) = reports.into_iter().partition(is_press);
         if !presses.is_empty() {
-            self.press(edge, presses);
+            self.press(edge, state, presses);
         }
         if reports.is_empty() {
             return;
@@ -152,13 +155,23 @@ impl Session {
 }
 
 impl Session {
-    /// SOS is answered by itself and first, and nothing limits it.
-    fn press(self: &Arc<Self>, edge: &Arc<Edge>, presses: Vec<v1::Report>) {
+    /// SOS is answered by itself and first; no rate limits it, only how many presses of a session may wait.
+    fn press(self: &Arc<Self>, edge: &Arc<Edge>, state: &mut State, mut presses: Vec<v1::Report>) {
+        for report in presses.split_off(presses.len().min(PRESSES_OPEN_MAX.saturating_sub(state.presses_open))) {
+            let refusal = edge.refusal(Reason::RateLimited, "");
+            let (report_id, reason, retry_after_ms) = (report.report_id, refusal.reason, refusal.retry_after_ms);
+            state.queue.report_answers.push(v1::ReportAnswer { report_id, reason, retry_after_ms, ..v1::ReportAnswer::default() });
+        }
+        state.presses_open += presses.len();
         let (session, edge) = (self.clone(), edge.clone());
         tokio::spawn(async move {
             for report in presses {
                 let answer = edge.take_press(&session.claims, report).await;
-                session.lock().queue.report_answers.push(answer);
+                {
+                    let mut state = session.lock();
+                    state.presses_open -= 1;
+                    state.queue.report_answers.push(answer);
+                }
                 session.wake();
             }
         });

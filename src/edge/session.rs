@@ -62,6 +62,8 @@ pub(super) struct State {
     pub(super) battery: Option<u32>,
     /// What was done to alerts, and is not answered yet.
     pub(super) acts: Acts,
+    /// Presses of SOS that wait for their stream.
+    pub(super) presses_open: usize,
     /// Reports that wait for the stream.
     pub(super) reports_open: usize,
     /// Where devices are, when the client asked for it.
@@ -182,6 +184,7 @@ impl State {
             beaten_ms: now_ms,
             battery: None,
             acts: Acts::default(),
+            presses_open: 0,
             reports_open: 0,
             watching: None,
             touched: false,

@@ -1,6 +1,5 @@
 //! The program `offline`: the archive of the shards, replays and floors. The only program beside the directory that needs SQL.
 
-use std::future::Future;
 use std::time::Duration;
 
 use super::archive::{Archive, Settings};
@@ -9,12 +8,10 @@ use super::replay::Replay;
 use crate::broker::{self, Redis};
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::retry::{Delays, ErrorClass};
+use crate::retry::ErrorClass;
 use crate::shutdown::Shutdown;
 use crate::store::{self, Options, Store};
-use crate::worker::{
-    BadGroup, BadSettings, Classed, CompetingSettings, OrderedSettings, Part, Readiness, chain, run_competing, run_ordered,
-};
+use crate::worker::{BadGroup, BadSettings, CompetingSettings, OrderedSettings, Readiness, run_competing, run_ordered, wait_for};
 
 /// The most replays answered at once, and the most requests held that wait for SQL.
 const REPLAYS: (usize, usize) = (16, 4_096);
@@ -80,16 +77,12 @@ pub async fn run(config: Config, clock: Clock, shutdown: Shutdown) -> Result<(),
     let readiness = Readiness::new();
     let watch = tokio::spawn(readiness.clone().watch("offline", shutdown.clone()));
     let start = readiness.part("start");
-    let pinned = wait("Redis", &start, &shutdown, Error::Broker, || redis.pin_shards(shards)).await?;
+    let pinned = wait_for("Redis", &start, &shutdown, || redis.pin_shards(shards)).await.map_err(Error::Broker)?;
     let Some(pinned) = pinned else { return Ok(()) };
     if pinned != shards {
         return Err(Error::Shards { configured: shards, pinned });
     }
-    let prepare = || async {
-        store.migrate().await?;
-        store.pin_shards(shards).await
-    };
-    if wait("SQL", &start, &shutdown, Error::Store, prepare).await?.is_none() {
+    if wait_for("SQL", &start, &shutdown, || store.prepare(shards)).await.map_err(Error::Store)?.is_none() {
         return Ok(());
     }
     let part = |name| readiness.part(name);
@@ -108,38 +101,4 @@ pub async fn run(config: Config, clock: Clock, shutdown: Shutdown) -> Result<(),
     drop(watch.await);
     tracing::info!("stopped");
     Ok(())
-}
-
-/// Tries until it succeeds, fails for good, or it is time to stop (`None`).
-async fn wait<T, E, F>(
-    what: &'static str,
-    part: &Part,
-    shutdown: &Shutdown,
-    refused: fn(E) -> Error,
-    mut attempt: impl FnMut() -> F,
-) -> Result<Option<T>, Error>
-where
-    E: Classed,
-    F: Future<Output = Result<T, E>>,
-{
-    let mut delays = Delays::reconnecting();
-    let mut said = String::new();
-    loop {
-        match attempt().await {
-            Ok(value) => return Ok(Some(value)),
-            Err(error) if error.class() == ErrorClass::Transient => {
-                part.waits_for(what);
-                let error = chain(&error);
-                if error != said {
-                    tracing::warn!(error, "waits for {what}");
-                    said = error;
-                }
-            }
-            Err(error) => return Err(refused(error)),
-        }
-        tokio::select! {
-            () = shutdown.cancelled() => return Ok(None),
-            () = tokio::time::sleep(delays.next_delay()) => {}
-        }
-    }
 }

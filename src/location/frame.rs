@@ -1,6 +1,8 @@
 //! What stands on the stream `fix`: many reports packed into one entry, protobuf under the format of [`crate::topic::frame`]. Field numbers are
 //! never reused.
 
+use crate::model::{Position, PositionSource};
+
 /// Everything one program had to report since its last round trip.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct FixFrame {
@@ -58,6 +60,21 @@ pub struct Fix {
     pub flags: u32,
     #[prost(message, optional, tag = "14")]
     pub scan: Option<Scan>,
+}
+
+impl Fix {
+    /// Where it says that the device was; `None` when it was not placed.
+    pub fn position(&self) -> Option<Position> {
+        Some(Position {
+            latitude: self.latitude,
+            longitude: self.longitude,
+            fix_ms: self.fix_ms,
+            accuracy_m: self.accuracy_m.unwrap_or(0.0),
+            speed_mps: self.speed_mps,
+            course_deg: self.course_deg,
+            source: PositionSource::from_number(self.source)?,
+        })
+    }
 }
 
 /// What was heard. In SQL it stands beside the fix in this encoding.

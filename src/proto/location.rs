@@ -56,16 +56,7 @@ impl From<PositionSource> for v1::PositionSource {
 
 impl From<Located> for v1::DevicePosition {
     fn from(located: Located) -> Self {
-        let position = v1::Position {
-            latitude: located.latitude,
-            longitude: located.longitude,
-            fix_ms: located.fix_ms,
-            accuracy_m: located.accuracy_m,
-            speed_mps: located.speed_mps,
-            course_deg: located.course_deg,
-            source: located.source as i32,
-        };
-        Self { device_id: located.device, position: Some(position), battery_percent: located.battery }
+        Self { device_id: located.device, position: located.position().map(v1::Position::from), battery_percent: located.battery }
     }
 }
 

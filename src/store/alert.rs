@@ -1,7 +1,5 @@
 //! Emergency alerts as SQL keeps them: the last state of each, and everything that happened.
 
-use std::collections::BTreeMap;
-
 use prost::Message as _;
 
 use super::conn::{Conn, values};
@@ -121,18 +119,6 @@ impl Store {
                 super::directory::check_manages(conn, &[device]).await?;
                 let rows: Vec<(Vec<u8>,)> = conn.all("SELECT body FROM alert_event WHERE alert = ? ORDER BY number", values![id.0]).await?;
                 rows.into_iter().map(|(body,)| read_body(conn, &body)).collect()
-            })
-        })
-        .await
-    }
-
-    /// How many alerts each account has open, for operators.
-    pub async fn open_alerts_by_manager(&self) -> Result<BTreeMap<UserId, u64>, Error> {
-        self.read("count the open alerts".to_owned(), |conn| {
-            Box::pin(async move {
-                let rows: Vec<(i64, i64)> =
-                    conn.all("SELECT manager, COUNT(*) FROM alert WHERE closed_ms = 0 GROUP BY manager", &[]).await?;
-                Ok(rows.into_iter().map(|(manager, count)| (UserId(manager.cast_unsigned()), count.cast_unsigned())).collect())
             })
         })
         .await

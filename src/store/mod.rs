@@ -180,6 +180,12 @@ impl Store {
         }
     }
 
+    /// Brings the tables up to date, and holds the number of shards of this deployment against the store's.
+    pub async fn prepare(&self, shards: u32) -> Result<(), Error> {
+        self.migrate().await?;
+        self.pin_shards(shards).await
+    }
+
     /// Whether the database answers, for readiness and `roger doctor`.
     pub async fn ping(&self) -> Result<(), Error> {
         self.read("ping".to_owned(), |conn| Box::pin(async move { conn.one::<(i64,)>("SELECT 1", &[]).await.map(drop) })).await

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::conn::{Conn, values};
 use super::{Error, Store};
 use crate::location::Flag;
-use crate::model::{GroupId, PositionSource, UserId};
+use crate::model::{GroupId, Position, PositionSource, UserId};
 
 /// What a page asks of each device, for `EXPLAIN` too: one bounded range of the primary key. The values: device, first and end of the times,
 /// highest source, first of the times again, source behind which the first of the times begins, limit.
@@ -55,6 +55,21 @@ pub struct TraceRow {
     pub group: GroupId,
     /// Bit n for the [`Flag`] of number n.
     pub flags: u32,
+}
+
+impl TraceRow {
+    /// Where the device was.
+    pub fn position(&self) -> Position {
+        Position {
+            latitude: self.latitude,
+            longitude: self.longitude,
+            fix_ms: self.key.fix_ms,
+            accuracy_m: self.accuracy_m.unwrap_or(0.0),
+            speed_mps: self.speed_mps,
+            course_deg: self.course_deg,
+            source: self.key.source,
+        }
+    }
 }
 
 impl Store {

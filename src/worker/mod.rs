@@ -14,6 +14,7 @@ mod job;
 mod ordered;
 mod progress;
 mod readiness;
+mod start;
 mod tenure;
 
 pub use competing::{BadGroup, CompetingSettings, run_competing};
@@ -21,3 +22,4 @@ pub use job::{Classed, Competing, Ordered, Tenure, Verdict, Work, chain, own_nam
 pub use ordered::{BadSettings, OrderedSettings, run_ordered};
 pub use progress::Progress;
 pub use readiness::{Part, Readiness};
+pub use start::wait_for;

@@ -6,11 +6,11 @@ use super::{Alerts, Keep, TakeSos, Tell, Texts, clockwork, desks};
 use crate::broker::{self, Redis};
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::retry::{Delays, ErrorClass};
+use crate::retry::ErrorClass;
 use crate::shutdown::Shutdown;
 use crate::sms;
 use crate::store::{self, Options, Store};
-use crate::worker::{BadGroup, CompetingSettings, Part, Readiness, chain, own_name, run_competing};
+use crate::worker::{BadGroup, CompetingSettings, Readiness, chain, own_name, run_competing, wait_for};
 
 /// The most presses and acts worked on at once, and the most held.
 const TAKES: (usize, usize) = (64, 1_024);
@@ -77,8 +77,10 @@ pub async fn run(config: Config, clock: Clock, shutdown: Shutdown) -> Result<(),
     let readiness = Readiness::new();
     let watch = tokio::spawn(readiness.clone().watch("sos", shutdown.clone()));
     let start = readiness.part("start");
-    if !pinned(&fleet, shards, &start, &shutdown).await? {
-        return Ok(());
+    match wait_for("Redis", &start, &shutdown, || fleet.pin_shards(shards)).await.map_err(ProgramError::Broker)? {
+        Some(pinned) if pinned != shards => return Err(ProgramError::Shards { configured: shards, pinned }),
+        Some(_) => {}
+        None => return Ok(()),
     }
     let boot = format!("sos-{}-{:08x}", own_name(), rand::random::<u32>()).into();
     let alerts = Alerts { sos: sos.clone(), fleet, clock: clock.clone(), shards, boot };
@@ -104,53 +106,21 @@ pub async fn run(config: Config, clock: Clock, shutdown: Shutdown) -> Result<(),
 
 /// Keeps what happened, and refreshes who is told next, as soon as SQL is there.
 async fn keep(alerts: &Alerts, store: &Store, shards: u32, settings: CompetingSettings, shutdown: Shutdown) -> Result<(), ProgramError> {
-    let mut delays = Delays::reconnecting();
-    let mut said = false;
-    loop {
-        let prepared = async {
-            store.migrate().await?;
-            store.pin_shards(shards).await
-        };
-        match prepared.await {
-            Ok(()) => break,
-            Err(error) if error.class() != ErrorClass::Transient => return Err(ProgramError::Store(error)),
-            Err(error) => {
-                if !std::mem::replace(&mut said, true) {
-                    tracing::warn!(error = chain(&error), "waits for SQL; alerts go on without it");
-                }
-            }
-        }
-        tokio::select! {
-            () = shutdown.cancelled() => return Ok(()),
-            () = tokio::time::sleep(delays.next_delay()) => {}
-        }
-    }
     // Of its own: what waits for SQL is no reason not to be ready.
     let aside = Readiness::new();
+    match wait_for("SQL", &aside.part("SQL"), &shutdown, || store.prepare(shards)).await {
+        Ok(Some(())) => {}
+        Ok(None) => return Ok(()),
+        Err(error) => {
+            // The program goes on: whoever presses is helped without SQL too.
+            tracing::error!(error = chain(&error), "SQL can never be used like this; alerts go on, and are not kept");
+            return Err(ProgramError::Store(error));
+        }
+    }
     let job = Keep(store.clone());
     tokio::join!(
         run_competing(job, alerts.sos.clone(), settings, alerts.clock.clone(), shutdown.clone(), aside.part("alerts")),
         desks::refresh(alerts, store, shutdown),
     );
     Ok(())
-}
-
-/// Waits until the fleet's Redis answers, and holds the number of shards against it; false when it is time to stop before.
-async fn pinned(fleet: &Redis, shards: u32, start: &Part, shutdown: &Shutdown) -> Result<bool, ProgramError> {
-    let mut delays = Delays::reconnecting();
-    loop {
-        match fleet.pin_shards(shards).await {
-            Ok(pinned) if pinned == shards => return Ok(true),
-            Ok(pinned) => return Err(ProgramError::Shards { configured: shards, pinned }),
-            Err(error) if error.class() == ErrorClass::Transient => {
-                start.waits_for("Redis");
-                tracing::warn!(error = chain(&error), "waits for Redis");
-            }
-            Err(error) => return Err(ProgramError::Broker(error)),
-        }
-        tokio::select! {
-            () = tokio::time::sleep(delays.next_delay()) => {}
-            () = shutdown.cancelled() => return Ok(false),
-        }
-    }
 }

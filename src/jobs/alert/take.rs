@@ -51,10 +51,10 @@ impl TakeSos {
             let (alert, effects) = match open {
                 // There is nothing to take back.
                 None if press.cancel => return Ok(Taken::Done),
-                None => Alert::open(new_id(), press, self.last_known(device).await, clock.now_ms()),
+                None => Alert::open(new_id(), press, (entry.0, entry.1), self.last_known(device).await, clock.now_ms()),
                 Some(id) => {
                     let Some(mut alert) = self.0.load(id).await? else { return Ok(Taken::Again) };
-                    match alert.press(press, clock.now_ms()) {
+                    match alert.press(press, (entry.0, entry.1), clock.now_ms()) {
                         Ok(effects) => (alert, effects),
                         Err(NotNow) => {
                             let known = sos.knows_press(&name).await.map_err(Alerts::failed("look for a press"))?;

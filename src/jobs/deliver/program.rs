@@ -4,9 +4,9 @@ use super::{Deliver, Settings};
 use crate::broker::{self, Redis};
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::retry::{Delays, ErrorClass};
+use crate::retry::ErrorClass;
 use crate::shutdown::Shutdown;
-use crate::worker::{BadSettings, OrderedSettings, Readiness, chain, run_ordered};
+use crate::worker::{BadSettings, OrderedSettings, Readiness, run_ordered, wait_for};
 
 /// Why the program does not run.
 #[derive(Debug, thiserror::Error)]
@@ -48,18 +48,10 @@ pub async fn run(config: Config, clock: Clock, shutdown: Shutdown) -> Result<(),
     let readiness = Readiness::new();
     let part = readiness.part("shards");
     let watch = tokio::spawn(readiness.watch("delivery", shutdown.clone()));
-    let mut delays = Delays::reconnecting();
-    loop {
-        match redis.pin_shards(shards).await {
-            Ok(pinned) if pinned == shards => break,
-            Ok(pinned) => return Err(ProgramError::Shards { configured: shards, pinned }),
-            Err(error) if error.class() == ErrorClass::Transient => tracing::warn!(error = chain(&error), "waits for Redis"),
-            Err(error) => return Err(ProgramError::Broker(error)),
-        }
-        tokio::select! {
-            () = tokio::time::sleep(delays.next_delay()) => {}
-            () = shutdown.cancelled() => return Ok(()),
-        }
+    match wait_for("Redis", &part, &shutdown, || redis.pin_shards(shards)).await.map_err(ProgramError::Broker)? {
+        Some(pinned) if pinned != shards => return Err(ProgramError::Shards { configured: shards, pinned }),
+        Some(_) => {}
+        None => return Ok(()),
     }
     let settings =
         Settings { shards, batch_frames_max: config.delivery.batch_frames_max, checkpoint_interval: config.delivery.checkpoint_interval };

@@ -6,10 +6,10 @@ use super::Locate;
 use crate::broker::{self, Redis};
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::retry::{Delays, ErrorClass};
+use crate::retry::ErrorClass;
 use crate::shutdown::Shutdown;
 use crate::store::{self, Options, Store};
-use crate::worker::{BadGroup, CompetingSettings, Part, Readiness, chain, run_competing};
+use crate::worker::{BadGroup, CompetingSettings, Readiness, chain, run_competing, wait_for};
 
 /// The most frames worked on at once, and the most held.
 const FRAMES: (usize, usize) = (128, 512);
@@ -68,14 +68,18 @@ pub async fn run(config: Config, clock: Clock, shutdown: Shutdown) -> Result<(),
     let readiness = Readiness::new();
     let watch = tokio::spawn(readiness.clone().watch("gps", shutdown.clone()));
     let start = readiness.part("start");
-    if !pinned(&redis, shards, &start, &shutdown).await? {
-        return Ok(());
+    match wait_for("Redis", &start, &shutdown, || redis.pin_shards(shards)).await.map_err(ProgramError::Broker)? {
+        Some(pinned) if pinned != shards => return Err(ProgramError::Shards { configured: shards, pinned }),
+        Some(_) => {}
+        None => return Ok(()),
     }
-    start.goes_on();
     let (job, batches) = Locate::new(redis.clone(), shards);
     let locate = run_competing(job, redis, settings, clock.clone(), shutdown.clone(), readiness.part("locate"));
+    let sql = readiness.part("SQL");
+    start.goes_on();
     let keep = async {
-        if prepared(&store, shards, &readiness.part("SQL"), &shutdown).await? {
+        if wait_for("SQL", &sql, &shutdown, || store.prepare(shards)).await.map_err(ProgramError::Store)?.is_some() {
+            sql.goes_on();
             tokio::join!(batches.run(store.clone()), forget(&store, &clock, &shutdown));
         }
         Ok(())
@@ -105,52 +109,6 @@ async fn forget(store: &Store, clock: &Clock, shutdown: &Shutdown) {
         }
         if let Err(error) = store.purge_fix_frames(clock.now_ms().saturating_sub(KNOWN_MS)).await {
             tracing::warn!(error = chain(&error), "old frames of fixes are not forgotten; trying again in an hour");
-        }
-    }
-}
-
-/// Waits until SQL has its tables; false when it is time to stop before.
-async fn prepared(store: &Store, shards: u32, part: &Part, shutdown: &Shutdown) -> Result<bool, ProgramError> {
-    let mut delays = Delays::reconnecting();
-    loop {
-        let prepared = async {
-            store.migrate().await?;
-            store.pin_shards(shards).await
-        };
-        match prepared.await {
-            Ok(()) => {
-                part.goes_on();
-                return Ok(true);
-            }
-            Err(error) if error.class() != ErrorClass::Transient => return Err(ProgramError::Store(error)),
-            Err(error) => {
-                part.waits_for("SQL");
-                tracing::warn!(error = chain(&error), "waits for SQL");
-            }
-        }
-        tokio::select! {
-            () = tokio::time::sleep(delays.next_delay()) => {}
-            () = shutdown.cancelled() => return Ok(false),
-        }
-    }
-}
-
-/// Waits until Redis answers, and holds the number of shards against it; false when it is time to stop before.
-async fn pinned(redis: &Redis, shards: u32, start: &Part, shutdown: &Shutdown) -> Result<bool, ProgramError> {
-    let mut delays = Delays::reconnecting();
-    loop {
-        match redis.pin_shards(shards).await {
-            Ok(pinned) if pinned == shards => return Ok(true),
-            Ok(pinned) => return Err(ProgramError::Shards { configured: shards, pinned }),
-            Err(error) if error.class() == ErrorClass::Transient => {
-                start.waits_for("Redis");
-                tracing::warn!(error = chain(&error), "waits for Redis");
-            }
-            Err(error) => return Err(ProgramError::Broker(error)),
-        }
-        tokio::select! {
-            () = tokio::time::sleep(delays.next_delay()) => {}
-            () = shutdown.cancelled() => return Ok(false),
         }
     }
 }

@@ -3,6 +3,7 @@
 use prost::Oneof;
 
 use super::{Entry, Presence, Raised, WirePlace, WireSpan};
+use crate::model::{Position, PositionSource, UserId};
 
 /// On `out:<edge>` and its lanes: what one shard, or one replay worker, has for the sessions of an edge.
 #[derive(Clone, PartialEq, prost::Message)]
@@ -88,7 +89,7 @@ pub struct Acted {
     pub alert: u64,
 }
 
-/// Where devices are now, for the sessions of an account that watches. Written by gps, of each device the newest, about once a second.
+/// Where devices are now, for the sessions of an account that watches. Of each device the newest. Written by nobody so far.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct Positions {
     /// Who watches.
@@ -245,6 +246,36 @@ pub struct Page {
     /// Says which of the session's requests this answers.
     #[prost(uint64, tag = "6")]
     pub request: u64,
+}
+
+impl Located {
+    /// A device at a position, with what its battery said then, in percent.
+    pub fn new(device: UserId, position: Position, battery: Option<u32>) -> Self {
+        Self {
+            device: device.0,
+            latitude: position.latitude,
+            longitude: position.longitude,
+            fix_ms: position.fix_ms,
+            accuracy_m: position.accuracy_m,
+            speed_mps: position.speed_mps,
+            course_deg: position.course_deg,
+            source: position.source as u32,
+            battery,
+        }
+    }
+
+    /// Where it is; `None` when it is known in a way that this version does not know.
+    pub fn position(self) -> Option<Position> {
+        Some(Position {
+            latitude: self.latitude,
+            longitude: self.longitude,
+            fix_ms: self.fix_ms,
+            accuracy_m: self.accuracy_m,
+            speed_mps: self.speed_mps,
+            course_deg: self.course_deg,
+            source: PositionSource::from_number(self.source)?,
+        })
+    }
 }
 
 /// A newer login took the session over.
