@@ -54,7 +54,9 @@ async fn what_is_said_in_a_room_is_for_who_is_in_it_at_that_moment() {
     let mut neil = stage.radio(0, "neil").await;
     let mut buzz = stage.radio(1, "buzz").await;
     let mut capcom = stage.radio(1, "capcom").await;
+    // Presence is for who follows at that moment: both have to before anybody moves.
     neil.follows(cabin).await;
+    buzz.follows(cabin).await;
 
     assert_eq!(neil.enter(&edge, loop_.id()).await.unwrap().group_id, loop_.id());
     assert_eq!(buzz.enter(&other, loop_.id()).await.unwrap().version, 1);
