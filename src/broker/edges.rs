@@ -40,12 +40,17 @@ pub struct LiveEdge {
     pub sessions: u64,
 }
 
+/// The streams of an edge, in the order in which it reads them.
+pub fn edge_streams(boot: &str) -> [String; 4] {
+    [keys::out_urgent(boot), keys::out(boot), keys::out_replay(boot), keys::out_positions(boot)]
+}
+
 impl Redis {
     /// An edge lives for `lifetime` from `now_ms` on. Returns whether its streams are still there; when not (it slept, or Redis lost them),
     /// they are made again, and everything on them is lost: its sessions have to attach again.
     pub async fn beat_edge(&self, beat: &EdgeBeat, now_ms: u64, lifetime: Duration) -> Result<bool, Error> {
         let lifetime_ms = lifetime.as_millis() as u64;
-        let streams = [keys::out(&beat.boot), keys::out_urgent(&beat.boot), keys::out_replay(&beat.boot)];
+        let streams = edge_streams(&beat.boot);
         let mut pipeline = redis::Pipeline::new();
         let mut command = WHEN_FULL.call(&[&keys::edges()]);
         command.arg("ZADD").arg(now_ms + lifetime_ms).arg(&beat.boot);
@@ -59,8 +64,8 @@ impl Redis {
         for stream in &streams {
             pipeline.cmd("PEXPIRE").arg(stream).arg(lifetime_ms);
         }
-        let there: (bool, bool, bool) = self.pipe("send an edge's heartbeat", &pipeline).await?;
-        if there == (true, true, true) {
+        let there: [bool; 4] = self.pipe("send an edge's heartbeat", &pipeline).await?;
+        if there == [true; 4] {
             return Ok(true);
         }
         let mut pipeline = redis::Pipeline::new();
@@ -77,7 +82,7 @@ impl Redis {
     pub async fn retire_edge(&self, boot: &str) -> Result<(), Error> {
         let mut pipeline = redis::Pipeline::new();
         pipeline.cmd("ZREM").arg(keys::edges()).arg(boot).ignore();
-        pipeline.cmd("DEL").arg(keys::edge(boot)).arg(keys::out(boot)).arg(keys::out_urgent(boot)).arg(keys::out_replay(boot)).ignore();
+        pipeline.cmd("DEL").arg(keys::edge(boot)).arg(edge_streams(boot).as_slice()).ignore();
         self.pipe("retire an edge", &pipeline).await
     }
 

@@ -76,13 +76,13 @@ pub fn fix() -> String {
 }
 
 /// GEO set of the devices of a tenant, by id, where they are now; those beyond the latitudes that Redis takes (85.05) are in [`polar`]. Written
-/// by gps; read by nobody so far. No expiry: the last word stands.
+/// by gps; read by the directory. No expiry: the last word stands.
 pub fn near(tenant: TenantId) -> String {
     format!("{{near{tenant}}}:geo")
 }
 
 /// HASH from device to `<latitude> <longitude>`: devices near the poles. Written by gps; read by
-/// nobody so far. No expiry.
+/// the directory. No expiry.
 pub fn polar(tenant: TenantId) -> String {
     format!("{{near{tenant}}}:polar")
 }
@@ -94,7 +94,7 @@ pub fn near_at(tenant: TenantId) -> String {
 }
 
 /// SORTED SET of `<account> <edge>` by the time the watch lapses (UTC ms): edges with sessions that want to see where the devices of an account
-/// are. Written and swept by the edges; read by nobody so far. No expiry.
+/// are. Written and swept by the edges; read by gps. No expiry.
 pub fn watchers() -> String {
     "watchers".to_owned()
 }
@@ -201,6 +201,12 @@ pub fn out_urgent(boot: &str) -> String {
 /// STREAM of [`crate::topic::frame::OutFrame`]: pages of replays for an edge. Written by offline; otherwise like [`out`].
 pub fn out_replay(boot: &str) -> String {
     format!("out:{{{boot}}}:replay")
+}
+
+/// STREAM of [`crate::topic::frame::OutFrame`]: where devices are, for who watches at an edge. Written by gps, which keeps only the last few
+/// entries; otherwise like [`out`], read last.
+pub fn out_positions(boot: &str) -> String {
+    format!("out:{{{boot}}}:positions")
 }
 
 /// HASH from installation id (hex) to JSON [`crate::session::Presence`]: the sessions of a user. Written by edges; read by

@@ -9,6 +9,7 @@ use super::scripts::{NEAR, POSITION};
 use crate::location::Flag;
 use crate::location::frame::Fix;
 use crate::model::{Position, TenantId, UserId};
+use crate::topic::frame::Located;
 
 /// The most devices of one round trip.
 const DEVICES: usize = 1_000;
@@ -26,9 +27,10 @@ struct Newest {
 
 impl Redis {
     /// Notes where devices are, what their batteries say, and who of a tenant is where, as far as it is newer than what is known. Fixes that were
-    /// not placed, or whose clock was ahead, say nothing of now.
-    pub async fn note_fixes(&self, fixes: &[Fix], shards: u32) -> Result<(), Error> {
+    /// not placed, or whose clock was ahead, say nothing of now. Returns where those are whose position changed, by device.
+    pub async fn note_fixes(&self, fixes: &[Fix], shards: u32) -> Result<Vec<Located>, Error> {
         let newest: Vec<(UserId, Newest)> = newest(fixes).into_iter().collect();
+        let mut moved = Vec::new();
         for devices in newest.chunks(DEVICES) {
             let mut pipeline = redis::Pipeline::with_capacity(devices.len());
             let mut tenants: BTreeMap<TenantId, Vec<(UserId, Position)>> = BTreeMap::new();
@@ -42,7 +44,7 @@ impl Redis {
                     Some((percent, said_ms)) => call.arg(percent).arg(said_ms),
                     None => call.arg("").arg(""),
                 };
-                pipeline.add_command(call).ignore();
+                pipeline.add_command(call);
                 tenants.entry(*tenant).or_default().push((*device, *position));
             }
             for (tenant, placed) in tenants {
@@ -54,9 +56,13 @@ impl Redis {
                     pipeline.add_command(call).ignore();
                 }
             }
-            self.pipe::<()>("note where devices are", &pipeline).await?;
+            let newer: Vec<u32> = self.pipe("note where devices are", &pipeline).await?;
+            let newer = devices.iter().zip(newer).filter(|(_, newer)| newer & 1 != 0);
+            let located =
+                |(device, newest): &(UserId, Newest)| Located::new(*device, newest.position, newest.battery.map(|(percent, _)| percent));
+            moved.extend(newer.map(|(placed, _)| located(placed)));
         }
-        Ok(())
+        Ok(moved)
     }
 }
 

@@ -15,6 +15,7 @@ mod letters;
 mod live;
 mod located;
 mod look;
+mod near;
 mod presence;
 mod reports;
 mod scripts;
@@ -24,7 +25,7 @@ mod watch;
 
 pub use alerts::{AlertAnswer, AlertCommit};
 pub use connection::{Facts, Redis, Settings};
-pub use edges::{EdgeBeat, LiveEdge};
+pub use edges::{EdgeBeat, LiveEdge, edge_streams};
 pub use error::Error;
 pub use floor_bench::FloorLoad;
 pub use groups::{Delivery, Group, GroupState, Reclaimed};

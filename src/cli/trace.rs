@@ -1,18 +1,14 @@
 //! `roger trace`: where a device was.
 
-use geo_types::Point;
-use gpx::{Gpx, GpxVersion, Track, TrackSegment, Waypoint};
 use serde::Serialize;
-use serde_json::{Value as Json, json};
-use time::OffsetDateTime;
 
 use super::args::{self, TraceFormat};
 use super::context::Context;
 use super::error::Error;
 use super::output::{Output, raw, table};
 use super::when::utc;
+use crate::location::{Export, ExportFormat, TraceRow};
 use crate::model::PositionSource;
-use crate::store::TraceRow;
 
 /// How many fixes are read at once.
 const PAGE: u32 = 10_000;
@@ -61,21 +57,37 @@ pub(super) async fn trace(context: &Context, args: args::Trace) -> Result<(), Er
     let (from_ms, to_ms) = (from.time_ms(now_ms), to.map_or(now_ms, |to| to.time_ms(now_ms)));
     let device = context.registry().await?.device(&device).await?;
     let store = context.store()?;
+    let mut file = match format {
+        TraceFormat::Gpx => Some(Export::new(ExportFormat::Gpx)),
+        TraceFormat::Geojson => Some(Export::new(ExportFormat::GeoJson)),
+        TraceFormat::Json | TraceFormat::Table => None,
+    };
+    if let Some(file) = &mut file {
+        file.device(device.id.0, &device.nickname);
+    }
     let (mut fixes, mut after) = (Vec::<Fix>::new(), None);
     loop {
         let page = store.trace_page(&[device.id], from_ms, to_ms, wifi, after, PAGE).await?;
         after = page.last().map(|row| row.key);
         let last = page.len() < PAGE as usize;
-        fixes.extend(page.into_iter().map(Fix::from));
+        match &mut file {
+            Some(file) => {
+                file.page(&page, &[], &[]);
+                raw(&file.take());
+            }
+            None => fixes.extend(page.into_iter().map(Fix::from)),
+        }
         if last {
             break;
         }
     }
-    match format {
-        TraceFormat::Gpx => raw(&track(&device.nickname, &fixes)?),
-        TraceFormat::Geojson => Output { json: true }.answer(&geojson(&fixes), |_| String::new()),
-        TraceFormat::Json => Output { json: true }.answer(&fixes, |_| String::new()),
-        TraceFormat::Table => context.out.answer(&fixes, |fixes| text(fixes)),
+    if let Some(mut file) = file {
+        file.end();
+        raw(&file.take());
+    } else if format == TraceFormat::Json {
+        Output { json: true }.answer(&fixes, |_| String::new());
+    } else {
+        context.out.answer(&fixes, |fixes| text(fixes));
     }
     Ok(())
 }
@@ -102,30 +114,4 @@ fn text(fixes: &[Fix]) -> String {
         ]
     };
     table(&["WHEN", "NORTH", "EAST", "BY", "± M", "M/S", "COURSE", "BATTERY"], fixes.iter().map(row))
-}
-
-fn track(name: &str, fixes: &[Fix]) -> Result<Vec<u8>, Error> {
-    let waypoint = |fix: &Fix| {
-        let mut point = Waypoint::new(Point::new(fix.longitude, fix.latitude));
-        point.elevation = fix.altitude_m.map(f64::from);
-        point.time = OffsetDateTime::from_unix_timestamp_nanos(i128::from(fix.fix_ms) * 1_000_000).ok().map(Into::into);
-        point
-    };
-    let segment = TrackSegment { points: fixes.iter().map(waypoint).collect() };
-    let track = Track { name: Some(name.to_owned()), segments: vec![segment], ..Track::default() };
-    let gpx = Gpx { version: GpxVersion::Gpx11, creator: Some("roger".to_owned()), tracks: vec![track], ..Gpx::default() };
-    let mut file = Vec::new();
-    gpx::write(&gpx, &mut file)?;
-    file.push(b'\n');
-    Ok(file)
-}
-
-/// Points, and not a line: one alone is good too, and nothing must be cut at the date line.
-fn geojson(fixes: &[Fix]) -> Json {
-    let feature = |fix: &Fix| {
-        let mut place = vec![fix.longitude, fix.latitude];
-        place.extend(fix.altitude_m.map(f64::from));
-        json!({ "type": "Feature", "geometry": { "type": "Point", "coordinates": place }, "properties": fix })
-    };
-    json!({ "type": "FeatureCollection", "features": fixes.iter().map(feature).collect::<Vec<_>>() })
 }

@@ -36,6 +36,7 @@ mod service;
 mod sessions;
 mod stock;
 mod temporary;
+mod trace;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use super::hub::Edge;
 use super::session::{Session, State};
 use super::watch;
-use crate::broker::{Reader, StreamId, keys};
+use crate::broker::{Reader, StreamId, edge_streams};
 use crate::model::{Reason, SessionId, TopicId};
 use crate::proto::convert;
 use crate::retry::Delays;
@@ -75,7 +75,7 @@ impl View {
 
 /// Reads until it is time to stop.
 pub(super) async fn run(edge: &Arc<Edge>, shutdown: Shutdown) {
-    let streams = [keys::out_urgent(&edge.boot), keys::out(&edge.boot), keys::out_replay(&edge.boot)];
+    let streams = edge_streams(&edge.boot);
     let mut after: BTreeMap<String, StreamId> = streams.iter().map(|key| (key.clone(), StreamId::default())).collect();
     let mut reader = Reader::new(&edge.redis, BLOCK);
     let mut views = vec![View { patience: SILENCE, ..View::default() }; edge.shards as usize];
@@ -99,7 +99,7 @@ pub(super) async fn run(edge: &Arc<Edge>, shutdown: Shutdown) {
                 if read.iter().all(|(key, pages)| *key != streams[2] || pages.len() < FRAMES_A_READ) {
                     edge.pages_were_read(begun_ms);
                 }
-                // Alerts first, then live, then replays.
+                // Alerts first, then live, then replays, and where devices are.
                 read.sort_by_key(|(key, _)| streams.iter().position(|known| known == key));
                 for (key, entries) in read {
                     let lane = usize::from(key != streams[0]);

@@ -56,7 +56,7 @@ pub use fix::{Fate, FateRefusal, Taken};
 pub use floor::{FloorCursor, FloorPage};
 pub use look::TablesLook;
 pub use release::{NewRelease, Release, ReleaseAdded, ReleaseChange};
-pub use trace::{TRACE_SQL, TraceKey, TraceRow};
+pub use trace::TRACE_SQL;
 
 /// How to reach the database.
 #[derive(Clone)]

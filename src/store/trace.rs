@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use super::conn::{Conn, values};
 use super::{Error, Store};
-use crate::location::Flag;
-use crate::model::{GroupId, Position, PositionSource, UserId};
+use crate::location::{Flag, TraceKey, TraceRow};
+use crate::model::{GroupId, PositionSource, UserId};
 
 /// What a page asks of each device, for `EXPLAIN` too: one bounded range of the primary key. The values: device, first and end of the times,
 /// highest source, first of the times again, source behind which the first of the times begins, limit.
@@ -18,59 +18,6 @@ const NEWEST_SQL: &str = "SELECT fix_ms, source, arrival_ms, latitude, longitude
      flags FROM fix WHERE device = ? AND source BETWEEN 1 AND 2 AND flags & ? = 0 ORDER BY fix_ms DESC, source DESC LIMIT 2";
 
 type Columns = (i64, i64, i64, Option<f64>, Option<f64>, Option<f64>, Option<f64>, Option<f64>, Option<f64>, Option<i64>, i64, i64);
-
-/// Where a row stands among those of several devices.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct TraceKey {
-    /// When the fix was made, UTC milliseconds by the device's clock.
-    pub fix_ms: u64,
-    /// Whose it is.
-    pub device: UserId,
-    /// How it is known.
-    pub source: PositionSource,
-}
-
-/// A fix that has a place.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct TraceRow {
-    /// Where it stands.
-    pub key: TraceKey,
-    /// When it arrived, UTC milliseconds by the fleet's clock.
-    pub arrival_ms: u64,
-    /// Degrees north, WGS 84.
-    pub latitude: f64,
-    /// Degrees east, WGS 84.
-    pub longitude: f64,
-    /// Metres; `None`, as with the next four, when not known.
-    pub accuracy_m: Option<f32>,
-    /// Metres above the ellipsoid.
-    pub altitude_m: Option<f32>,
-    /// Metres per second.
-    pub speed_mps: Option<f32>,
-    /// Degrees clockwise from north.
-    pub course_deg: Option<f32>,
-    /// Percent.
-    pub battery: Option<u32>,
-    /// In whose room the device was; 0 for none.
-    pub group: GroupId,
-    /// Bit n for the [`Flag`] of number n.
-    pub flags: u32,
-}
-
-impl TraceRow {
-    /// Where the device was.
-    pub fn position(&self) -> Position {
-        Position {
-            latitude: self.latitude,
-            longitude: self.longitude,
-            fix_ms: self.key.fix_ms,
-            accuracy_m: self.accuracy_m.unwrap_or(0.0),
-            speed_mps: self.speed_mps,
-            course_deg: self.course_deg,
-            source: self.key.source,
-        }
-    }
-}
 
 impl Store {
     /// The fixes of devices that were made from `from_ms` up to, and without, `to_ms`, in the order of their keys: at most `limit` behind

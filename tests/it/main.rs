@@ -15,6 +15,7 @@ mod harness;
 mod jobs;
 mod messages;
 mod operate;
+mod positions;
 mod simulator;
 mod store;
 mod supervision;

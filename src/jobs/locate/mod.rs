@@ -1,22 +1,27 @@
 //! Reports of positions, from the doors into Redis and SQL.
 //!
 //! Consumes the stream `fix` (FixFrames, consumer group `gps`). First what is newer becomes the last-known position of its device; that needs no
-//! SQL. Then the frame goes into SQL together with what else waits, and is done when it is committed. A frame that comes again changes nothing: SQL
+//! SQL, and desks that watch are told. Then the frame goes into SQL together with what else waits, and is done when it is committed. A frame that comes again changes nothing: SQL
 //! knows it by producer and number. While SQL is away frames are tried for ever, and wait on the stream.
 
 mod batch;
+mod live;
 mod program;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 pub use batch::Batches;
 pub use program::{ProgramError, run};
 
 use batch::{Door, batches};
+use live::Moved;
 
 use crate::broker::{Redis, keys};
 use crate::location::frame::FixFrame;
 use crate::retry::ErrorClass;
+use crate::shutdown::Shutdown;
+use crate::store::Store;
 use crate::worker::{Competing, Verdict, Work, chain};
 
 /// The job.
@@ -25,13 +30,19 @@ pub struct Locate {
     redis: Redis,
     shards: u32,
     door: Door,
+    moved: Arc<Moved>,
 }
 
 impl Locate {
     /// The job, and what commits its frames: nothing is done before that runs.
     pub fn new(redis: Redis, shards: u32) -> (Self, Batches) {
         let (door, batches) = batches();
-        (Self { redis, shards, door }, batches)
+        (Self { redis, shards, door, moved: Arc::default() }, batches)
+    }
+
+    /// Tells desks that watch where devices are, until it is time to stop. SQL says whose devices they are.
+    pub async fn tell_watchers(&self, store: &Store, shutdown: &Shutdown) {
+        live::run(&self.moved, &self.redis, store, shutdown).await;
     }
 }
 
@@ -51,8 +62,9 @@ impl Competing for Locate {
             Ok(frame) => frame,
             Err(error) => return Verdict::of(&error),
         };
-        if let Err(error) = self.redis.note_fixes(&frame.fixes, self.shards).await {
-            return Verdict::Retry { after: None, error: chain(&error) };
+        match self.redis.note_fixes(&frame.fixes, self.shards).await {
+            Ok(moved) => self.moved.note(moved),
+            Err(error) => return Verdict::Retry { after: None, error: chain(&error) },
         }
         tokio::select! {
             () = work.stop.cancelled() => Verdict::Interrupted,

@@ -74,13 +74,14 @@ pub async fn run(config: Config, clock: Clock, shutdown: Shutdown) -> Result<(),
         None => return Ok(()),
     }
     let (job, batches) = Locate::new(redis.clone(), shards);
+    let live = job.clone();
     let locate = run_competing(job, redis, settings, clock.clone(), shutdown.clone(), readiness.part("locate"));
     let sql = readiness.part("SQL");
     start.goes_on();
     let keep = async {
         if wait_for("SQL", &sql, &shutdown, || store.prepare(shards)).await.map_err(ProgramError::Store)?.is_some() {
             sql.goes_on();
-            tokio::join!(batches.run(store.clone()), forget(&store, &clock, &shutdown));
+            tokio::join!(batches.run(store.clone()), forget(&store, &clock, &shutdown), live.tell_watchers(&store, &shutdown));
         }
         Ok(())
     };

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use sqlx::AssertSqlSafe;
 
-use super::super::Error;
 use super::super::conn::{Conn, Value, pieces, places, values};
+use super::super::{Error, Store};
 use super::account::kind_of;
 use super::change::Author;
 use crate::model::{UserId, UserKind};
@@ -53,6 +53,40 @@ pub(in crate::store) async fn check_manages(conn: &mut Conn, accounts: &[UserId]
 /// The refusal that tells nothing.
 pub(super) fn not_permitted(conn: &Conn) -> Error {
     Error::NotPermitted { operation: conn.operation.clone() }
+}
+
+impl Store {
+    /// Of some accounts those who manage them: every account above each, and every root. Accounts that do not exist are left out.
+    pub async fn managers_of(&self, accounts: &[UserId]) -> Result<BTreeMap<UserId, BTreeSet<UserId>>, Error> {
+        let accounts: BTreeSet<UserId> = accounts.iter().copied().collect();
+        self.read(format!("the managers of {} accounts", accounts.len()), move |conn| {
+            Box::pin(async move { managers(conn, &accounts).await })
+        })
+        .await
+    }
+}
+
+/// As [`Store::managers_of`].
+pub(in crate::store) async fn managers(conn: &mut Conn, accounts: &BTreeSet<UserId>) -> Result<BTreeMap<UserId, BTreeSet<UserId>>, Error> {
+    let sql = "SELECT id FROM account WHERE kind = ? AND deleted_ms = 0 AND disabled = 0";
+    let roots: Vec<(i64,)> = conn.all(sql, values![UserKind::Root as u32]).await?;
+    let roots: BTreeSet<UserId> = roots.into_iter().map(|(id,)| UserId(id.cast_unsigned())).collect();
+    let mut known: BTreeMap<UserId, UserId> = BTreeMap::new();
+    let mut level: Vec<UserId> = accounts.iter().copied().collect();
+    for _ in 0..DEPTH_MAX {
+        let found = parents(conn, &level).await?;
+        let next: BTreeSet<UserId> = found.values().copied().filter(|parent| parent.0 != 0 && !known.contains_key(parent)).collect();
+        known.extend(found);
+        level = next.into_iter().filter(|parent| !known.contains_key(parent)).collect();
+        if level.is_empty() {
+            break;
+        }
+    }
+    let above = |account: &UserId| {
+        let way = std::iter::successors(known.get(account), |parent| known.get(parent));
+        way.copied().filter(|parent| parent.0 != 0).chain(roots.iter().copied()).collect()
+    };
+    Ok(accounts.iter().filter(|account| known.contains_key(account)).map(|account| (*account, above(account))).collect())
 }
 
 async fn existing(conn: &mut Conn, accounts: &[UserId]) -> Result<BTreeSet<UserId>, Error> {

@@ -89,7 +89,7 @@ pub struct Acted {
     pub alert: u64,
 }
 
-/// Where devices are now, for the sessions of an account that watches. Of each device the newest. Written by nobody so far.
+/// Where devices are now, for the sessions of an account that watches. Of each device the newest. Written by gps.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct Positions {
     /// Who watches.

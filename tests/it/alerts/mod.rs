@@ -5,3 +5,5 @@ mod escalation;
 mod faults;
 mod scene;
 mod whole_way;
+
+pub use scene::{Scene, at as report_at};

@@ -8,6 +8,7 @@ mod gate;
 mod groups;
 mod login;
 mod people;
+mod places;
 mod relay;
 mod serving;
 mod sessions;

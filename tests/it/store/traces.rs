@@ -6,8 +6,9 @@ use proptest::prelude::*;
 use proptest::strategy::ValueTree as _;
 use proptest::test_runner::{Config, TestRunner};
 use roger::location::Flag;
+use roger::location::{TraceKey, TraceRow};
 use roger::model::{GroupId, PositionSource, UserId};
-use roger::store::{TRACE_SQL, TraceKey, TraceRow};
+use roger::store::TRACE_SQL;
 use sqlx::{Connection as _, MySqlConnection, Row as _, SqliteConnection};
 
 use super::{Database, over_both};

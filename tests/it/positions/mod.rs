@@ -1,0 +1,3 @@
+//! Where devices are, over real programs: from their reports to whoever may know.
+
+mod live;
