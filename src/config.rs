@@ -263,6 +263,8 @@ pub struct Offline {
 pub struct Gps {
     /// The most bytes of reports that wait for SQL; at the bound further ones are refused as `backlog`.
     pub backlog_bytes_max: u64,
+    /// Whether access points are learned from devices with a good fix.
+    pub learn_wifi: bool,
 }
 
 /// `[sos]`.

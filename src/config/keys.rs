@@ -131,6 +131,7 @@ pub const KEYS: &[Key] = &[
     key("offline", "archive_batch_entries_max", int(5000), Integer(1, 100_000)),
     key("offline", "archive_linger_ms", int(200), Integer(0, 10_000)),
     key("gps", "backlog_bytes_max", int(268_435_456), Integer(65_536, 1_099_511_627_776)),
+    key("gps", "learn_wifi", Value::Switch(false), Switch),
     key("sos", "redis_url", text(""), UrlOrOff(&["redis://", "redis+unix:///"])),
     key("sms", "provider", text("file"), OneOf(&["off", "file"])),
     key("sms", "file", text("/var/lib/roger/sms.jsonl"), File),

@@ -63,10 +63,10 @@ calls! {
         find_devices_within(FindDevicesWithinRequest) -> FindDevicesWithinResponse,
         get_gps_for_trace(GetGpsForTraceRequest) -> GetGpsForTraceResponse,
         get_fate(GetFateRequest) -> GetFateResponse,
-    }
-    unserved {
         post_wifi_info(PostWifiInfoRequest) -> PostWifiInfoResponse,
         get_wifi_info(GetWifiInfoRequest) -> GetWifiInfoResponse,
+    }
+    unserved {
         put_geofence(PutGeofenceRequest) -> PutGeofenceResponse,
         delete_geofence(DeleteGeofenceRequest) -> DeleteGeofenceResponse,
         get_geofences(GetGeofencesRequest) -> GetGeofencesResponse,

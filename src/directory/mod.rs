@@ -37,6 +37,7 @@ mod sessions;
 mod stock;
 mod temporary;
 mod trace;
+mod wifi;
 
 use std::sync::Arc;
 use std::time::Duration;

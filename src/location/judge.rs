@@ -180,6 +180,12 @@ pub fn address_of(text: &str) -> Option<u64> {
     u64::from_str_radix(&digits, 16).ok().filter(|address| *address != 0)
 }
 
+/// As [`address_of`] reads it: `00:1a:2b:3c:4d:5e`.
+pub fn address_text(address: u64) -> String {
+    let [_, _, bytes @ ..] = address.to_be_bytes();
+    bytes.map(|byte| format!("{byte:02x}")).join(":")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

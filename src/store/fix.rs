@@ -6,6 +6,7 @@ use serde::Serialize;
 use sqlx::AssertSqlSafe;
 
 use super::conn::{Conn, Record, Value, pieces, places, values};
+use super::wifi::learn_from;
 use super::{Error, Store};
 use crate::location::frame::{Fix, FixFrame};
 use crate::model::{Reason, UserId};
@@ -97,8 +98,13 @@ type FateRow = (i64, i64, i64, i64, Option<i64>, Option<String>, Option<i64>);
 impl Store {
     /// Takes in the frames that are not in yet, as one transaction. A frame that comes again changes and counts nothing.
     pub async fn take_fixes(&self, frames: Vec<FixFrame>) -> Result<Taken, Error> {
+        self.take_fixes_and(frames, false).await
+    }
+
+    /// As [`Store::take_fixes`], and when they are to teach, access points are learned from good fixes.
+    pub async fn take_fixes_and(&self, frames: Vec<FixFrame>, teach: bool) -> Result<Taken, Error> {
         let operation = format!("take in {} frames of fixes", frames.len());
-        self.write(operation, move |conn| Box::pin(async move { take(conn, &frames).await })).await
+        self.write(operation, move |conn| Box::pin(async move { take(conn, &frames, teach).await })).await
     }
 
     /// What became of the reports of a device that arrived on a day, counted from 1970-01-01, UTC; `None` when there were none.
@@ -139,7 +145,7 @@ impl Store {
     }
 }
 
-async fn take(conn: &mut Conn, frames: &[FixFrame]) -> Result<Taken, Error> {
+async fn take(conn: &mut Conn, frames: &[FixFrame], teach: bool) -> Result<Taken, Error> {
     let frames = new_frames(conn, frames).await?;
     let mut counts = Counts::default();
     let mut wanted: BTreeMap<FixKey, Wanted<'_>> = BTreeMap::new();
@@ -171,6 +177,10 @@ async fn take(conn: &mut Conn, frames: &[FixFrame]) -> Result<Taken, Error> {
             Some(stored) => counts.again((key[0], day), *stored == place(fix)),
             None => counts.of(key[0], day).stored += 1,
         }
+    }
+    if teach {
+        let is_new = |(key, _): &(&FixKey, &Wanted<'_>)| !there.contains_key(*key);
+        learn_from(conn, wanted.iter().filter(is_new).map(|(_, wanted)| wanted.fix)).await?;
     }
     counts.write(conn).await?;
     Ok(counts.sum(frames.len()))

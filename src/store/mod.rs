@@ -28,6 +28,7 @@ mod look;
 mod release;
 mod setting;
 mod trace;
+mod wifi;
 
 use std::fmt;
 use std::sync::Arc;
@@ -57,6 +58,7 @@ pub use floor::{FloorCursor, FloorPage};
 pub use look::TablesLook;
 pub use release::{NewRelease, Release, ReleaseAdded, ReleaseChange};
 pub use trace::TRACE_SQL;
+pub use wifi::{WifiChange, WifiPoint};
 
 /// How to reach the database.
 #[derive(Clone)]

@@ -4,7 +4,10 @@ use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot};
 
+use super::notes::Notes;
+use crate::broker;
 use crate::location::frame::FixFrame;
+use crate::model::PositionSource;
 use crate::retry::ErrorClass;
 use crate::store::{self, Store};
 
@@ -13,7 +16,25 @@ const FIXES: usize = 10_000;
 /// How many frames wait at most.
 const WAITING: usize = 1_024;
 
-type Outcome = Result<(), Arc<store::Error>>;
+type Outcome = Result<(), Arc<Failed>>;
+
+/// Why a batch was not committed.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Failed {
+    #[error("fixes do not go into SQL")]
+    Store(#[source] store::Error),
+    #[error("where devices are, by access points, cannot be noted")]
+    Broker(#[source] broker::Error),
+}
+
+impl Failed {
+    pub(super) fn class(&self) -> ErrorClass {
+        match self {
+            Self::Store(source) => source.class(),
+            Self::Broker(source) => source.class(),
+        }
+    }
+}
 
 #[derive(Debug)]
 struct Waiting {
@@ -27,11 +48,16 @@ pub(super) struct Door(mpsc::Sender<Waiting>);
 
 /// Commits what came in.
 #[derive(Debug)]
-pub struct Batches(mpsc::Receiver<Waiting>);
+pub struct Batches {
+    waiting: mpsc::Receiver<Waiting>,
+    notes: Notes,
+    /// Whether good fixes teach where access points are.
+    teach: bool,
+}
 
-pub(super) fn batches() -> (Door, Batches) {
-    let (sender, receiver) = mpsc::channel(WAITING);
-    (Door(sender), Batches(receiver))
+pub(super) fn batches(notes: Notes) -> (Door, Batches) {
+    let (sender, waiting) = mpsc::channel(WAITING);
+    (Door(sender), Batches { waiting, notes, teach: false })
 }
 
 impl Door {
@@ -48,13 +74,19 @@ impl Door {
 }
 
 impl Batches {
+    /// The same, and when they are to teach, where access points are is learned from good fixes.
+    #[must_use]
+    pub fn teaching(self, teach: bool) -> Self {
+        Self { teach, ..self }
+    }
+
     /// Commits until nobody can bring anything more.
     pub async fn run(mut self, store: Store) {
-        while let Some(first) = self.0.recv().await {
+        while let Some(first) = self.waiting.recv().await {
             let mut fixes = first.frame.fixes.len();
             let mut batch = vec![first];
             while fixes < FIXES
-                && let Ok(next) = self.0.try_recv()
+                && let Ok(next) = self.waiting.try_recv()
             {
                 fixes += next.frame.fixes.len();
                 batch.push(next);
@@ -62,28 +94,33 @@ impl Batches {
             // Nobody waits any more for one whose attempt was given up.
             batch.retain(|waiting| !waiting.done.is_closed());
             if !batch.is_empty() {
-                commit(&store, batch).await;
+                self.commit(&store, batch).await;
             }
         }
     }
-}
 
-async fn commit(store: &Store, batch: Vec<Waiting>) {
-    let (frames, done): (Vec<FixFrame>, Vec<_>) = batch.into_iter().map(|Waiting { frame, done }| (frame, done)).unzip();
-    let outcome = take(store, frames.clone()).await;
-    let spoilt = outcome.as_ref().is_err_and(|error| error.class() == ErrorClass::Defect) && frames.len() > 1;
-    for (frame, done) in frames.into_iter().zip(done) {
-        // One that can never go in must not take the others along.
-        let outcome = if spoilt { take(store, vec![frame]).await } else { outcome.clone() };
-        // An attempt that was given up meanwhile finds the frame in when it tries again.
-        let _ = done.send(outcome);
+    async fn commit(&self, store: &Store, batch: Vec<Waiting>) {
+        let (frames, done): (Vec<FixFrame>, Vec<_>) = batch.into_iter().map(|Waiting { frame, done }| (frame, done)).unzip();
+        let outcome = self.take(store, frames.clone()).await;
+        let spoilt = outcome.as_ref().is_err_and(|error| error.class() == ErrorClass::Defect) && frames.len() > 1;
+        for (frame, done) in frames.into_iter().zip(done) {
+            // One that can never go in must not take the others along.
+            let outcome = if spoilt { self.take(store, vec![frame]).await } else { outcome.clone() };
+            // An attempt that was given up meanwhile finds the frame in when it tries again.
+            let _ = done.send(outcome);
+        }
     }
-}
 
-async fn take(store: &Store, frames: Vec<FixFrame>) -> Outcome {
-    let taken = store.take_fixes(frames).await.map_err(Arc::new)?;
-    for (outcome, count) in [("stored", taken.stored), ("duplicate", taken.duplicate), ("refused", taken.refused)] {
-        metrics::counter!("roger_fixes_total", "outcome" => outcome).increment(count);
+    async fn take(&self, store: &Store, mut frames: Vec<FixFrame>) -> Outcome {
+        let store_failed = |error| Arc::new(Failed::Store(error));
+        if store.place_by_wifi(&mut frames).await.map_err(store_failed)? > 0 {
+            let placed = frames.iter().flat_map(|frame| &frame.fixes).filter(|fix| fix.source == PositionSource::Wifi as u32);
+            self.notes.note(&placed.cloned().collect::<Vec<_>>()).await.map_err(|error| Arc::new(Failed::Broker(error)))?;
+        }
+        let taken = store.take_fixes_and(frames, self.teach).await.map_err(store_failed)?;
+        for (outcome, count) in [("stored", taken.stored), ("duplicate", taken.duplicate), ("refused", taken.refused)] {
+            metrics::counter!("roger_fixes_total", "outcome" => outcome).increment(count);
+        }
+        Ok(())
     }
-    Ok(())
 }

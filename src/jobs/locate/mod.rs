@@ -1,11 +1,13 @@
 //! Reports of positions, from the doors into Redis and SQL.
 //!
 //! Consumes the stream `fix` (FixFrames, consumer group `gps`). First what is newer becomes the last-known position of its device; that needs no
-//! SQL, and desks that watch are told. Then the frame goes into SQL together with what else waits, and is done when it is committed. A frame that comes again changes nothing: SQL
+//! SQL, and desks that watch are told. Then the frame goes into SQL together with what else waits, and is done when it is committed; a report without a fix is placed before, by the
+//! access points it heard. A frame that comes again changes nothing: SQL
 //! knows it by producer and number. While SQL is away frames are tried for ever, and wait on the stream.
 
 mod batch;
 mod live;
+mod notes;
 mod program;
 
 use std::sync::Arc;
@@ -15,7 +17,7 @@ pub use batch::Batches;
 pub use program::{ProgramError, run};
 
 use batch::{Door, batches};
-use live::Moved;
+use notes::Notes;
 
 use crate::broker::{Redis, keys};
 use crate::location::frame::FixFrame;
@@ -27,22 +29,21 @@ use crate::worker::{Competing, Verdict, Work, chain};
 /// The job.
 #[derive(Clone, Debug)]
 pub struct Locate {
-    redis: Redis,
-    shards: u32,
+    notes: Notes,
     door: Door,
-    moved: Arc<Moved>,
 }
 
 impl Locate {
     /// The job, and what commits its frames: nothing is done before that runs.
     pub fn new(redis: Redis, shards: u32) -> (Self, Batches) {
-        let (door, batches) = batches();
-        (Self { redis, shards, door, moved: Arc::default() }, batches)
+        let notes = Notes { redis, shards, moved: Arc::default() };
+        let (door, batches) = batches(notes.clone());
+        (Self { notes, door }, batches)
     }
 
     /// Tells desks that watch where devices are, until it is time to stop. SQL says whose devices they are.
     pub async fn tell_watchers(&self, store: &Store, shutdown: &Shutdown) {
-        live::run(&self.moved, &self.redis, store, shutdown).await;
+        live::run(&self.notes.moved, &self.notes.redis, store, shutdown).await;
     }
 }
 
@@ -62,9 +63,8 @@ impl Competing for Locate {
             Ok(frame) => frame,
             Err(error) => return Verdict::of(&error),
         };
-        match self.redis.note_fixes(&frame.fixes, self.shards).await {
-            Ok(moved) => self.moved.note(moved),
-            Err(error) => return Verdict::Retry { after: None, error: chain(&error) },
+        if let Err(error) = self.notes.note(&frame.fixes).await {
+            return Verdict::Retry { after: None, error: chain(&error) };
         }
         tokio::select! {
             () = work.stop.cancelled() => Verdict::Interrupted,

@@ -81,7 +81,11 @@ pub async fn run(config: Config, clock: Clock, shutdown: Shutdown) -> Result<(),
     let keep = async {
         if wait_for("SQL", &sql, &shutdown, || store.prepare(shards)).await.map_err(ProgramError::Store)?.is_some() {
             sql.goes_on();
-            tokio::join!(batches.run(store.clone()), forget(&store, &clock, &shutdown), live.tell_watchers(&store, &shutdown));
+            tokio::join!(
+                batches.teaching(config.gps.learn_wifi).run(store.clone()),
+                forget(&store, &clock, &shutdown),
+                live.tell_watchers(&store, &shutdown)
+            );
         }
         Ok(())
     };

@@ -51,7 +51,7 @@ pub use outbox::OutboxRow;
 pub use people::FoundUser;
 pub use profile::{AccountProfile, AccountUpdate};
 pub use revocation::{ACCESS_TOKENS_MAX, Access, Revocations, Revoked};
-pub(super) use scope::{check_manages, managed};
+pub(super) use scope::{author, author_kind, check_manages, managed};
 pub use temporary::{TEMPORARY_NAME, TemporaryGroup, Tie};
 pub use token::{LoginRecord, ResumeToken, Rotation};
 pub use tree::{AccountCard, Named, NewChild};

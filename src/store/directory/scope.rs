@@ -15,7 +15,7 @@ use crate::model::{UserId, UserKind};
 pub(super) const DEPTH_MAX: usize = 8;
 
 /// The account the unit is for; `None` for operators and the fleet, who may do anything.
-pub(super) fn author(conn: &Conn) -> Option<UserId> {
+pub(in crate::store) fn author(conn: &Conn) -> Option<UserId> {
     match conn.stamp.author() {
         Author::Account(user) => Some(*user),
         Author::Fleet | Author::Operator(_) => None,
@@ -35,7 +35,7 @@ pub(in crate::store) async fn managed(conn: &mut Conn, accounts: &[UserId]) -> R
 }
 
 /// The kind of the account the unit is for; `None` for operators and the fleet. [`Error::NotPermitted`] when it is disabled or no more.
-pub(super) async fn author_kind(conn: &mut Conn) -> Result<Option<UserKind>, Error> {
+pub(in crate::store) async fn author_kind(conn: &mut Conn) -> Result<Option<UserKind>, Error> {
     let Some(author) = author(conn) else { return Ok(None) };
     let sql = "SELECT kind FROM account WHERE id = ? AND deleted_ms = 0 AND disabled = 0";
     match conn.first::<(i64,)>(sql, values![author.0]).await? {

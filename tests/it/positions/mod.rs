@@ -1,3 +1,4 @@
 //! Where devices are, over real programs: from their reports to whoever may know.
 
 mod live;
+mod wifi;

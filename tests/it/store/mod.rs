@@ -20,6 +20,7 @@ mod revocations;
 mod traces;
 mod transfer;
 mod tree;
+mod wifi;
 
 use std::sync::Arc;
 
