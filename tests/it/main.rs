@@ -20,4 +20,5 @@ mod store;
 mod supervision;
 mod support;
 mod tidy;
+mod tracks;
 mod worker;
