@@ -19,6 +19,7 @@ mod presence;
 mod reports;
 mod scripts;
 mod shard;
+mod sos;
 mod streams;
 mod watch;
 
