@@ -159,6 +159,26 @@ impl Registry {
         renew(&self.store, device).await.map_err(store_failed)
     }
 
+    /// Gives a device another secret that a phone reports by over HTTP, told here alone, and whether that voids one of before: the gateway
+    /// knows within seconds.
+    ///
+    /// # Errors
+    /// [`RegistryError::NoDevice`].
+    pub async fn enrol_phone(&self, name: &str) -> Result<(String, bool), RegistryError> {
+        let (device, code) = (self.device(name).await?.id, Code::random());
+        let renewed = self.store.enrol_phone(device, code.hash()).await.map_err(store_failed)?;
+        Ok((code.text(), renewed))
+    }
+
+    /// Takes that secret back; false when the device had none.
+    ///
+    /// # Errors
+    /// [`RegistryError::NoDevice`].
+    pub async fn revoke_phone(&self, name: &str) -> Result<bool, RegistryError> {
+        let device = self.device(name).await?.id;
+        self.store.revoke_phone(device).await.map_err(store_failed)
+    }
+
     /// Takes a device out of service.
     ///
     /// # Errors
