@@ -221,6 +221,8 @@ pub struct Gateway {
     pub nodes_file: Option<PathBuf>,
     /// How often a minute an address may ask for server addresses or its release; 0 for no limit. More is refused as `rate_limited`.
     pub address_requests_per_min: u32,
+    /// How often a minute a phone may report, SOS apart; 0 for no limit. More is refused as `rate_limited`.
+    pub phone_reports_per_min: u32,
     /// The origins of web pages that may call; empty for none.
     pub cors_origins: Vec<String>,
 }

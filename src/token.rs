@@ -4,6 +4,7 @@
 //! known to the directory and, where sessions open, to Redis, for as long as such a token could live. That is why it lives for minutes, and
 //! why the resume token behind it is kept in SQL. Times are compared with the caller's clock, never with the library's.
 
+mod code;
 mod release;
 
 use std::fs::{self, File, OpenOptions};
@@ -20,6 +21,7 @@ use serde::{Deserialize, Serialize};
 use crate::model::{InstallationId, Reason, TenantId, UserId, UserKind};
 use crate::retry::ErrorClass;
 
+pub use code::{Code, code_hash};
 pub use release::{RELEASE_PUBLIC_FILE, RELEASE_SECRET_FILE, ReleaseSigner, ReleaseVerifier, WrongSignature};
 
 /// The name of the secret key in its folder.

@@ -6,9 +6,11 @@
 mod body;
 #[expect(missing_docs, reason = "fields of wire records are documented where their name does not say it")]
 pub mod frame;
+mod press;
 mod state;
 mod step;
 
 pub use body::text_message;
+pub use press::{Presser, WORDS_BYTES_MAX};
 pub use state::{Alert, Chain, ChainStep, Desk, Holder, Spot, Stage, Told};
 pub use step::{Effects, NotNow};

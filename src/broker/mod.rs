@@ -20,6 +20,7 @@ mod presence;
 mod reports;
 mod scripts;
 mod shard;
+mod sos;
 mod streams;
 mod watch;
 

@@ -14,8 +14,8 @@ use tokio::sync::{Notify, oneshot};
 use super::connection::Redis;
 use super::keys;
 use crate::location::frame::{Fix, FixFrame, Received, Refused};
-use crate::location::{Judged, Refusal};
-use crate::model::{Durability, Reason, UserId};
+use crate::location::{Judged, Refusal, Report, judge};
+use crate::model::{Durability, Reason, TenantId, UserId};
 use crate::retry::Delays;
 use crate::shutdown::Shutdown;
 
@@ -98,6 +98,15 @@ impl Reports {
                 least = Some(least.map_or(durability, |least: Durability| least.min(durability)));
             }
             least
+        }
+    }
+
+    /// Takes in a report that came beside something else, as with a press of SOS: it counts as any other, if it says anything, and nobody waits
+    /// for it.
+    pub fn take_beside(&self, device: UserId, tenant: TenantId, report: &Report, arrival_ms: u64) {
+        let judged = judge(report, device, tenant, arrival_ms);
+        if !matches!(judged, Err(Refusal { reason: Reason::FieldMissing, field: "fix" })) {
+            drop(self.take(device, arrival_ms, &[judged]));
         }
     }
 

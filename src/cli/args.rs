@@ -8,6 +8,7 @@ mod group;
 mod media;
 mod sessions;
 mod trace;
+mod track;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -22,6 +23,7 @@ pub(super) use group::{Friend, Group, Member, Membership, OneGroup, Role};
 pub(super) use media::{Files, GatewayDoor, Keys, Release, ReleaseUpload};
 pub(super) use sessions::{EndSessions, Sessions};
 pub(super) use trace::{Trace, TraceFormat};
+pub(super) use track::Track;
 
 use super::when::{Day, Since, day, since};
 
@@ -268,6 +270,8 @@ pub(super) struct Apply {
 pub(super) enum Replay {
     /// Each speaker of a recorded conversation becomes a device of one new group.
     Radio(Radio),
+    /// A track of a GPX file becomes the position reports of a device.
+    Track(Track),
 }
 
 #[derive(Args, Debug)]

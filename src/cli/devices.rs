@@ -46,6 +46,24 @@ pub(super) async fn device(context: &Context, command: args::Device) -> Result<(
             let code = context.registry().await?.renew_enrolment(&device).await?;
             context.out.answer(&serde_json::json!({ "device": device, "code": code }), |_| format!("{device} logs in with {code}."));
         }
+        args::Device::Phone { device, revoke: true, .. } => {
+            let revoked = context.registry().await?.revoke_phone(&device).await?;
+            context.out.answer(&serde_json::json!({ "device": device, "revoked": revoked }), |_| {
+                if revoked { format!("No phone reports as {device} any more.") } else { format!("No phone reported as {device}.") }
+            });
+        }
+        args::Device::Phone { device, door, .. } => {
+            let (id, renewed) = context.registry().await?.enrol_phone(&device).await?;
+            let url = door.gateway.unwrap_or_else(|| format!("http://{}", context.config.gateway.listen));
+            context.out.answer(&serde_json::json!({ "device": device, "url": url, "id": id, "renewed": renewed }), |_| {
+                let void = if renewed { " The one before is void." } else { "" };
+                format!(
+                    "Type into the app on the phone (Traccar Client, or OsmAnd's online tracking):\n\n  server URL          {url}\n  \
+                     device identifier   {id}\n\nThe identifier is the phone's secret, and is not shown again.{void} OsmAnd wants one URL:\n\n  \
+                     {url}/?id={id}&lat={{0}}&lon={{1}}&timestamp={{2}}&hdop={{3}}&altitude={{4}}&bearing={{6}}"
+                )
+            });
+        }
         args::Device::Retire { device, yes } => {
             confirmed(yes, &format!("{device} would be out of service for good"))?;
             context.registry().await?.retire_device(&device).await?;

@@ -66,6 +66,12 @@ pub(super) enum Error {
     Gateway(#[source] crate::gateway::Error),
     #[error("the trace cannot be written as GPX")]
     Gpx(#[source] gpx::errors::GpxError),
+    #[error("{} is no GPX", path.display())]
+    NotGpx {
+        path: PathBuf,
+        #[source]
+        source: gpx::errors::GpxError,
+    },
     #[error("{0}")]
     Usage(String),
     #[error("{what} did not happen within {seconds} s")]
@@ -90,7 +96,7 @@ impl Error {
             Self::Findings => 1,
             Self::Config(_) => config::EXIT_CODE,
             Self::NotLoggedIn { .. } | Self::NoSuchGroup { .. } | Self::Usage(_) => 64,
-            Self::State { .. } | Self::File { .. } | Self::Table { .. } | Self::Recording { .. } => 64,
+            Self::State { .. } | Self::File { .. } | Self::Table { .. } | Self::Recording { .. } | Self::NotGpx { .. } => 64,
             Self::Seed(error) => of_class(error.class()),
             Self::Registry(error) => of_class(error.class()),
             Self::Refused { status: 500.., .. } | Self::Http(_) => 69,

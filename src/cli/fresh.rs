@@ -63,10 +63,7 @@ impl Fresh {
             issued_ms: 0,
             token_id: 0,
         };
-        let mut tokens = Minted { signer: self.signer.clone(), clock: self.clock.clone(), claims, first: None };
-        // Now, as a device has its token before it connects: the clock of a benchmark is not running yet.
-        tokens.first = tokens.sign().ok();
-        let tokens = Arc::new(tokens);
+        let tokens = minted(self.signer.clone(), self.clock.clone(), claims);
         Ok(Device { user, name: name.to_owned(), installation, tokens })
     }
 
@@ -88,6 +85,14 @@ impl Fresh {
         };
         tokio::time::timeout(within, relayed).await.map_err(|_| late())?
     }
+}
+
+/// Tokens of somebody, signed here. When they are issued and run out is set as they are.
+pub(super) fn minted(signer: Arc<Signer>, clock: Clock, claims: Claims) -> Arc<dyn Tokens> {
+    let mut tokens = Minted { signer, clock, claims, first: None };
+    // Now, as a device has its token before it connects: the clock of a benchmark is not running yet.
+    tokens.first = tokens.sign().ok();
+    Arc::new(tokens)
 }
 
 /// A token signed beforehand, and others when it is no longer good.

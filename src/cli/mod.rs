@@ -28,6 +28,7 @@ mod roster;
 mod sessions;
 mod state;
 mod trace;
+mod track;
 mod tree;
 mod when;
 
@@ -111,6 +112,7 @@ async fn run(cli: Cli) -> Result<(), Error> {
         Command::Release(command) => release::release(&context, command).await,
         Command::File(command) => file::file(&context, command).await,
         Command::Replay(args::Replay::Radio(args)) => replay::radio(&context, args).await,
+        Command::Replay(args::Replay::Track(args)) => track::track(&context, args).await,
         Command::Demo(args) => demo::demo(&context, args).await,
         Command::Bench(args) => bench::bench(context, args).await,
         Command::Completions { .. } => Ok(()),

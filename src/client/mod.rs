@@ -16,6 +16,7 @@ mod event;
 mod link;
 mod memory;
 mod outbox;
+mod report;
 mod session;
 mod topics;
 
@@ -24,4 +25,5 @@ pub use directory::{App, Directory, Login, ResumeTokens, StaticToken, TokenFutur
 pub use error::Error;
 pub use event::{Alert, Body, Disconnect, Entry, Event, Gap, Presence, Receipt, Refusal};
 pub use memory::{Memory, TopicMemory, Unreceipted};
+pub use report::Reporter;
 pub use session::{Options, Session};

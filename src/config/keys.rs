@@ -121,6 +121,7 @@ pub const KEYS: &[Key] = &[
     key("gateway", "log_days", int(30), Integer(0, 36_500)),
     key("gateway", "nodes_file", text(""), FileOrOff),
     key("gateway", "address_requests_per_min", int(120), Integer(0, 1_000_000)),
+    key("gateway", "phone_reports_per_min", int(1200), Integer(0, 1_000_000)),
     key("gateway", "cors_origins", Value::Nothing, Origins),
     key("delivery", "lease_ttl_ms", int(2000), Integer(200, 60_000)),
     key("delivery", "batch_frames_max", int(256), Integer(1, 10_000)),

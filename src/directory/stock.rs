@@ -1,9 +1,10 @@
 //! Devices as they come into stock: judged one by one, registered in one transaction, each with a code that is told once.
 
-use super::enrolment::EnrolmentCode;
+use super::enrolment::stored;
 use super::registry::{Registry, RegistryError, store_failed};
 use crate::model::{Imei, UserId};
 use crate::store::{self, Device, DeviceUpdate, NAME_CHARACTERS_MAX, NewDevice, Store};
+use crate::token::Code;
 
 /// The most devices of one import.
 pub const IMPORT_DEVICES_MAX: usize = 10_000;
@@ -71,21 +72,21 @@ pub(super) async fn import(store: &Store, receiver: UserId, stocked: Vec<Stocked
     Ok(judged.into_iter().filter_map(|refused| refused.or_else(|| answers.next())).collect())
 }
 
-fn judge(stocked: Stocked) -> Result<(NewDevice, EnrolmentCode), Imported> {
+fn judge(stocked: Stocked) -> Result<(NewDevice, Code), Imported> {
     let imei: Imei = stocked.imei.parse().map_err(|_| Imported::MalformedImei)?;
     let Stocked { imei: _, model, nickname, activated_ms, sold_ms } = stocked;
     if model.chars().count() > MODEL_CHARACTERS_MAX || nickname.chars().count() > NAME_CHARACTERS_MAX {
         return Err(Imported::MalformedField);
     }
     let nickname = if nickname.is_empty() { imei.last_six().to_owned() } else { nickname };
-    let code = EnrolmentCode::random();
-    Ok((NewDevice { imei, model, nickname, activated_ms, sold_ms, password_hash: code.hash() }, code))
+    let code = Code::random();
+    Ok((NewDevice { imei, model, nickname, activated_ms, sold_ms, password_hash: stored(&code) }, code))
 }
 
 /// Gives a device another code, which is told here alone; its password and tokens are void.
 pub(super) async fn renew(store: &Store, device: UserId) -> Result<String, store::Error> {
-    let code = EnrolmentCode::random();
-    store.renew_enrolment(device, &code.hash()).await?;
+    let code = Code::random();
+    store.renew_enrolment(device, &stored(&code)).await?;
     Ok(code.text())
 }
 
@@ -156,6 +157,26 @@ impl Registry {
     pub async fn renew_enrolment(&self, name: &str) -> Result<String, RegistryError> {
         let device = self.device(name).await?.id;
         renew(&self.store, device).await.map_err(store_failed)
+    }
+
+    /// Gives a device another secret that a phone reports by over HTTP, told here alone, and whether that voids one of before: the gateway
+    /// knows within seconds.
+    ///
+    /// # Errors
+    /// [`RegistryError::NoDevice`].
+    pub async fn enrol_phone(&self, name: &str) -> Result<(String, bool), RegistryError> {
+        let (device, code) = (self.device(name).await?.id, Code::random());
+        let renewed = self.store.enrol_phone(device, code.hash()).await.map_err(store_failed)?;
+        Ok((code.text(), renewed))
+    }
+
+    /// Takes that secret back; false when the device had none.
+    ///
+    /// # Errors
+    /// [`RegistryError::NoDevice`].
+    pub async fn revoke_phone(&self, name: &str) -> Result<bool, RegistryError> {
+        let device = self.device(name).await?.id;
+        self.store.revoke_phone(device).await.map_err(store_failed)
     }
 
     /// Takes a device out of service.

@@ -5,7 +5,6 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use prost::Message as _;
 use tokio::sync::oneshot;
 use tonic::{Request, Response, Status};
 
@@ -13,19 +12,15 @@ use super::hub::Edge;
 use super::report::Doubt;
 use super::service::Service;
 use super::session::Session;
-use crate::alert::frame::{Act, Press, Sos, SosFrame};
-use crate::broker::keys;
-use crate::location::{Report, judge};
-use crate::model::{AlertEvent, Durability, Reason, SessionId, UserKind};
+use crate::alert::frame::{Act, Sos};
+use crate::alert::{Presser, WORDS_BYTES_MAX};
+use crate::location::Report;
+use crate::model::{AlertEvent, Reason, SessionId, UserKind};
 use crate::proto::v1;
-use crate::retry::Delays;
-use crate::token::Claims;
-use crate::topic::frame::{Acted, Located};
+use crate::topic::frame::Acted;
 
-/// How long a call waits for the stream, or for the answer.
+/// How long a call waits for the answer.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// The most bytes of what is said with a press, or of a remark.
-const WORDS_BYTES_MAX: usize = 1_000;
 /// How many acts of a session may wait for their answers.
 const ACTS_MAX: usize = 32;
 
@@ -46,10 +41,11 @@ impl v1::emergency_service_server::EmergencyService for Service {
             return Err(edge.refused(Reason::FieldMissing, "press_id"));
         }
         let report = report.map(Report::from);
-        let press = press(edge, &claims, press_id, report.as_ref(), &text, cancel);
-        let published = edge.publish(Sos::Press(press)).await;
+        let arrival_ms = edge.clock.now_ms();
+        let press = Presser::from(&claims).press(press_id, report.as_ref(), &text, cancel, arrival_ms);
+        let published = edge.sos.publish_sos(Sos::Press(press)).await;
         if let Some(report) = &report {
-            edge.take_position(&claims, report);
+            edge.reports.take_beside(claims.user, claims.tenant, report, arrival_ms);
         }
         match published {
             Some(durability) => Ok(Response::new(v1::ImSosPublishResponse { durability: v1::Durability::from(durability).into() })),
@@ -91,7 +87,7 @@ impl Service {
             return Err(edge.refused(Reason::NotPermitted, "alert_id"));
         }
         let (act, answer) = session.begin_act(edge, alert, event, remark)?;
-        if edge.publish(Sos::Act(act)).await.is_none() {
+        if edge.sos.publish_sos(Sos::Act(act)).await.is_none() {
             return Err(edge.refused(Reason::StoreUnavailable, ""));
         }
         match tokio::time::timeout(PATIENCE, answer).await {
@@ -151,48 +147,5 @@ impl Acts {
             // A caller that is gone sees it in the alert's topics.
             let _gone = done.send(acted);
         }
-    }
-}
-
-impl Edge {
-    /// Puts something onto the stream of SOS; the durability, or `None` when Redis did not answer in time. It may be there all the same, which is
-    /// harmless: a press is known by its number, and what was done to an alert is done.
-    pub(super) async fn publish(&self, sos: Sos) -> Option<Durability> {
-        let entry = [(keys::sos(), SosFrame::from(sos).encode_to_vec())];
-        let publish = async {
-            let mut delays = Delays::reconnecting();
-            loop {
-                match self.sos.add_all(&entry).await {
-                    Ok(facts) => return facts.durability,
-                    Err(error) => {
-                        let delay = delays.next_delay();
-                        tracing::warn!(error = &error as &dyn std::error::Error, "SOS was not pushed; sending it again");
-                        tokio::time::sleep(delay).await;
-                    }
-                }
-            }
-        };
-        let durability = tokio::time::timeout(PATIENCE, publish).await.ok();
-        metrics::counter!("roger_sos_total", "outcome" => if durability.is_some() { "taken" } else { "not_stored" }).increment(1);
-        durability
-    }
-}
-
-/// A press of somebody, with what their report says of where they are.
-pub(super) fn press(edge: &Edge, claims: &Claims, press: u64, report: Option<&Report>, text: &str, cancel: bool) -> Press {
-    let arrival_ms = edge.clock.now_ms();
-    let fix = report.and_then(|report| judge(report, claims.user, claims.tenant, arrival_ms).ok());
-    let located = fix.and_then(|fix| Some(Located::new(claims.user, fix.position()?, fix.battery)));
-    let end = (0..=text.len().min(WORDS_BYTES_MAX)).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
-    Press {
-        device: claims.user.0,
-        tenant: claims.tenant.0,
-        name: claims.name.clone(),
-        installation: claims.installation.0,
-        press,
-        cancel,
-        arrival_ms,
-        located,
-        text: text[..end].to_owned(),
     }
 }

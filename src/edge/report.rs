@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use tonic::{Request, Response, Status};
 
-use super::emergency::press;
 use super::hub::Edge;
 use super::service::Service;
 use super::session::{Session, State};
+use crate::alert::Presser;
 use crate::alert::frame::Sos;
 use crate::location::{Judged, REPORTS_MAX, Refusal, Report, judge};
 use crate::model::{Durability, InstallationId, Reason, SessionId, UserKind};
@@ -189,27 +189,17 @@ impl Edge {
         // Without a number it is a press of its own each time, and joins the open alert.
         let press_id = if report.report_id == 0 { rand::random() } else { report.report_id };
         let cancel = report.kind() == v1::ReportKind::CancelSos;
-        let report = Report::from(report);
-        let press = press(self, claims, press_id, Some(&report), "", cancel);
-        match self.publish(Sos::Press(press)).await {
+        let (report, arrival_ms) = (Report::from(report), self.clock.now_ms());
+        let press = Presser::from(claims).press(press_id, Some(&report), "", cancel, arrival_ms);
+        match self.sos.publish_sos(Sos::Press(press)).await {
             Some(durability) => answer.durability = v1::Durability::from(durability).into(),
             None => {
                 let refusal = self.refusal(Reason::StoreUnavailable, "");
                 (answer.reason, answer.retry_after_ms) = (refusal.reason, refusal.retry_after_ms);
             }
         }
-        self.take_position(claims, &report);
+        self.reports.take_beside(claims.user, claims.tenant, &report, arrival_ms);
         answer
-    }
-
-    /// The position of a press, as any other. Nobody waits for it.
-    pub(super) fn take_position(&self, claims: &Claims, report: &Report) {
-        let arrival_ms = self.clock.now_ms();
-        let judged = judge(report, claims.user, claims.tenant, arrival_ms);
-        // One that says nothing is no report.
-        if !matches!(judged, Err(Refusal { reason: Reason::FieldMissing, field: "fix" })) {
-            drop(self.reports.take(claims.user, arrival_ms, &[judged]));
-        }
     }
 }
 

@@ -10,6 +10,7 @@ use http::HeaderMap;
 use http::header::AUTHORIZATION;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
+use super::enrolled::Phones;
 use super::health::Pulse;
 use super::nodes::Nodes;
 use super::objects::Objects;
@@ -33,6 +34,7 @@ pub(super) struct Desk {
     pub(super) uploads: Semaphore,
     pub(super) throttle: Throttle,
     pub(super) nodes: Arc<Nodes>,
+    pub(super) phones: Phones,
     pub(super) pulse: Arc<Pulse>,
 }
 

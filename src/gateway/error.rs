@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use crate::retry::ErrorClass;
-use crate::{store, token};
+use crate::{broker, store, token};
 
 /// What ends the gateway, or keeps it from starting. A server that is away does neither: the gateway waits for it.
 #[derive(Debug, thiserror::Error)]
@@ -23,6 +23,12 @@ pub enum Error {
     Store {
         /// Why.
         source: store::Error,
+    },
+    /// Redis cannot be used.
+    #[error("cannot use Redis")]
+    Broker {
+        /// Why.
+        source: broker::Error,
     },
     /// Where objects should lie cannot be used.
     #[error("gateway.object_url = {url:?}: cannot be used")]
@@ -68,6 +74,7 @@ impl Error {
         match self {
             Self::Key { source, .. } => source.class(),
             Self::Store { source } => source.class(),
+            Self::Broker { source } => source.class(),
             Self::Objects { .. } | Self::Folder { .. } | Self::Nodes { .. } => ErrorClass::Permanent,
             // Often a predecessor that has not gone yet.
             Self::Listen { .. } => ErrorClass::Transient,

@@ -1,22 +1,27 @@
-//! The gateway: HTTP for what is not a conversation. App releases, files, and the addresses of the deployment's nodes.
+//! The gateway: HTTP for what is not a conversation. App releases, files, the addresses of the deployment's nodes, and phones that report where
+//! they are.
 //!
 //! Guarantees: an upload is there as a whole or leaves nothing, and is never in memory as a whole. What a download has begun it ends with,
 //! whatever is replaced, halted or removed meanwhile. Who may have what is asked of SQL at every request; what belongs to somebody else is
 //! not told from what is not there. Every refusal names its reason and the field at fault, as JSON.
 //!
-//! SQL or the objects away at the start or later ends nothing: requests are refused as `store_unavailable` until they are back. Any number
+//! SQL, Redis or the objects away at the start or later ends nothing: requests that need them are refused as `store_unavailable` until they are
+//! back, and only phones need Redis. Any number
 //! of gateways may run over one SQL and one place for objects.
 
 mod addresses;
 mod apk;
 mod desk;
 mod download;
+mod enrolled;
 mod error;
 mod files;
 mod health;
 mod label;
 mod nodes;
 mod objects;
+mod osmand;
+mod phone;
 mod refuse;
 mod releases;
 mod serve;
@@ -47,6 +52,7 @@ use crate::store::{self, Store};
 use crate::throttle::Throttle;
 use crate::token::{ReleaseVerifier, Verifier};
 use desk::Desk;
+use enrolled::Phones;
 use nodes::Nodes;
 use objects::Objects;
 use refuse::{Refusal, Why};
@@ -82,10 +88,22 @@ pub async fn run(config: Config, clock: Clock, shutdown: Shutdown) -> Result<(),
         let (desk, stop) = forgetting;
         while !stop.is_cancelled() {
             tokio::select! {
-                () = desk.clock.sleep(FORGET_EVERY) => desk.throttle.forget(),
+                () = desk.clock.sleep(FORGET_EVERY) => {
+                    desk.throttle.forget();
+                    desk.phones.forget();
+                }
                 () = stop.cancelled() => {}
             }
         }
+        Ok(())
+    });
+
+    // Reports are pushed until those who wait for their answers are gone.
+    let last = shutdown.after(0.3);
+    let (reporting, backlog_bytes_max) = ((desk.clone(), stop.clone(), last.clone()), config.gps.backlog_bytes_max);
+    parts.spawn(async move {
+        let (desk, stop, last) = reporting;
+        desk.phones.run(backlog_bytes_max, stop, last).await;
         Ok(())
     });
 
@@ -96,6 +114,7 @@ pub async fn run(config: Config, clock: Clock, shutdown: Shutdown) -> Result<(),
         error = first_failure(&mut parts) => Err(error),
     };
     stop.start();
+    last.start();
     let rest = async {
         while parts.join_next().await.is_some() {}
         desk.store.close().await;
@@ -139,6 +158,7 @@ fn open(config: &Config, clock: Clock) -> Result<Desk, Error> {
         throttle: Throttle::new(0, settings.address_requests_per_min),
         nodes: Arc::new(nodes),
         pulse: Arc::default(),
+        phones: Phones::open(config).map_err(|source| Error::Broker { source })?,
         settings,
     })
 }
@@ -150,6 +170,7 @@ fn routes(desk: &Arc<Desk>) -> Router {
         // They count for themselves.
         .layer(DefaultBodyLimit::disable());
     Router::new()
+        .route("/", get(phone::report).post(phone::report))
         .route("/healthz", get(async |State(desk): State<Arc<Desk>>| desk.pulse.answer()))
         .route("/releases/{package}/current", get(releases::current))
         .route("/releases/{package}/{file}", get(releases::apk))

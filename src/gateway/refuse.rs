@@ -59,7 +59,10 @@ whys! {
     NotNewer = CONFLICT "version_not_newer" "there is a release with this version code or a higher one",
     UnknownNode = UNPROCESSABLE_ENTITY "unknown_node" "there is no such node",
     RateLimited = TOO_MANY_REQUESTS "rate_limited" "too many from this address",
-    Busy = SERVICE_UNAVAILABLE "busy" "too many uploads at once",
+    PhoneUnknown = FORBIDDEN "phone_unknown"
+        "not the identifier of a phone of this fleet, or one that was renewed or revoked: ask an operator for `roger device phone`",
+    PhoneRate = TOO_MANY_REQUESTS "rate_limited" "too many reports of this phone: it keeps them, and sends them later",
+    Busy = SERVICE_UNAVAILABLE "busy" "too many of these at once",
     StoreUnavailable = SERVICE_UNAVAILABLE "store_unavailable" "what is behind this does not answer",
 }
 

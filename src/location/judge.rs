@@ -47,6 +47,20 @@ impl Flag {
         Self::ScanIgnored,
     ];
 
+    /// Its name in text.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::ClockAhead => "clock_ahead",
+            Self::ClockBehind => "clock_behind",
+            Self::SpeedIgnored => "speed_ignored",
+            Self::CourseIgnored => "course_ignored",
+            Self::AccuracyIgnored => "accuracy_ignored",
+            Self::AltitudeIgnored => "altitude_ignored",
+            Self::BatteryIgnored => "battery_ignored",
+            Self::ScanIgnored => "scan_ignored",
+        }
+    }
+
     /// Its bit.
     pub fn bit(self) -> u32 {
         1 << self as u32

@@ -48,8 +48,8 @@ pub use directory::{
     ACCESS_TOKENS_MAX, Access, Account, AccountCard, AccountProfile, AccountUpdate, Author, ChangeRecord, ChangesWanted, Device,
     DeviceUpdate, Ensured, FRIENDS_MAX, FoundGroup, FoundUser, Friend, GROUP_MEMBERS_MAX, Group, GroupMember, GroupPage,
     LOGIN_NAME_CHARACTERS_MAX, LoginRecord, MembersChanged, NAME_CHARACTERS_MAX, NODE_CHARACTERS_MAX, Named, NewAccount, NewChild,
-    NewDevice, NewGroup, OWNER_GROUPS_MAX, OutboxRow, ResumeToken, Revocations, Revoked, Rotation, TEMPORARY_NAME, TemporaryGroup, Tenant,
-    Tie, UserGroup,
+    NewDevice, NewGroup, OWNER_GROUPS_MAX, OutboxRow, Phone, ResumeToken, Revocations, Revoked, Rotation, TEMPORARY_NAME, TemporaryGroup,
+    Tenant, Tie, UserGroup,
 };
 pub use error::Error;
 pub use file::{ADOPT_WITHIN_MS, FileAdded, NewFile, SWEEP_FILES_MAX, StoredFile};

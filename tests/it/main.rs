@@ -21,4 +21,5 @@ mod store;
 mod supervision;
 mod support;
 mod tidy;
+mod tracks;
 mod worker;

@@ -34,7 +34,6 @@ const FORBIDDEN: &[(&str, &str)] = &[
     ("edge", "store"),
     ("directory", "worker"),
     ("gateway", "worker"),
-    ("gateway", "broker"),
     ("client", "topic"),
     ("client", "broker"),
     ("client", "store"),

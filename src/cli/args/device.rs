@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
 
+use super::GatewayDoor;
+
 #[derive(Debug, Subcommand)]
 pub(in crate::cli) enum Device {
     /// Import devices for an account, and print the code that each one logs in with the first time; codes are shown once.
@@ -53,7 +55,7 @@ pub(in crate::cli) enum Device {
         #[arg(long)]
         yes: bool,
     },
-    /// Give a device a new code to log in with, shown once; its password and its logins are void.
+    /// Give a device a new code to log in with, shown once; its password and its logins are void, a phone's identifier is not.
     Renew {
         /// Its IMEI or login name.
         #[arg(value_name = "IMEI")]
@@ -61,6 +63,17 @@ pub(in crate::cli) enum Device {
         /// Do it; without this the command only says what it would do.
         #[arg(long)]
         yes: bool,
+    },
+    /// Let a phone with Traccar Client or OsmAnd report as a device: prints what to type into the app, once; what was printed before is void.
+    Phone {
+        /// Its IMEI or login name.
+        #[arg(value_name = "IMEI")]
+        device: String,
+        /// Void what was printed, and print nothing new.
+        #[arg(long)]
+        revoke: bool,
+        #[command(flatten)]
+        door: GatewayDoor,
     },
     /// Take a device out of service: it leaves its groups, and its IMEI may be imported again, as a new device.
     Retire {

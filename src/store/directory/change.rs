@@ -63,7 +63,8 @@ pub struct ChangeRecord {
     /// [`Author`] as text.
     pub who: String,
     /// `tenant.added`; `account.added`, `.changed`, `.renamed`, `.profile_changed`, `.password_set`, `.disabled`, `.enabled`, `.deleted`,
-    /// `.moved`; `device.imported`, `.log_switched`, `.transferred`, `.enrolment_renewed`, `.retired`; `group.added`, `.renamed`, `.tied`
+    /// `.moved`; `device.imported`, `.log_switched`, `.transferred`, `.enrolment_renewed`, `.phone_enrolled`,
+    /// `.phone_revoked`, `.retired`; `group.added`, `.renamed`, `.tied`
     /// (to another session), `.inherited`, `.dissolved`; `member.joined`, `.left`, `.role`; `friend.asked`, `.added`, `.removed`;
     /// `tokens.revoked`; `seed.applied`; `release.added`, `.staged`, `.halted`, `.resumed`.
     pub what: String,

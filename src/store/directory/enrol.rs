@@ -106,7 +106,7 @@ impl Store {
 }
 
 /// A device that the author manages, locked. Somebody without a radio is one too.
-async fn lock_device(conn: &mut Conn, device: UserId) -> Result<Account, Error> {
+pub(super) async fn lock_device(conn: &mut Conn, device: UserId) -> Result<Account, Error> {
     check_manages(conn, &[device]).await?;
     let account = lock_account(conn, device).await?;
     if account.kind == UserKind::Device { Ok(account) } else { Err(not_permitted(conn)) }

@@ -13,6 +13,7 @@ use super::account::{
 };
 use super::change::{Noted, note};
 use super::outbox::push_outbox;
+use super::phone::forget_phone;
 use super::profile::{AccountProfile, forget_profile, profile_row, put_profile};
 use super::revocation::revoke_access;
 use super::scope::{author, author_kind, check_manages, not_permitted};
@@ -215,6 +216,7 @@ pub(super) async fn close_account(conn: &mut Conn, account: &Account, what: &'st
     let mut outgoing = leave_all(conn, &[*user], LeftWhy::Removed).await?;
     let profile = forget_profile(conn, *user).await?;
     conn.execute("DELETE FROM device WHERE account = ?", values![user.0]).await?;
+    forget_phone(conn, *user).await?;
     conn.execute("DELETE FROM friend WHERE account = ? OR other = ?", values![user.0, user.0]).await?;
     revoke_access(conn, *user, None, now_ms).await?;
     let sql = "UPDATE account SET name = ?, password = '', deleted_ms = ?, version = ? WHERE id = ?";

@@ -4,6 +4,7 @@ mod addresses;
 mod command;
 mod files;
 mod limits;
+mod phone;
 mod releases;
 mod s3;
 mod serving;

@@ -38,6 +38,8 @@ pub struct FleetOptions {
     pub sos: usize,
     /// How many gps processes: `gps-0`, …
     pub gps: usize,
+    /// Whether there is a `gateway`.
+    pub gateway: bool,
     /// The store.
     pub sql: SqlServer,
     /// The durability of Redis.
@@ -55,6 +57,7 @@ impl Default for FleetOptions {
             offline: 1,
             sos: 0,
             gps: 0,
+            gateway: false,
             sql: SqlServer::Sqlite,
             appendfsync: Appendfsync::Always,
             overrides: Vec::new(),
@@ -73,6 +76,7 @@ pub struct Fleet {
     pub mariadb: Option<MariaDb>,
     edge_ports: Vec<u16>,
     directory_port: u16,
+    gateway_port: u16,
     folder: TempDir,
 }
 
@@ -115,12 +119,15 @@ impl Fleet {
         let folder = tempfile::Builder::new().prefix("roger-fleet-").tempdir().unwrap();
         let redis = Redis::start_with(options.appendfsync, &[]);
         let mariadb = (options.sql == SqlServer::MariaDb).then(MariaDb::start);
-        let directory_port = ports::free();
+        let (directory_port, gateway_port) = (ports::free(), ports::free());
         let edge_ports: Vec<u16> = (0..options.edges).map(|_| ports::free()).collect();
-        let mut fleet = Self { programs: BTreeMap::new(), redis, mariadb, edge_ports, directory_port, folder };
+        let mut fleet = Self { programs: BTreeMap::new(), redis, mariadb, edge_ports, directory_port, gateway_port, folder };
         fleet.write_config(&options.overrides);
         fleet.roger(&["keys", "create", "--dir", fleet.folder().to_str().unwrap()]).succeeded();
         fleet.launch("directory", "directory", &[]);
+        if options.gateway {
+            fleet.launch("gateway", "gateway", &[]);
+        }
         for (program, count) in [("delivery", options.delivery), ("offline", options.offline), ("sos", options.sos), ("gps", options.gps)] {
             for number in 0..count {
                 fleet.launch(&format!("{program}-{number}"), program, &[]);
@@ -157,6 +164,11 @@ impl Fleet {
     /// `http://127.0.0.1:<port>` of the directory.
     pub fn directory(&self) -> String {
         format!("http://127.0.0.1:{}", self.directory_port)
+    }
+
+    /// `127.0.0.1:<port>` of the gateway.
+    pub fn gateway(&self) -> String {
+        format!("127.0.0.1:{}", self.gateway_port)
     }
 
     /// The names of all programs.
@@ -268,6 +280,9 @@ impl Fleet {
             ("auth.public_key_file", path("token.pub")),
             ("auth.secret_key_file", path("token.secret")),
             ("sms.file", path("sms.jsonl")),
+            ("gateway.listen", format!("\"127.0.0.1:{}\"", self.gateway_port)),
+            ("gateway.object_url", format!("\"file://{}\"", self.folder().join("objects").display())),
+            ("gateway.spool_dir", path("spool")),
             ("directory.listen", format!("\"127.0.0.1:{}\"", self.directory_port)),
         ];
         let toml = config_text(own.into_iter().chain(overrides.iter().cloned()));
