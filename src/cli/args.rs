@@ -17,7 +17,7 @@ use clap::{Args, Parser, Subcommand};
 
 pub(super) use account::{Account, Kind};
 pub(super) use alert::{Alerts, Escalation, Sos};
-pub(super) use bench::{Appendfsync, Bench, Load};
+pub(super) use bench::{Appendfsync, Bench, Load, Sql};
 pub(super) use device::{Device, Import, Switch};
 pub(super) use group::{Friend, Group, Member, Membership, OneGroup, Role};
 pub(super) use media::{Files, GatewayDoor, Keys, Release, ReleaseUpload};

@@ -80,12 +80,12 @@ struct Table<const K: usize> {
 const FRAMES: Table<2> =
     Table { name: "fix_frame", columns: "producer, number, time_ms", key: ["producer", "number"], read: "producer, number" };
 
-const FIXES: Table<3> = Table {
-    name: "fix",
-    columns: "device, fix_ms, source, arrival_ms, latitude, longitude, accuracy_m, altitude_m, speed_mps, course_deg, battery, grp, flags, scan",
-    key: ["device", "fix_ms", "source"],
-    read: "device, fix_ms, source, latitude, longitude",
-};
+/// All columns of a fix.
+pub(super) const FIX_COLUMNS: &str =
+    "device, fix_ms, source, arrival_ms, latitude, longitude, accuracy_m, altitude_m, speed_mps, course_deg, battery, grp, flags, scan";
+
+const FIXES: Table<3> =
+    Table { name: "fix", columns: FIX_COLUMNS, key: ["device", "fix_ms", "source"], read: "device, fix_ms, source, latitude, longitude" };
 
 /// A row with its key, which its first values repeat.
 type Row<'a, const K: usize> = ([i64; K], Vec<Value<'a>>);

@@ -22,6 +22,7 @@ mod error;
 mod escalation;
 mod file;
 mod fix;
+mod fix_bench;
 mod floor;
 mod log;
 mod look;

@@ -14,6 +14,9 @@ pub(in crate::cli) struct Bench {
     /// How the private Redis makes writes durable.
     #[arg(long, global = true, value_enum, default_value_t = Appendfsync::Everysec)]
     pub(in crate::cli) appendfsync: Appendfsync,
+    /// Which database the private fleet has.
+    #[arg(long, global = true, value_enum, default_value_t = Sql::Sqlite)]
+    pub(in crate::cli) sql: Sql,
     /// Length of each text in bytes: 16 to 65536.
     #[arg(long, global = true, default_value_t = 200, value_parser = clap::value_parser!(u32).range(16..=65_536))]
     pub(in crate::cli) bytes: u32,
@@ -31,6 +34,14 @@ pub(in crate::cli) struct Bench {
 pub(in crate::cli) enum Appendfsync {
     Always,
     Everysec,
+}
+
+/// A database.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(in crate::cli) enum Sql {
+    Sqlite,
+    /// Of the package mariadb-server.
+    Mariadb,
 }
 
 #[derive(Debug, Subcommand)]
@@ -96,6 +107,42 @@ pub(in crate::cli) enum Load {
         /// Messages a second.
         #[arg(long, default_value_t = 500)]
         pace: u32,
+    },
+    /// Devices report where they are, into SQL, beside plain inserts of the same rows; takes a fleet of its own (--spawn).
+    Fixes {
+        /// Devices, each with one call under way.
+        #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+        devices: u32,
+        /// Fixes in all.
+        #[arg(long, default_value_t = 500_000)]
+        fixes: u64,
+        /// Fixes of a call.
+        #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+        batch: u32,
+        /// How long SQL is then kept slower than what is reported.
+        #[arg(long, value_parser = duration, default_value = "0s")]
+        slow: Duration,
+    },
+    /// One day of one device, out of tables of these sizes; takes a database of its own (--spawn).
+    Trace {
+        /// Fixes in the table; for each size.
+        #[arg(long, default_values_t = [10_000, 100_000_000])]
+        rows: Vec<u64>,
+    },
+    /// How far off devices are placed by access points, in a generated town; needs no fleet.
+    Wifi {
+        /// Another town for each.
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+        /// Access points on a square kilometre.
+        #[arg(long, default_value_t = 400)]
+        points: u32,
+        /// Reports with a fix, which teach.
+        #[arg(long, default_value_t = 2_000)]
+        lessons: u32,
+        /// Reports without one, which are placed.
+        #[arg(long, default_value_t = 2_000)]
+        held_out: u32,
     },
     /// Direct, group, idle, catch-up and the floor, each as it is by default and with a fleet of its own, and what is wanted of them.
     All,

@@ -13,6 +13,7 @@ use super::super::error::Error;
 use super::super::fresh::{Device, Fresh};
 use super::super::output::note;
 use super::LOOK_EVERY;
+use super::fixes::FixLoad;
 use super::lane::{Lane, Progress};
 use super::people::Sizes;
 use super::report::{Findings, Traffic};
@@ -21,6 +22,7 @@ use crate::broker::Redis;
 use crate::client::{Directory, Event, Memory, Options, Session};
 use crate::directory::Registry;
 use crate::model::{InstallationId, TopicId};
+use crate::store::Store;
 
 /// Sessions that may be connecting at once.
 const CONNECTING_MAX: u64 = 512;
@@ -55,13 +57,31 @@ pub(super) async fn run(context: &Context, args: &args::Bench, load: &Load, watc
         Load::Idle { sessions } => bench.idle(sessions).await,
         Load::Catchup { devices, backlog } => bench.catchup(devices, backlog).await,
         Load::People { devices, members, rounds, groups, pace } => bench.people(Sizes { devices, members, rounds, groups, pace }).await,
-        Load::All | Load::Floor { .. } => Ok(Findings::default()),
+        Load::Fixes { devices, fixes, batch, slow } => bench.fixes(FixLoad { devices, fixes, batch, slow }).await,
+        Load::All | Load::Floor { .. } | Load::Trace { .. } | Load::Wifi { .. } => Ok(Findings::default()),
     }
 }
 
 impl Bench<'_> {
     pub(super) fn redis(&self) -> Result<Redis, Error> {
         self.context.redis()
+    }
+
+    pub(super) fn store(&self) -> Result<Store, Error> {
+        self.context.store()
+    }
+
+    pub(super) fn edges(&self) -> &[String] {
+        &self.edges
+    }
+
+    pub(super) fn now_ms(&self) -> u64 {
+        self.context.clock.now_ms()
+    }
+
+    /// Keeps SQL from working for a while, as somebody else's long transaction or a slow disk does.
+    pub(super) async fn hold(&self, held: Duration) -> Result<(), Error> {
+        self.watched.hold_database(&self.context.store()?, held).await
     }
 
     pub(super) fn shards(&self) -> u32 {

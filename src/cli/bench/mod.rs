@@ -4,13 +4,17 @@
 //! what it measures. CPU seconds are those of the processes from the first message until SQL holds the last one, so that nothing is left
 //! over that nobody counted; peak memory is VmHWM at the end.
 
+mod fixes;
 mod lane;
 mod load;
+mod mariadb;
 mod people;
 mod quiet;
 mod report;
 mod spawn;
+mod trace;
 mod usage;
+mod wifi;
 
 use std::time::Duration;
 
@@ -19,6 +23,7 @@ use super::context::Context;
 use super::error::Error;
 use super::output::note;
 use crate::broker::{FloorLoad, Redis};
+use crate::store::Store;
 use report::{Findings, Floor, Report};
 use spawn::Fleet;
 use usage::Watched;
@@ -31,6 +36,9 @@ pub(super) async fn bench(mut context: Context, args: args::Bench) -> Result<(),
     if !args.spawn && matches!(args.load, Load::People { groups: 1.., .. }) {
         return Err(Error::Usage("people empties Redis: add --spawn, or --groups 0".to_owned()));
     }
+    if !args.spawn && matches!(args.load, Load::Fixes { .. } | Load::Trace { .. }) {
+        return Err(Error::Usage("this load fills tables: add --spawn".to_owned()));
+    }
     let appendfsync = if args.spawn { name(args.appendfsync) } else { "as configured" };
     let mut report = Report { machine: usage::Machine::this(), appendfsync, text_bytes: args.bytes, ..Report::default() };
     match &args.load {
@@ -42,6 +50,13 @@ pub(super) async fn bench(mut context: Context, args: args::Bench) -> Result<(),
                     measure_floors(&context, &args, load, &mut report).await?;
                 }
             }
+        }
+        Load::Wifi { seed, points, lessons, held_out } => report.benches.push(wifi::measure(*seed, *points, *lessons, *held_out)),
+        Load::Trace { rows } => {
+            let database = spawn::Database::start(args.sql, args.within).await?;
+            let store = Store::open(database.url())?;
+            store.migrate().await?;
+            report.benches.push(trace::measure(&context, &store, database.name(), rows).await?);
         }
         load => {
             if !matches!(load, Load::Floor { .. }) {
@@ -65,7 +80,7 @@ async fn measure(context: &mut Context, args: &args::Bench, load: &Load) -> Resu
         return load::run(context, args, load, &watched).await;
     }
     note("bench: starting a private Redis and fleet");
-    let fleet = Fleet::start(args.appendfsync, args.within).await?;
+    let fleet = Fleet::start(args.appendfsync, args.sql, args.within).await?;
     context.config = fleet.config.clone();
     let findings = load::run(context, args, load, &fleet.watched()).await;
     fleet.stop().await;

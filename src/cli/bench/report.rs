@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use super::fixes::Fixes;
+use super::trace::Traces;
 use super::usage::{Machine, Usage};
+use super::wifi::Wifi;
 
 /// One run: its benches, the floors beside them, and what is wanted of it.
 #[derive(Debug, Default, Serialize)]
@@ -28,6 +31,12 @@ pub(super) struct Findings {
     pub(super) idle: Option<Idle>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) people: Option<People>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) fixes: Option<Fixes>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) traces: Option<Traces>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) wifi: Option<Wifi>,
     /// By program; `redis` among them.
     pub(super) programs: BTreeMap<String, Usage>,
     /// CPU seconds of all programs and Redis per million deliveries, without those of the bench.
@@ -147,10 +156,12 @@ impl Target {
 }
 
 impl Report {
-    /// Whether everything arrived, once and in order.
+    /// Whether everything arrived, once and in order, and every fix is in SQL.
     pub(super) fn is_sound(&self) -> bool {
         let sound = |traffic: &Traffic| traffic.lost + traffic.duplicated + traffic.disordered + traffic.refused == 0;
+        let stored = |fixes: &Fixes| fixes.adds_up && fixes.slow.as_ref().is_none_or(|slow| slow.stored >= slow.accepted);
         self.benches.iter().filter_map(|findings| findings.traffic.as_ref()).all(sound)
+            && self.benches.iter().filter_map(|findings| findings.fixes.as_ref()).all(stored)
     }
 
     /// Compares what is there with what is wanted.
@@ -180,6 +191,16 @@ impl Report {
                 2.0,
                 people.group_late.p99_ms / idle,
             ));
+        }
+        if let Some(fixes) = bench("fixes").and_then(|findings| findings.fixes.as_ref()) {
+            let per_core = fixes.ceiling_cpu_s / fixes.database_cpu_s.max(f64::MIN_POSITIVE);
+            targets.push(Target::at_least("fixes for each CPU second of the database by those of plain inserts", 0.7, per_core));
+        }
+        if let Some(traces) = bench("trace").and_then(|findings| findings.traces.as_ref())
+            && let (Some(few), Some(many)) = (traces.tables.first(), traces.tables.last())
+        {
+            let times = many.again_p50_ms / few.again_p50_ms.max(f64::MIN_POSITIVE);
+            targets.push(Target::at_most("a day out of the largest table by one out of the smallest", 1.5, times));
         }
         if let (Some(direct), Some(catchup)) = (rate("direct"), rate("catchup")) {
             targets.push(Target::at_least("messages/s of catchup by those of direct", 1.0, catchup / direct));

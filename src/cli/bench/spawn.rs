@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use tokio::process::{Child, Command};
 
-use super::super::args::Appendfsync;
+use super::super::args::{Appendfsync, Sql};
 use super::super::error::Error;
+use super::mariadb::MariaDb;
 use super::name;
 use super::usage::{PROGRAMS, Watched};
 use crate::broker::{Redis, Settings};
@@ -18,10 +19,10 @@ use crate::config::{Config, Program, Sources};
 use crate::token::KeyPair;
 
 /// A folder that goes with its value.
-struct Folder(PathBuf);
+pub(super) struct Folder(pub(super) PathBuf);
 
 impl Folder {
-    fn new() -> Result<Self, Error> {
+    pub(super) fn new() -> Result<Self, Error> {
         let path = std::env::temp_dir().join(format!("roger-bench-{}-{:x}", std::process::id(), rand::random::<u32>()));
         fs::create_dir_all(&path).map_err(|source| Error::File { path: path.clone(), source })?;
         Ok(Self(path))
@@ -34,13 +35,13 @@ impl Drop for Folder {
     }
 }
 
-fn free_port() -> Result<u16, Error> {
+pub(super) fn free_port() -> Result<u16, Error> {
     let port = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).map(|address| address.port());
     port.map_err(|source| Error::File { path: "a free port".into(), source })
 }
 
 /// Ends with this process, and at the latest with its value.
-fn start(program: &Path, args: &[String], log: &Path) -> Result<Child, Error> {
+pub(super) fn start(program: &Path, args: &[String], log: &Path) -> Result<Child, Error> {
     let failed = |source| Error::Program { program: program.display().to_string(), source };
     let file = fs::File::create(log).map_err(failed)?;
     let mut command = Command::new("setpriv");
@@ -82,7 +83,7 @@ impl Server {
     }
 }
 
-async fn until(within: Duration, what: &str, mut done: impl AsyncFnMut() -> bool) -> Result<(), Error> {
+pub(super) async fn until(within: Duration, what: &str, mut done: impl AsyncFnMut() -> bool) -> Result<(), Error> {
     let waiting = async {
         while !done().await {
             tokio::time::sleep(Duration::from_millis(50)).await;
@@ -92,25 +93,65 @@ async fn until(within: Duration, what: &str, mut done: impl AsyncFnMut() -> bool
     tokio::time::timeout(within, waiting).await.map_err(late)
 }
 
+/// A private database.
+pub(super) enum Database {
+    Sqlite { url: String, _folder: Folder },
+    MariaDb(MariaDb),
+}
+
+impl Database {
+    pub(super) async fn start(sql: Sql, within: Duration) -> Result<Self, Error> {
+        match sql {
+            Sql::Mariadb => MariaDb::start(within).await.map(Self::MariaDb),
+            Sql::Sqlite => {
+                let folder = Folder::new()?;
+                Ok(Self::Sqlite { url: format!("sqlite:{}/roger.db", folder.0.display()), _folder: folder })
+            }
+        }
+    }
+
+    pub(super) fn url(&self) -> &str {
+        match self {
+            Self::Sqlite { url, .. } => url,
+            Self::MariaDb(server) => &server.url,
+        }
+    }
+
+    pub(super) fn name(&self) -> &'static str {
+        match self {
+            Self::Sqlite { .. } => "sqlite",
+            Self::MariaDb(_) => "mariadb",
+        }
+    }
+
+    async fn stop(self) {
+        if let Self::MariaDb(mut server) = self {
+            let _gone = server.child.kill().await;
+        }
+    }
+}
+
 /// A private fleet with one of each program.
 pub(super) struct Fleet {
     pub(super) config: Config,
     programs: Vec<(&'static str, Child)>,
     server: Server,
+    database: Database,
 }
 
 impl Fleet {
-    pub(super) async fn start(appendfsync: Appendfsync, within: Duration) -> Result<Self, Error> {
+    pub(super) async fn start(appendfsync: Appendfsync, sql: Sql, within: Duration) -> Result<Self, Error> {
         let server = Server::start(appendfsync, within).await?;
+        let database = Database::start(sql, within).await?;
         let folder = server.folder.0.clone();
         let keys = KeyPair::create(&folder)?;
         let text = format!(
-            "[redis]\nurl = \"{}\"\n[sql]\nurl = \"sqlite:{}/roger.db\"\n[auth]\npublic_key_file = \"{}\"\nsecret_key_file = \"{}\"\n\
+            "[redis]\nurl = \"{}\"\n[sql]\nurl = \"{}\"\n[auth]\npublic_key_file = \"{}\"\nsecret_key_file = \"{}\"\n\
              [edge]\nlisten = \"127.0.0.1:{}\"\nrate_messages_per_s = 0\nrate_burst = 0\n\
              [directory]\nlisten = \"127.0.0.1:{}\"\naccount_logins_per_min = 0\naddress_logins_per_min = 0\n\
-             [metrics]\nedge_listen = \"\"\ndirectory_listen = \"\"\ndelivery_listen = \"\"\noffline_listen = \"\"\nsos_listen = \"\"\ngps_listen = \"\"\n",
+             [sms]\nprovider = \"off\"\n[metrics]\nedge_listen = \"\"\ndirectory_listen = \"\"\ndelivery_listen = \"\"\noffline_listen = \"\"\nsos_listen = \"\"\ngps_listen = \"\"\n",
             server.url,
-            folder.display(),
+            database.url(),
             keys.public.display(),
             keys.secret.display(),
             free_port()?,
@@ -126,7 +167,7 @@ impl Fleet {
             let args = ["--config".to_owned(), file.display().to_string()];
             programs.push((program, start(&path, &args, &folder.join(format!("{program}.log")))?));
         }
-        let mut fleet = Self { config, programs, server };
+        let mut fleet = Self { config, programs, server, database };
         fleet.wait(within).await?;
         Ok(fleet)
     }
@@ -156,6 +197,9 @@ impl Fleet {
         for (program, pid) in children.chain([("redis", self.server.child.id())]) {
             watched.add(program, pid.unwrap_or(0));
         }
+        if let Database::MariaDb(server) = &self.database {
+            watched.add("mariadb", server.child.id().unwrap_or(0));
+        }
         watched
     }
 
@@ -164,5 +208,6 @@ impl Fleet {
             let _gone = child.kill().await;
         }
         self.server.stop().await;
+        self.database.stop().await;
     }
 }

@@ -1,14 +1,20 @@
 //! What processes use, from /proc.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use procfs::process::Process;
 use procfs::{CpuInfo, Current as _, WithCurrentSystemInfo as _};
 use serde::Serialize;
 
+use super::super::error::Error;
+use crate::store::Store;
+
 /// The programs of a fleet.
-pub(super) const PROGRAMS: [&str; 4] = ["edge", "directory", "delivery", "offline"];
+pub(super) const PROGRAMS: [&str; 6] = ["edge", "directory", "delivery", "offline", "sos", "gps"];
 
 /// What the processes of one program used.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
@@ -98,6 +104,35 @@ impl Watched {
             usage.rss_peak_kib += process.status().ok().and_then(|status| status.vmhwm).unwrap_or(0);
         }
         all
+    }
+
+    /// `mariadb` when there is one, else `sqlite`.
+    pub(super) fn database(&self) -> &'static str {
+        if self.0.iter().any(|(name, _)| name == "mariadb") { "mariadb" } else { "sqlite" }
+    }
+
+    /// CPU seconds of the database so far: of MariaDB, else of the threads in which a program, `bench` for this one, runs SQLite.
+    pub(super) fn database_cpu_s(&self, program: &str) -> f64 {
+        if let Some(usage) = self.usage().get("mariadb") {
+            return usage.cpu_s;
+        }
+        let own = i32::try_from(std::process::id()).unwrap_or(0);
+        let pids = self.0.iter().filter(|(name, _)| name == program).map(|(_, pid)| *pid);
+        let pids = pids.chain((program == "bench").then_some(own));
+        let tasks = pids.filter_map(|pid| Process::new(pid).ok()?.tasks().ok()).flatten().flatten();
+        let stats = tasks.filter_map(|task| task.stat().ok()).filter(|stat| stat.comm.starts_with("sqlx-sqlite"));
+        stats.map(|stat| (stat.utime + stat.stime) as f64 / procfs::ticks_per_second() as f64).sum()
+    }
+
+    /// Keeps the database from working for a while: MariaDB sleeps, and of SQLite somebody else has the lock for writing.
+    pub(super) async fn hold_database(&self, store: &Store, held: Duration) -> Result<(), Error> {
+        let Some((_, pid)) = self.0.iter().find(|(name, _)| name == "mariadb") else {
+            return Ok(store.bench_hold(held).await?);
+        };
+        let signal = |signal| kill(Pid::from_raw(*pid), signal).map_err(|errno| Error::Usage(format!("mariadbd takes no signal: {errno}")));
+        signal(Signal::SIGSTOP)?;
+        tokio::time::sleep(held).await;
+        signal(Signal::SIGCONT)
     }
 
     /// What was used since `before`.
