@@ -1,8 +1,10 @@
 //! Where devices are and were, pure: what a report must say, how it stands on the queue, and what is made of it. No I/O, no clock.
 //!
 //! [`judge`] decides what of a report counts: what it lets through is a [`frame::Fix`], what it does not has a reason and a field. Positions are
-//! WGS 84 degrees; [`gcj02`] says where maps of mainland China draw them. [`trace`] makes stops, gaps and fewer points of where a device was.
+//! WGS 84 degrees; [`gcj02`] says where maps of mainland China draw them. [`trace`] makes stops, gaps and fewer points of where a device was,
+//! [`fence`] what it did at geofences.
 
+pub mod fence;
 #[expect(missing_docs, reason = "fields of wire records are documented where their name does not say it")]
 pub mod frame;
 mod gcj;
