@@ -1,4 +1,4 @@
-//! The part of `location.proto` that desks ask for: where devices are, and where they were.
+//! The part of `location.proto` that desks ask for: where devices are, and where they were. Geofences are in `fences`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -62,15 +62,15 @@ calls! {
     {
         get_gps_data(GetGpsDataRequest) -> GetGpsDataResponse,
         get_gps_for_trace(GetGpsForTraceRequest) -> GetGpsForTraceResponse,
+        put_geofence(PutGeofenceRequest) -> PutGeofenceResponse,
+        delete_geofence(DeleteGeofenceRequest) -> DeleteGeofenceResponse,
+        get_geofences(GetGeofencesRequest) -> GetGeofencesResponse,
     }
     unserved {
         find_devices_within(FindDevicesWithinRequest) -> FindDevicesWithinResponse,
         get_fate(GetFateRequest) -> GetFateResponse,
         post_wifi_info(PostWifiInfoRequest) -> PostWifiInfoResponse,
         get_wifi_info(GetWifiInfoRequest) -> GetWifiInfoResponse,
-        put_geofence(PutGeofenceRequest) -> PutGeofenceResponse,
-        delete_geofence(DeleteGeofenceRequest) -> DeleteGeofenceResponse,
-        get_geofences(GetGeofencesRequest) -> GetGeofencesResponse,
     }
 }
 
