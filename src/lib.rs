@@ -10,7 +10,7 @@
 //! | [`config`] | what an operator may set, judged before a port is bound |
 //! | [`retry`], [`telemetry`], [`shutdown`], [`clock`], [`throttle`] | plumbing that knows nothing of dispatch |
 //! | [`topic`] | the core, pure: a shard of topics as a state machine, and the frames that stand on Redis |
-//! | [`location`] | reports of positions, pure: what is good, where access points place a device, traces |
+//! | [`location`] | reports of positions, pure: what is good, where access points place a device, traces, what devices do at geofences |
 //! | [`alert`] | emergency alerts, pure: from the first press to the end |
 //! | [`token`] | access tokens: signed by the directory, verified by edges |
 //! | [`broker`] | Redis: connections, keys, streams, scripts |

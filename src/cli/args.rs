@@ -4,6 +4,7 @@ mod account;
 mod alert;
 mod bench;
 mod device;
+mod fence;
 mod group;
 mod media;
 mod sessions;
@@ -19,6 +20,7 @@ pub(super) use account::{Account, Kind};
 pub(super) use alert::{Alerts, Escalation, Sos};
 pub(super) use bench::{Appendfsync, Bench, Load, Sql};
 pub(super) use device::{Device, Import, Switch};
+pub(super) use fence::{Fence, NewFence};
 pub(super) use group::{Friend, Group, Member, Membership, OneGroup, Role};
 pub(super) use media::{Files, GatewayDoor, Keys, Release, ReleaseUpload};
 pub(super) use sessions::{EndSessions, Sessions};
@@ -68,6 +70,9 @@ pub(super) enum Command {
     /// Say who is told of alerts when nobody acknowledges them, and how soon.
     #[command(subcommand)]
     Escalation(Escalation),
+    /// Add, change, list and remove geofences, at which it is told what devices do.
+    #[command(subcommand)]
+    Fence(Fence),
     /// List the groups of an account with their members.
     Groups(As),
     /// List the edges that live, and who is connected to them until when; show by what an account is used, and end it.

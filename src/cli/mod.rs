@@ -15,6 +15,7 @@ mod devices;
 mod doctor;
 mod error;
 mod fate;
+mod fences;
 mod file;
 mod fresh;
 mod groups;
@@ -91,6 +92,7 @@ async fn run(cli: Cli) -> Result<(), Error> {
         Command::Sos(args) => alerts::sos(&context, args).await,
         Command::Alerts(command) => alerts::alerts(&context, command).await,
         Command::Escalation(command) => alerts::escalation(&context, command).await,
+        Command::Fence(command) => fences::fence(&context, command).await,
         Command::Room(args) => radio::room(&context, args).await,
         Command::Groups(args) => radio::groups(&context, args).await,
         Command::Sessions(args) => sessions::sessions(&context, args).await,

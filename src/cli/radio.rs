@@ -11,7 +11,7 @@ use super::error::Error;
 use super::output::{ask_password, note, table};
 use super::state::{Kept, State};
 use crate::client::{Acknowledge, Alert, Body, Directory, Entry, Event, Options, ResumeTokens, Session, Tokens as _};
-use crate::model::{AlertEvent, FenceEvent, GroupId, GroupKind, LeftWhy, MemberRole, Reason, TopicId, TopicKind, UserId};
+use crate::model::{AlertEvent, FenceEvent, FenceId, GroupId, GroupKind, LeftWhy, MemberRole, Reason, TopicId, TopicKind, UserId};
 use crate::proto::v1;
 use tokio::sync::mpsc::Receiver;
 
@@ -263,7 +263,7 @@ enum BodyLine {
     FriendAsked { user_id: UserId, nickname: String },
     FriendAdded { user_id: UserId, nickname: String },
     FriendRemoved { user_id: UserId },
-    FenceCrossed { fence_id: u64, name: String, device_id: UserId, nickname: String, event: Option<FenceEvent>, fix_ms: u64 },
+    FenceCrossed { fence_id: FenceId, name: String, device_id: UserId, nickname: String, event: Option<FenceEvent>, fix_ms: u64 },
     Alert(AlertLine),
     Rejected { of: TopicId, client_seq: u64, reason: Option<crate::model::Reason> },
     Unknown,

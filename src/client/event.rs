@@ -3,8 +3,8 @@
 use bytes::Bytes;
 
 use crate::model::{
-    AlertEvent, AlertId, Durability, FenceEvent, GroupId, GroupKind, InstallationId, LeftWhy, MemberRole, Place, PresenceState, Reason,
-    SessionId, TopicId, UserId,
+    AlertEvent, AlertId, Durability, FenceEvent, FenceId, GroupId, GroupKind, InstallationId, LeftWhy, MemberRole, Place, PresenceState,
+    Reason, SessionId, TopicId, UserId,
 };
 use crate::proto::v1;
 
@@ -196,7 +196,7 @@ pub enum Body {
     /// A device that the user manages came into a geofence of the user's, went out, or stayed.
     FenceCrossed {
         /// The geofence.
-        fence: u64,
+        fence: FenceId,
         /// Its name.
         name: String,
         /// The device.
@@ -403,7 +403,7 @@ pub(super) fn entry_of(entry: v1::Entry) -> Option<Entry> {
         Some(v1::entry::Notice::FriendAdded(notice)) => Body::FriendAdded { user: UserId(notice.user_id), nickname: notice.nickname },
         Some(v1::entry::Notice::FriendRemoved(notice)) => Body::FriendRemoved { user: UserId(notice.user_id) },
         Some(v1::entry::Notice::FenceCrossed(notice)) => Body::FenceCrossed {
-            fence: notice.fence_id,
+            fence: FenceId(notice.fence_id),
             device: UserId(notice.device_id),
             event: notice.event().into(),
             name: notice.fence_name,

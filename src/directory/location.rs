@@ -28,9 +28,9 @@ const NEAR_MAX: u32 = 1_000;
 /// The location service.
 pub(super) struct Locations(pub(super) Arc<Desk>);
 
-/// The calls of the service: those the desk answers by a method of the same name, and those that nobody serves.
+/// The calls of the service, each answered by the desk's method of the same name.
 macro_rules! calls {
-    ({ $($call:ident($request:ident) -> $answer:ident,)* } unserved { $($other:ident($asked:ident) -> $told:ident,)* }) => {
+    ($($call:ident($request:ident) -> $answer:ident,)*) => {
         #[tonic::async_trait]
         impl v1::location_service_server::LocationService for Locations {
             type ExportTraceStream = Pieces;
@@ -48,29 +48,20 @@ macro_rules! calls {
                     answer.map(Response::new).map_err(refused)
                 }
             )*
-            $(
-                async fn $other(&self, _: Request<v1::$asked>) -> Result<Response<v1::$told>, Status> {
-                    Err(refused(Refused::new(Reason::WrongDoor)))
-                }
-            )*
         }
     };
 }
 
 calls! {
-    {
-        get_gps_data(GetGpsDataRequest) -> GetGpsDataResponse,
-        find_devices_within(FindDevicesWithinRequest) -> FindDevicesWithinResponse,
-        get_gps_for_trace(GetGpsForTraceRequest) -> GetGpsForTraceResponse,
-        get_fate(GetFateRequest) -> GetFateResponse,
-        post_wifi_info(PostWifiInfoRequest) -> PostWifiInfoResponse,
-        get_wifi_info(GetWifiInfoRequest) -> GetWifiInfoResponse,
-    }
-    unserved {
-        put_geofence(PutGeofenceRequest) -> PutGeofenceResponse,
-        delete_geofence(DeleteGeofenceRequest) -> DeleteGeofenceResponse,
-        get_geofences(GetGeofencesRequest) -> GetGeofencesResponse,
-    }
+    get_gps_data(GetGpsDataRequest) -> GetGpsDataResponse,
+    find_devices_within(FindDevicesWithinRequest) -> FindDevicesWithinResponse,
+    get_gps_for_trace(GetGpsForTraceRequest) -> GetGpsForTraceResponse,
+    get_fate(GetFateRequest) -> GetFateResponse,
+    post_wifi_info(PostWifiInfoRequest) -> PostWifiInfoResponse,
+    get_wifi_info(GetWifiInfoRequest) -> GetWifiInfoResponse,
+    put_geofence(PutGeofenceRequest) -> PutGeofenceResponse,
+    delete_geofence(DeleteGeofenceRequest) -> DeleteGeofenceResponse,
+    get_geofences(GetGeofencesRequest) -> GetGeofencesResponse,
 }
 
 impl Desk {

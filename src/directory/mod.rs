@@ -17,6 +17,7 @@ mod device_list;
 mod devices;
 mod enrolment;
 mod error;
+mod fences;
 mod friends;
 mod gate;
 mod group_app;

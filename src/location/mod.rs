@@ -2,11 +2,11 @@
 //!
 //! [`judge`] decides what of a report counts: what it lets through is a [`frame::Fix`], what it does not has a reason and a field. Positions are
 //! WGS 84 degrees; [`gcj02`] says where maps of mainland China draw them. [`trace`] makes stops, gaps and fewer points of where a device was,
-//! [`Export`] a file. [`wifi`] places who
-//! hears access points.
+//! [`Export`] a file, [`fence`] what it did at geofences. [`wifi`] places who hears access points.
 
 mod degrees;
 mod export;
+pub mod fence;
 #[expect(missing_docs, reason = "fields of wire records are documented where their name does not say it")]
 pub mod frame;
 mod gcj;

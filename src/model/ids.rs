@@ -64,6 +64,11 @@ id!(
     AlertId
 );
 
+id!(
+    /// A geofence, in the order in which they were made. Never 0; 0 stands for one that is to be made.
+    FenceId
+);
+
 /// What a topic is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum TopicKind {

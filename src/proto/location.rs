@@ -1,6 +1,7 @@
-//! Reports and positions, between the client protocol and what is made of them.
+//! Reports, positions and geofences, between the client protocol and what is made of them.
 
 use super::v1;
+use crate::location::fence::{Fence, Shape};
 use crate::location::{Cell, Flag, Gps, Heard, Report};
 use crate::model::PositionSource;
 use crate::topic::frame::Located;
@@ -57,6 +58,30 @@ impl From<PositionSource> for v1::PositionSource {
 impl From<Located> for v1::DevicePosition {
     fn from(located: Located) -> Self {
         Self { device_id: located.device, position: located.position().map(v1::Position::from), battery_percent: located.battery }
+    }
+}
+
+impl From<v1::geofence::Shape> for Shape {
+    fn from(shape: v1::geofence::Shape) -> Self {
+        match shape {
+            v1::geofence::Shape::Circle(v1::Circle { latitude, longitude, radius_m }) => Self::Circle { latitude, longitude, radius_m },
+            v1::geofence::Shape::Polygon(polygon) => {
+                Self::Polygon(polygon.corners.into_iter().map(|corner| (corner.latitude, corner.longitude)).collect())
+            }
+        }
+    }
+}
+
+impl From<Fence> for v1::Geofence {
+    fn from(Fence { id, name, shape, enter, leave, stay_ms }: Fence) -> Self {
+        let shape = match shape {
+            Shape::Circle { latitude, longitude, radius_m } => v1::geofence::Shape::Circle(v1::Circle { latitude, longitude, radius_m }),
+            Shape::Polygon(corners) => {
+                let corner = |(latitude, longitude)| v1::Corner { latitude, longitude };
+                v1::geofence::Shape::Polygon(v1::Polygon { corners: corners.into_iter().map(corner).collect() })
+            }
+        };
+        Self { fence_id: id.0, name, shape: Some(shape), enter, leave, stay_ms }
     }
 }
 

@@ -1,4 +1,4 @@
-//! Fixes of devices, and what became of every report: stored, a duplicate, or refused for a reason.
+//! Fixes of devices, and what became of every report: stored, a duplicate, or refused for a reason. What is new is held against geofences.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,7 +7,7 @@ use sqlx::AssertSqlSafe;
 
 use super::conn::{Conn, Record, Value, pieces, places, values};
 use super::wifi::learn_from;
-use super::{Error, Store};
+use super::{Error, Store, fence};
 use crate::location::frame::{Fix, FixFrame};
 use crate::model::{Reason, UserId};
 
@@ -27,6 +27,8 @@ pub struct Taken {
     pub duplicate: u64,
     /// Reports that were refused, at the door or here.
     pub refused: u64,
+    /// What the new ones tell at geofences: so many notices are on their way.
+    pub crossings: u64,
 }
 
 /// What became of the reports of a device that arrived on a day.
@@ -96,7 +98,8 @@ type Stored = (i64, i64, i64, Option<f64>, Option<f64>);
 type FateRow = (i64, i64, i64, i64, Option<i64>, Option<String>, Option<i64>);
 
 impl Store {
-    /// Takes in the frames that are not in yet, as one transaction. A frame that comes again changes and counts nothing.
+    /// Takes in the frames that are not in yet, as one transaction, with notices of what devices did at geofences. A frame that comes again changes
+    /// and counts nothing, and tells nothing.
     pub async fn take_fixes(&self, frames: Vec<FixFrame>) -> Result<Taken, Error> {
         self.take_fixes_and(frames, false).await
     }
@@ -104,7 +107,8 @@ impl Store {
     /// As [`Store::take_fixes`], and when they are to teach, access points are learned from good fixes.
     pub async fn take_fixes_and(&self, frames: Vec<FixFrame>, teach: bool) -> Result<Taken, Error> {
         let operation = format!("take in {} frames of fixes", frames.len());
-        self.write(operation, move |conn| Box::pin(async move { take(conn, &frames, teach).await })).await
+        let fences = self.fences.clone();
+        self.write(operation, move |conn| Box::pin(async move { take(conn, &fences, &frames, teach).await })).await
     }
 
     /// What became of the reports of a device that arrived on a day, counted from 1970-01-01, UTC; `None` when there were none.
@@ -145,7 +149,7 @@ impl Store {
     }
 }
 
-async fn take(conn: &mut Conn, frames: &[FixFrame], teach: bool) -> Result<Taken, Error> {
+async fn take(conn: &mut Conn, fences: &fence::Cache, frames: &[FixFrame], teach: bool) -> Result<Taken, Error> {
     let frames = new_frames(conn, frames).await?;
     let mut counts = Counts::default();
     let mut wanted: BTreeMap<FixKey, Wanted<'_>> = BTreeMap::new();
@@ -183,7 +187,9 @@ async fn take(conn: &mut Conn, frames: &[FixFrame], teach: bool) -> Result<Taken
         learn_from(conn, wanted.iter().filter(is_new).map(|(_, wanted)| wanted.fix)).await?;
     }
     counts.write(conn).await?;
-    Ok(counts.sum(frames.len()))
+    let new = wanted.iter().filter(|(key, _)| !there.contains_key(*key)).map(|(_, wanted)| wanted.fix);
+    let crossings = fence::cross(conn, fences, new).await?;
+    Ok(Taken { crossings, ..counts.sum(frames.len()) })
 }
 
 /// Where a fix says that the device was; `None` when it was not placed.

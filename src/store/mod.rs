@@ -2,7 +2,7 @@
 //!
 //! Holds, per shard, the archive of the topics' logs and the floors a shard starts from after Redis lost its state, and the directory:
 //! accounts, groups, resume tokens, the outbox of what the shards must hear of them, and who changed what. And for the gateway: releases of the
-//! app, files, and which node an account uses. And where devices were.
+//! app, files, and which node an account uses. And where devices were, and what they did at geofences.
 //!
 //! Guarantees: every write is one transaction and harmless when repeated. Rows of the archive only move forward, so an old batch changes
 //! nothing. A caller that goes away does not stop a statement half-way, and every operation ends within its deadline.
@@ -20,6 +20,7 @@ mod dialect;
 mod directory;
 mod error;
 mod escalation;
+mod fence;
 mod file;
 mod fix;
 mod fix_bench;
@@ -53,6 +54,7 @@ pub use directory::{
     Tenant, Tie, UserGroup,
 };
 pub use error::Error;
+pub use fence::{FENCE_CORNERS_MAX, FENCES_MAX};
 pub use file::{ADOPT_WITHIN_MS, FileAdded, NewFile, SWEEP_FILES_MAX, StoredFile};
 pub use fix::{Fate, FateRefusal, Taken};
 pub use floor::{FloorCursor, FloorPage};
@@ -104,6 +106,7 @@ pub struct Store {
     pools: Pools,
     deadline: Duration,
     stamp: Arc<directory::Stamp>,
+    fences: Arc<fence::Cache>,
 }
 
 #[derive(Clone)]
@@ -140,7 +143,7 @@ impl Store {
             "mysql" | "mariadb" => mysql_pool(options)?,
             _ => return Err(Error::Scheme { scheme: scheme.to_owned() }),
         };
-        Ok(Self { pools, deadline: options.deadline, stamp: Arc::default() })
+        Ok(Self { pools, deadline: options.deadline, stamp: Arc::default(), fences: Arc::default() })
     }
 
     /// Brings the tables to the version of this program. May run in several programs at once; does nothing when there is nothing to do.

@@ -183,6 +183,14 @@ fn fixes() -> location::FixFrame {
     location::FixFrame { producer: 0xfeed, number: 99, arrival_ms: 1_700_000_000_456, fixes: vec![fix], refused: vec![refused], received }
 }
 
+fn of_fences() -> Input {
+    let event = roger::model::FenceEvent::Stay as u32;
+    let (name, nickname) = ("Hof".into(), "Früh".into());
+    let body = NoticeBody { fence: 17, name, user: 7, nickname, event, time_ms: 1_700_000_000_123, ..NoticeBody::default() };
+    let inbox = roger::model::TopicId::inbox(roger::model::UserId(4));
+    Input::Notice(body.into_notice(inbox, roger::model::MessageKind::FenceCrossed))
+}
+
 /// What tells of emergency alerts.
 fn of_alerts(lines: &mut String, golden: &str) {
     let Output::Positions(positions) = positions() else { unreachable!() };
@@ -321,6 +329,7 @@ fn frames_on_redis_stay_as_they_are() {
         line(&mut lines, golden, "OutFrame.people", &OutFrame { items: outputs, ..OutFrame::default() });
         line(&mut lines, golden, "OutFrame.positions", &OutFrame { items: vec![positions().into()], ..OutFrame::default() });
         line(&mut lines, golden, "FixFrame", &fixes());
+        line(&mut lines, golden, "InFrame.fences", &InFrame { items: vec![of_fences().into()], ..InFrame::default() });
         of_alerts(&mut lines, golden);
         line(&mut lines, golden, "FloorFrame.people", &FloorFrame { rows, ..FloorFrame::default() });
         lines

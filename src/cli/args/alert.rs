@@ -89,7 +89,7 @@ pub(in crate::cli) enum Escalation {
     },
 }
 
-fn spot(text: &str) -> Result<(f64, f64), String> {
+pub(super) fn spot(text: &str) -> Result<(f64, f64), String> {
     let wrong = || "write degrees north and east, as 45.27,13.71".to_owned();
     let (north, east) = text.split_once(',').ok_or_else(wrong)?;
     Ok((north.trim().parse().map_err(|_| wrong())?, east.trim().parse().map_err(|_| wrong())?))

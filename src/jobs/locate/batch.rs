@@ -121,6 +121,7 @@ impl Batches {
         for (outcome, count) in [("stored", taken.stored), ("duplicate", taken.duplicate), ("refused", taken.refused)] {
             metrics::counter!("roger_fixes_total", "outcome" => outcome).increment(count);
         }
+        metrics::counter!("roger_fence_notices_total").increment(taken.crossings);
         Ok(())
     }
 }

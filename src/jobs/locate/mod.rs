@@ -4,6 +4,10 @@
 //! SQL, and desks that watch are told. Then the frame goes into SQL together with what else waits, and is done when it is committed; a report without a fix is placed before, by the
 //! access points it heard. A frame that comes again changes nothing: SQL
 //! knows it by producer and number. While SQL is away frames are tried for ever, and wait on the stream.
+//!
+//! In the same transaction what the fixes show at geofences goes into the outbox, from which the directory's relay brings it to whom it is for. Frames
+//! are worked on side by side: of two of one device the newer may be taken in first, and then what the older one shows at geofences is late, and
+//! not told.
 
 mod batch;
 mod live;

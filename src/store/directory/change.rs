@@ -66,9 +66,10 @@ pub struct ChangeRecord {
     /// `.moved`; `device.imported`, `.log_switched`, `.transferred`, `.enrolment_renewed`, `.phone_enrolled`,
     /// `.phone_revoked`, `.retired`; `group.added`, `.renamed`, `.tied`
     /// (to another session), `.inherited`, `.dissolved`; `member.joined`, `.left`, `.role`; `friend.asked`, `.added`, `.removed`;
-    /// `tokens.revoked`; `seed.applied`; `release.added`, `.staged`, `.halted`, `.resumed`.
+    /// `tokens.revoked`; `seed.applied`; `release.added`, `.staged`, `.halted`, `.resumed`; `escalation.changed`;
+    /// `fence.added`, `.changed`, `.removed`.
     pub what: String,
-    /// `tenant:1`, `account:7`, `group:3`, `seed`, `release:5`.
+    /// `tenant:1`, `account:7`, `group:3`, `seed`, `release:5`, `fence:9`.
     pub subject: String,
     /// What it was like; null for what was not there.
     pub before: Json,

@@ -49,6 +49,7 @@ pub use group::{Group, GroupMember, GroupPage, UserGroup};
 pub use members::{GROUP_MEMBERS_MAX, MembersChanged};
 pub use node::NODE_CHARACTERS_MAX;
 pub use outbox::OutboxRow;
+pub(super) use outbox::{Outgoing, notice, push_outbox};
 pub use people::FoundUser;
 pub use phone::Phone;
 pub use profile::{AccountProfile, AccountUpdate};

@@ -25,7 +25,7 @@ pub struct OutboxRow {
 }
 
 /// An input on its way into the outbox.
-pub(super) struct Outgoing {
+pub(in crate::store) struct Outgoing {
     pub(super) topic: TopicId,
     pub(super) kind: &'static str,
     pub(super) input: Input,
@@ -85,12 +85,12 @@ impl Store {
 }
 
 /// A notice on its way into a topic.
-pub(super) fn notice(topic: TopicId, kind: MessageKind, body: NoticeBody) -> Outgoing {
+pub(in crate::store) fn notice(topic: TopicId, kind: MessageKind, body: NoticeBody) -> Outgoing {
     Outgoing { topic, kind: "notice", input: Input::Notice(body.into_notice(topic, kind)) }
 }
 
 /// Appends to the outbox, in order. The last thing a transaction does: from here on all others that append wait for its end.
-pub(super) async fn push_outbox(conn: &mut Conn, items: &[Outgoing], now_ms: u64) -> Result<(), Error> {
+pub(in crate::store) async fn push_outbox(conn: &mut Conn, items: &[Outgoing], now_ms: u64) -> Result<(), Error> {
     if items.is_empty() {
         return Ok(());
     }

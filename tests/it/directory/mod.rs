@@ -4,6 +4,7 @@ mod accounts;
 mod alerts;
 mod callers;
 mod devices;
+mod fences;
 mod gate;
 mod groups;
 mod login;

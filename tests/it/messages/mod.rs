@@ -7,6 +7,7 @@ mod browser;
 mod configuration;
 mod conversation;
 mod durability;
+mod fences;
 mod logins;
 mod membership;
 mod people;

@@ -7,6 +7,7 @@ mod changes;
 mod devices;
 mod directory;
 mod faults;
+mod fences;
 mod files;
 mod fixes;
 mod floor;
