@@ -217,9 +217,10 @@ mod tests {
         let mut track = Track::default();
         let ahead = Fix { flags: Flag::ClockAhead.bit(), ..fix(9, INSIDE) };
         let unplaced = Fix { source: 0, ..fix(9, INSIDE) };
-        assert_eq!(told(&mut track, &fences, &[ahead, unplaced]), []);
+        let by_wifi = Fix { source: 2, ..fix(9, INSIDE) };
+        assert_eq!(told(&mut track, &fences, &[ahead, unplaced, by_wifi]), []);
         assert_eq!(track, Track::default(), "they were remembered");
-        let behind = Fix { flags: Flag::ClockBehind.bit(), source: 2, ..fix(1, INSIDE) };
+        let behind = Fix { flags: Flag::ClockBehind.bit(), ..fix(1, INSIDE) };
         assert_eq!(told(&mut track, &fences, &[behind]), [(FenceEvent::Enter, 1)]);
     }
 
