@@ -79,6 +79,14 @@ impl Town {
     }
 }
 
+/// A report without a fix.
+struct Test {
+    /// Where it was made.
+    at: (f64, f64),
+    /// What was heard there, as [`Town::heard`] says.
+    heard: Vec<(usize, i32)>,
+}
+
 fn degrees((north_m, east_m): (f64, f64)) -> (f64, f64) {
     (TOWN.0 + north_m / METRES_A_DEGREE, TOWN.1 + east_m / METRES_A_DEGREE / TOWN.0.to_radians().cos())
 }
@@ -99,18 +107,18 @@ pub(super) fn measure(seed: u64, points: u32, lessons: u32, held_out: u32) -> Fi
     let learned: Vec<Option<(f64, f64)>> = learned.iter().map(|known| known.map(|known| (known.latitude, known.longitude))).collect();
     let mut test = || {
         let at = town.spot();
-        (at, town.heard(at))
+        Test { at, heard: town.heard(at) }
     };
-    let tests: Vec<_> = (0..held_out).map(|_| test()).collect();
+    let tests: Vec<Test> = (0..held_out).map(|_| test()).collect();
     let by = [("posted", posted), ("learned", learned)].map(|(name, known)| (name, errors(&town.points, &known, &tests)));
     let settings = [("seed", seed), ("access_points", points.into()), ("lessons", lessons.into()), ("held_out", held_out.into())];
     Findings { bench: "wifi", settings: settings.into(), wifi: Some(Wifi { by: by.into() }), ..Findings::default() }
 }
 
-fn errors(points: &[(f64, f64)], known: &[Option<(f64, f64)>], tests: &[((f64, f64), Vec<(usize, i32)>)]) -> Errors {
+fn errors(points: &[(f64, f64)], known: &[Option<(f64, f64)>], tests: &[Test]) -> Errors {
     let known_off: Vec<f64> = points.iter().zip(known).filter_map(|(point, known)| Some(distance_m(degrees(*point), (*known)?))).collect();
     let (mut off, mut accuracies, mut within) = (Vec::new(), Vec::new(), 0);
-    for (at, heard) in tests {
+    for Test { at, heard } in tests {
         let heard: Vec<Heard> = heard
             .iter()
             .filter_map(|(point, level_dbm)| {

@@ -1,5 +1,6 @@
 //! The command line as an operator uses it, over a real Redis and SQL in which a test plants what is to be seen.
 
+mod bench;
 mod changes;
 mod devices;
 mod doctor;

@@ -1,0 +1,43 @@
+//! `roger bench`: that what it measures is what happened. How fast it was is for who runs it to judge.
+
+use serde_json::Value;
+
+use super::Site;
+
+fn bench(args: &[&str]) -> Value {
+    Site::new().roger(&[&["bench", "--json"], args].concat()).succeeded().json()["benches"][0].take()
+}
+
+#[test]
+fn devices_in_a_generated_town_are_placed_within_what_is_said() {
+    let found = bench(&["wifi", "--lessons", "1000", "--held-out", "500"]);
+    for known in ["posted", "learned"] {
+        let errors = &found["wifi"]["by"][known];
+        let number = |name: &str| errors[name].as_f64().unwrap();
+        assert!(number("placed") > 450.0 && number("error_p50_m") < 35.0, "{known}: {errors}");
+        assert!((0.6..0.9).contains(&number("within_accuracy")), "{known}: {errors}");
+    }
+}
+
+#[test]
+fn fixes_of_a_bench_are_all_in_sql_also_when_that_is_slow() {
+    let found = bench(&["fixes", "--spawn", "--devices", "3", "--fixes", "3000", "--slow", "2s"]);
+    let fixes = &found["fixes"];
+    assert_eq!((&fixes["adds_up"], &fixes["stored"]), (&Value::Bool(true), &Value::from(3_000)), "{fixes}");
+    let (accepted, stored) = (fixes["slow"]["accepted"].as_u64().unwrap(), fixes["slow"]["stored"].as_u64().unwrap());
+    assert!(accepted > 0 && stored >= accepted, "{fixes}");
+}
+
+#[test]
+fn a_day_is_read_by_the_key_whatever_the_size_of_the_table() {
+    for sql in ["sqlite", "mariadb"] {
+        let found = bench(&["trace", "--spawn", "--sql", sql, "--rows", "20000", "--rows", "200000"]);
+        let tables = found["traces"]["tables"].as_array().unwrap();
+        assert_eq!(tables.iter().map(|table| table["rows"].as_u64().unwrap()).collect::<Vec<_>>(), [20_000, 200_000]);
+        for table in tables {
+            let plan = table["plan"].to_string();
+            assert!(plan.contains("PRIMARY"), "{plan}");
+            assert_eq!(table["day_fixes"], serde_json::json!([8_640, 8_640]));
+        }
+    }
+}
