@@ -107,7 +107,10 @@ pub(super) fn measure(seed: u64, points: u32, lessons: u32, held_out: u32) -> Fi
     Findings { bench: "wifi", settings: settings.into(), wifi: Some(Wifi { by: by.into() }), ..Findings::default() }
 }
 
-fn errors(points: &[(f64, f64)], known: &[Option<(f64, f64)>], tests: &[((f64, f64), Vec<(usize, i32)>)]) -> Errors {
+/// Where somebody was, and the levels at which they heard access points, by number.
+type Tried = ((f64, f64), Vec<(usize, i32)>);
+
+fn errors(points: &[(f64, f64)], known: &[Option<(f64, f64)>], tests: &[Tried]) -> Errors {
     let known_off: Vec<f64> = points.iter().zip(known).filter_map(|(point, known)| Some(distance_m(degrees(*point), (*known)?))).collect();
     let (mut off, mut accuracies, mut within) = (Vec::new(), Vec::new(), 0);
     for (at, heard) in tests {
