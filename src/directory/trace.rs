@@ -47,13 +47,14 @@ impl Desk {
 
     /// The file is made while it is fetched. What was checked holds for all of it; an error of SQL ends it with a status.
     pub(super) async fn export_trace(&self, request: v1::ExportTraceRequest) -> Result<Pieces, Refused> {
-        let format = match request.format() {
+        let format = request.format();
+        let Some(trace) = request.trace else { return Err(Refused::new(Reason::FieldMissing).field("trace")) };
+        let caller = self.caller(&trace.token).await?;
+        let format = match format {
             v1::TraceFormat::Gpx => ExportFormat::Gpx,
             v1::TraceFormat::Geojson => ExportFormat::GeoJson,
             v1::TraceFormat::Unspecified => return Err(Refused::new(Reason::FieldInvalid).field("format")),
         };
-        let Some(trace) = request.trace else { return Err(Refused::new(Reason::FieldMissing).field("trace")) };
-        let caller = self.caller(&trace.token).await?;
         let all = Wanted::of(&v1::GetGpsForTraceRequest { cursor: Vec::new().into(), limit: 0, ..trace })?;
         let devices = caller.store.devices(&all.devices).await.map_err(store_failed)?;
         if devices.iter().map(|device| device.id).collect::<BTreeSet<_>>().len() != all.devices.len() {

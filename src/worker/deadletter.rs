@@ -4,13 +4,10 @@ use prost::Message as _;
 use serde::{Deserialize, Serialize};
 
 use super::job::chain;
+use super::summary::{is_input, summary};
 use crate::broker::{Error as RedisError, Redis, StreamId, keys};
-use crate::model::TopicId;
 use crate::retry::ErrorClass;
-use crate::topic::frame::{FloorRequest, InFrame, Input, ReplayRequest};
-
-/// How many items of a frame a summary names.
-const SUMMARY_ITEMS_MAX: usize = 8;
+use crate::topic::frame::{InFrame, Input};
 
 /// Work that was given up. JSON on the stream [`keys::dead`].
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,7 +26,7 @@ pub struct DeadLetter {
     pub deliveries: u64,
     /// When it was given up, UTC ms.
     pub time_ms: u64,
-    /// What is in it as far as it can be read, without the texts of messages.
+    /// What is in it as far as it can be read, without texts, positions and numbers of telephones.
     pub summary: String,
     /// The whole payload in hexadecimal; absent when there was none of a format that is known.
     pub payload: Option<String>,
@@ -171,10 +168,6 @@ fn readable(text: &str) -> DeadLetter {
         .unwrap_or_else(|error| DeadLetter { reason: format!("not a letter: {}", chain(&error)), ..DeadLetter::default() })
 }
 
-fn is_input(stream: &str) -> bool {
-    stream.ends_with(":in") || stream.ends_with(":urgent") && stream.starts_with("{s")
-}
-
 /// The owner of a shard drops frames of a producer that it has seen: a frame that comes back is one of a producer that is new. Its
 /// messages are new as well, for their senders were told that they were refused, and a refusal is final for the number: they come from an
 /// installation that nobody has, the same one each time a letter is redriven.
@@ -189,49 +182,6 @@ fn refreshed(stream: &str, payload: Vec<u8>, letter: StreamId) -> Vec<u8> {
         (post.installation, post.client_seq, post.predecessor) = (installation, client_seq, 0);
     }
     InFrame { producer: rand::random(), number: 1, seen: None, ..frame }.encode_to_vec()
-}
-
-fn summary(stream: &str, payload: &[u8]) -> String {
-    let topic = |packed| TopicId::from_packed(packed).map_or_else(|| format!("{packed:#x}"), |topic| topic.to_string());
-    let unreadable = |error: prost::DecodeError| format!("{} bytes that do not decode: {error}", payload.len());
-    if is_input(stream) {
-        return InFrame::decode(payload).map_or_else(unreadable, |frame| {
-            let item = |input: &Input| match input {
-                Input::Post(post) => format!("post {} from {} #{}", topic(post.topic), post.sender, post.client_seq),
-                Input::Mark(mark) => format!("mark {} of {}", topic(mark.topic), mark.user),
-                Input::Attach(attach) => format!("attach {} of {}", topic(attach.topic), attach.user),
-                Input::Detach(detach) => format!("detach {}", topic(detach.topic)),
-                Input::Watch(watch) => format!("watch {} of {}", topic(watch.topic), watch.user),
-                Input::Membership(change) => format!("membership {} of {} version {}", topic(change.topic), change.user, change.version),
-                Input::Register(change) => format!("register {} group {} version {}", topic(change.topic), change.group, change.version),
-                Input::Profile(profile) => format!("profile {} version {}", topic(profile.topic), profile.version),
-                Input::Notice(notice) => format!("notice {} kind {}", topic(notice.topic), notice.kind),
-                Input::Connection(change) => format!("connection {} online {}", topic(change.topic), change.online),
-                Input::Enter(enter) => format!("enter {} group {}", topic(enter.topic), enter.group),
-                Input::Move(step) => format!("move {} of {} version {}", topic(step.topic), step.user, step.version),
-                Input::Moved(moved) => format!("moved {} version {}", topic(moved.topic), moved.version),
-                Input::Raise(raise) => format!("raise {} alert {:x}", topic(raise.topic), raise.alert),
-                Input::Presence(presence) => format!("presence {} of {}", topic(presence.topic), presence.user),
-            };
-            let mut items: Vec<String> =
-                frame.items.iter().filter_map(|item| item.input.as_ref()).map(item).take(SUMMARY_ITEMS_MAX).collect();
-            if frame.items.len() > items.len() {
-                items.push(format!("{} more", frame.items.len() - items.len()));
-            }
-            format!("frame {} of {:x}: {}", frame.number, frame.producer, items.join(", "))
-        });
-    }
-    if stream == keys::replay() {
-        return ReplayRequest::decode(payload).map_or_else(unreadable, |request| {
-            format!("replay of {} for session {:x} at {}", topic(request.topic), request.session, request.edge)
-        });
-    }
-    if stream == keys::floor() {
-        return FloorRequest::decode(payload).map_or_else(unreadable, |request| {
-            format!("floor of shard {} above epoch {}: {}", request.shard, request.epoch_above, request.why)
-        });
-    }
-    format!("{} bytes", payload.len())
 }
 
 fn to_hex(bytes: &[u8]) -> String {

@@ -15,6 +15,7 @@ mod ordered;
 mod progress;
 mod readiness;
 mod start;
+mod summary;
 mod tenure;
 
 pub use competing::{BadGroup, CompetingSettings, run_competing};

@@ -13,7 +13,7 @@ use crate::support::company::Desk;
 use crate::support::redis::Redis;
 
 /// An alert of a device, and what happened, as sos keeps it.
-async fn kept(store: &roger::store::Store, id: u64, device: u64, manager: u64) {
+pub(super) async fn kept(store: &roger::store::Store, id: u64, device: u64, manager: u64) {
     let press = Press { device, tenant: 1, name: "radio".into(), arrival_ms: 1_000 + id, ..Press::default() };
     let (mut alert, effects) = Alert::open(AlertId(id), &press, (id, 0), None, 1_000 + id);
     let raised = Raised { manager, ..Raised::default() };

@@ -5,8 +5,10 @@ use std::time::Duration;
 use roger::model::Reason;
 use roger::proto::status::Refused;
 use roger::proto::v1;
+use roger::proto::v1::alert_service_client::AlertServiceClient;
 use roger::proto::v1::friend_service_client::FriendServiceClient;
 use roger::proto::v1::group_service_client::GroupServiceClient;
+use roger::proto::v1::location_service_client::LocationServiceClient;
 use roger::proto::v1::talk_cloud_client::TalkCloudClient;
 use roger::proto::v1::web_service_client::WebServiceClient;
 use roger::token::KeyPair;
@@ -47,6 +49,18 @@ async fn answers(channel: &Channel, token: &str) -> Vec<(&'static str, Result<()
     all.extend(answers!(FriendServiceClient::new(channel.clone()), token;
         add_friend(AddFriendRequest), del_friend(DelFriendRequest), get_friend_list(GetFriendListRequest),
         search_user_by_key(SearchUserByKeyRequest),
+    ));
+    all.extend(answers!(LocationServiceClient::new(channel.clone()), token;
+        get_gps_data(GetGpsDataRequest), find_devices_within(FindDevicesWithinRequest), get_gps_for_trace(GetGpsForTraceRequest),
+        get_fate(GetFateRequest), post_wifi_info(PostWifiInfoRequest), get_wifi_info(GetWifiInfoRequest),
+        put_geofence(PutGeofenceRequest), delete_geofence(DeleteGeofenceRequest), get_geofences(GetGeofencesRequest),
+    ));
+    let trace = Some(v1::GetGpsForTraceRequest { token: token.to_owned(), ..Default::default() });
+    let export = LocationServiceClient::new(channel.clone()).export_trace(v1::ExportTraceRequest { trace, format: 0 }).await;
+    all.push(("export_trace", export.map(drop)));
+    all.extend(answers!(AlertServiceClient::new(channel.clone()), token;
+        list_alerts(ListAlertsRequest), get_alert_events(GetAlertEventsRequest), put_escalation(PutEscalationRequest),
+        get_escalation(GetEscalationRequest),
     ));
     all.extend(answers!(TalkCloudClient::new(channel.clone()), token; get_group_list(GetGroupListRequest)));
     all

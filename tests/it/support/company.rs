@@ -5,8 +5,10 @@ use roger::clock::Clock;
 use roger::directory::{AccountSpec, Passwords, Registry};
 use roger::model::{InstallationId, UserKind};
 use roger::proto::v1;
+use roger::proto::v1::alert_service_client::AlertServiceClient;
 use roger::proto::v1::friend_service_client::FriendServiceClient;
 use roger::proto::v1::group_service_client::GroupServiceClient;
+use roger::proto::v1::location_service_client::LocationServiceClient;
 use roger::proto::v1::web_service_client::WebServiceClient;
 use roger::store::Store;
 use tonic::transport::Channel;
@@ -20,6 +22,8 @@ pub struct Desk {
     pub web: WebServiceClient<Channel>,
     pub groups: GroupServiceClient<Channel>,
     pub friends: FriendServiceClient<Channel>,
+    pub locations: LocationServiceClient<Channel>,
+    pub alerts: AlertServiceClient<Channel>,
     directory: Directory,
 }
 
@@ -55,6 +59,8 @@ impl Desk {
             web: WebServiceClient::connect(url()).await.unwrap(),
             groups: GroupServiceClient::connect(url()).await.unwrap(),
             friends: FriendServiceClient::connect(url()).await.unwrap(),
+            locations: LocationServiceClient::connect(url()).await.unwrap(),
+            alerts: AlertServiceClient::connect(url()).await.unwrap(),
             directory: Directory::new(directory).unwrap(),
         }
     }
