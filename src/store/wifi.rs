@@ -59,6 +59,8 @@ impl WifiChange {
 
 /// Tenant and address.
 type Key = (u64, u64);
+/// Where a device was, latitude and longitude in degrees, and how strong it heard an access point there, dBm.
+type Lesson = ((f64, f64), i32);
 type Row = (i64, i64, i64, String, f64);
 type PlaceRow = (i64, i64, i64, f64);
 
@@ -168,7 +170,7 @@ pub(super) async fn learn_from(conn: &mut Conn, fixes: impl Iterator<Item = &Fix
         let is_exact = fix.accuracy_m.is_some_and(|accuracy_m| accuracy_m > 0.0 && accuracy_m <= TEACHES_M);
         fix.source == PositionSource::Gps as u32 && is_exact && fix.flags & Flag::ClockAhead.bit() == 0
     };
-    let mut lessons: BTreeMap<Key, Vec<((f64, f64), i32)>> = BTreeMap::new();
+    let mut lessons: BTreeMap<Key, Vec<Lesson>> = BTreeMap::new();
     for fix in fixes.filter(good) {
         for (key, level_dbm) in heard(fix).filter(|((_, bssid), _)| !is_made_up(*bssid)) {
             lessons.entry(key).or_default().push(((fix.latitude, fix.longitude), level_dbm));

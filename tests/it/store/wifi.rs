@@ -92,7 +92,7 @@ async fn a_good_fix_teaches_once_and_never_over_what_was_posted(database: &Datab
     let unknown = Fix { accuracy_m: None, ..report(3, Some((46.0, 14.0)), &[(2, -50)]) };
     // Who is not to teach does not.
     store.take_fixes(vec![frame(9, vec![report(9, Some((45.0, 13.0)), &[(2, -50)])])]).await.unwrap();
-    assert_eq!(all(store, APOLLO).await, [posted.clone()]);
+    assert_eq!(all(store, APOLLO).await, std::slice::from_ref(&posted));
     for _ in 0..2 {
         store.take_fixes_and(vec![lesson.clone(), frame(2, vec![vague.clone(), unknown.clone()])], true).await.unwrap();
     }
