@@ -275,6 +275,9 @@ pub struct Gps {
 pub struct Sos {
     /// A Redis of its own for alerts, as `redis.url`; empty for the one of all else.
     pub redis_url: String,
+    /// How often an alert of nobody is sent the whole way; zero for never.
+    #[serde(rename = "probe_interval_s", deserialize_with = "seconds")]
+    pub probe_interval: Duration,
 }
 
 impl Config {

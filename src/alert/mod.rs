@@ -7,6 +7,7 @@ mod body;
 #[expect(missing_docs, reason = "fields of wire records are documented where their name does not say it")]
 pub mod frame;
 mod press;
+mod probe;
 mod state;
 mod step;
 

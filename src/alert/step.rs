@@ -74,7 +74,7 @@ impl Alert {
         };
         self.chain = chain.unwrap_or_default();
         self.stage = Stage::Waiting(0);
-        self.due_ms = Some(now_ms + self.chain.first_wait_ms);
+        self.due_ms = Some(if self.is_probe() { self.lapse_ms() } else { now_ms + self.chain.first_wait_ms });
         Some(Effects::default())
     }
 
@@ -148,6 +148,9 @@ impl Alert {
         if self.due_ms.is_none_or(|due_ms| now_ms < due_ms) {
             return None;
         }
+        if self.is_probe() && now_ms >= self.lapse_ms() {
+            return Some(self.lapse(now_ms));
+        }
         match self.stage {
             Stage::Deciding => {
                 self.due_ms = Some(now_ms + DECIDE_MS);
@@ -177,7 +180,7 @@ impl Alert {
         if self.stage == Stage::Deciding { Err(NotNow) } else { Ok(()) }
     }
 
-    fn end(&mut self, now_ms: u64) {
+    pub(super) fn end(&mut self, now_ms: u64) {
         (self.stage, self.due_ms, self.closed_ms) = (Stage::Over, None, Some(now_ms));
     }
 
@@ -190,7 +193,7 @@ impl Alert {
         Effects { texts, ..self.told(event, None, String::new(), now_ms) }
     }
 
-    fn told(&mut self, event: AlertEvent, by: Option<(UserId, String)>, remark: String, now_ms: u64) -> Effects {
+    pub(super) fn told(&mut self, event: AlertEvent, by: Option<(UserId, String)>, remark: String, now_ms: u64) -> Effects {
         Effects { events: vec![self.event(event, by, remark, now_ms)], tell: true, ..Effects::default() }
     }
 

@@ -18,6 +18,9 @@ const OVER_LIFETIME: Duration = Duration::from_secs(7 * 24 * 3_600);
 /// How long a press is known. Clients that were off the air send theirs again.
 const PRESS_LIFETIME: Duration = Duration::from_secs(48 * 3_600);
 
+/// Both, of what nobody asks for later.
+const BRIEF_LIFETIME: Duration = Duration::from_secs(120);
+
 /// A change of an alert, with everything that is to be done about it.
 #[derive(Clone, Debug, Default)]
 pub struct AlertCommit {
@@ -35,6 +38,8 @@ pub struct AlertCommit {
     pub due_ms: Option<u64>,
     /// It is over.
     pub over: bool,
+    /// Nobody asks for it later: what is known of it stays for minutes, not days.
+    pub brief: bool,
     /// The press that is taken in, as [`keys::alert_press`] names it.
     pub press: Option<String>,
     /// Of a new alert: the entry of the stream that opens it.
@@ -77,7 +82,8 @@ impl Redis {
         let mut call = ALERT_COMMIT.call(&all.map(String::as_str));
         call.arg(commit.id.0).arg(commit.from_version).arg(commit.version).arg(commit.device.0).arg(&commit.state);
         call.arg(commit.due_ms.map(|ms| ms.to_string()).unwrap_or_default()).arg(if commit.over { "1" } else { "0" });
-        call.arg(OVER_LIFETIME.as_millis() as u64).arg(PRESS_LIFETIME.as_millis() as u64).arg(FORMAT);
+        let (over, press) = if commit.brief { (BRIEF_LIFETIME, BRIEF_LIFETIME) } else { (OVER_LIFETIME, PRESS_LIFETIME) };
+        call.arg(over.as_millis() as u64).arg(press.as_millis() as u64).arg(FORMAT);
         call.arg(commit.opened_by.map(|id| id.to_string()).unwrap_or_default());
         call.arg(commit.tells.len()).arg(commit.texts.len());
         for entry in commit.tells.iter().chain(&commit.texts).chain(&commit.events) {
@@ -105,11 +111,12 @@ impl Redis {
         self.command::<Option<u64>>("look for the open alert of a device", command).await.map(|id| id.map(AlertId))
     }
 
-    /// All open alerts.
+    /// All open alerts, but for that of the probe.
     pub async fn open_alerts(&self) -> Result<Vec<AlertId>, Error> {
-        let mut command = redis::cmd("HVALS");
+        let mut command = redis::cmd("HGETALL");
         command.arg(keys::alerts_open());
-        self.command::<Vec<u64>>("list the open alerts", command).await.map(|ids| ids.into_iter().map(AlertId).collect())
+        let open = self.command::<BTreeMap<u64, u64>>("list the open alerts", command).await?;
+        Ok(open.into_iter().filter(|(device, _)| *device != UserId::PROBE.0).map(|(_, alert)| AlertId(alert)).collect())
     }
 
     /// Notes that a device takes back what it pressed before an entry of the stream, unless a later entry said so already.

@@ -123,14 +123,15 @@ impl Redis {
         Ok((left.into_iter().collect(), cursor == 0))
     }
 
-    /// The live edges with what they said of themselves.
+    /// The live edges with what they said of themselves; whoever only listens as one says nothing.
     pub async fn describe_edges(&self, now_ms: u64) -> Result<Vec<LiveEdge>, Error> {
         let mut edges = Vec::new();
         for boot in self.live_edges(now_ms).await? {
             let mut command = redis::cmd("HMGET");
             command.arg(keys::edge(&boot)).arg("name").arg("listen").arg("sessions");
             let (name, listen, sessions): (Option<String>, Option<String>, Option<u64>) = self.command("describe an edge", command).await?;
-            let (name, listen) = (name.unwrap_or_default(), listen.unwrap_or_default());
+            let Some(name) = name else { continue };
+            let listen = listen.unwrap_or_default();
             edges.push(LiveEdge { boot, name, listen, sessions: sessions.unwrap_or(0) });
         }
         Ok(edges)

@@ -153,6 +153,19 @@ pub fn alert_desks() -> String {
     "{sos}:desks".to_owned()
 }
 
+/// HASH: what came of the probe of SOS: `passed_ms` (when it came through last, UTC ms), `took_ms` (how long that took), `tried_ms` (when the last one
+/// ended), `failed` (how many failed since one came through), `why` (of the last one that failed). Written by sos; read by operators. No expiry: it is
+/// one.
+pub fn sos_probe() -> String {
+    "{sos}:probe".to_owned()
+}
+
+/// STRING: the boot name of the sos program whose turn it is to probe. Written and read by sos. Expires when the next turn begins, or some seconds
+/// later when whoever had it died.
+pub fn sos_probe_turn() -> String {
+    "{sos}:probe:turn".to_owned()
+}
+
 /// HASH from entry id to how often the attempt at it failed, for a stream that a consumer group reads. Written by the group's consumers;
 /// fields leave with their entries. No expiry.
 pub fn failures(stream: &str) -> String {

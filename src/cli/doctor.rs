@@ -1,6 +1,7 @@
 //! `roger doctor`: everything the fleet needs, looked at from outside, each with what is wrong and what to do.
 
 mod shards;
+mod sos;
 mod store;
 
 use std::time::Duration;
@@ -10,7 +11,7 @@ use serde::Serialize;
 use super::context::Context;
 use super::error::Error;
 use super::output::table;
-use crate::broker::{Redis, ServerLook, keys};
+use crate::broker::{Redis, ServerLook, Settings, keys};
 use crate::worker::chain;
 
 /// Between two looks at the shards: who has work and does not move in this time stands still.
@@ -71,6 +72,8 @@ pub(super) async fn doctor(context: &Context) -> Result<(), Error> {
             }
         }
     }
+    let sos = Redis::new(Settings { url: context.config.sos_url().to_owned(), ..Settings::from(&context.config.redis) })?;
+    sos::judge(&mut checks, sos.probes().await, context.config.sos.probe_interval, context.clock.now_ms());
     match context.store() {
         Err(Error::Store(error)) => checks.add("sql", Verdict::Fail, chain(&error), "set sql.url"),
         Err(error) => return Err(error),

@@ -134,6 +134,7 @@ pub const KEYS: &[Key] = &[
     key("gps", "backlog_bytes_max", int(268_435_456), Integer(65_536, 1_099_511_627_776)),
     key("gps", "learn_wifi", Value::Switch(false), Switch),
     key("sos", "redis_url", text(""), UrlOrOff(&["redis://", "redis+unix:///"])),
+    key("sos", "probe_interval_s", int(60), Integer(0, 86_400)),
     key("sms", "provider", text("file"), OneOf(&["off", "file"])),
     key("sms", "file", text("/var/lib/roger/sms.jsonl"), File),
     key("metrics", "edge_listen", text(""), LoopbackOrOff),

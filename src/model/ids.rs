@@ -29,6 +29,12 @@ id!(
     /// A person or radio with an account: devices and dispatchers alike. Never 0; 0 stands for the fleet itself as a sender.
     UserId
 );
+
+impl UserId {
+    /// Who presses to see that SOS works: no account has this id, nobody manages it, and it is in no group, so that nobody is told but who probes.
+    pub const PROBE: Self = Self(TopicId::ID_MAX);
+}
+
 id!(
     /// A group of users. Never 0.
     GroupId

@@ -176,7 +176,7 @@ impl Fleet {
     async fn wait(&mut self, within: Duration) -> Result<(), Error> {
         let (redis, clock, shards) = (self.server.redis.clone(), Clock::system(), u32::from(self.config.fleet.shards));
         let ready = async || {
-            let edges = redis.live_edges(clock.now_ms()).await.unwrap_or_default();
+            let edges = redis.describe_edges(clock.now_ms()).await.unwrap_or_default();
             let looks = redis.look_at_shards(shards).await.unwrap_or_default();
             !edges.is_empty() && !looks.is_empty() && looks.iter().all(|look| look.deliver.is_some() && look.archive.is_some())
         };

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::probe::Ear;
 use super::{Alerts, Along, Error};
 use crate::alert::Desk;
 use crate::broker::{AlertAnswer, Reader, StreamId, keys};
@@ -58,8 +59,8 @@ async fn due(alerts: &Alerts) -> Result<(), Error> {
     Ok(())
 }
 
-/// Takes in what inboxes decided, until it is time to stop.
-pub(super) async fn run_answers(alerts: &Alerts, shutdown: Shutdown, part: Part) {
+/// Takes in what inboxes decided, until it is time to stop; also what comes to the name of this program as to an edge, which the probe hears.
+pub(super) async fn run_answers(alerts: &Alerts, ear: &Ear, shutdown: Shutdown, part: Part) {
     let key = keys::out_urgent(&alerts.boot);
     let mut reader = Reader::new(&alerts.fleet, BLOCK);
     let mut after = BTreeMap::from([(key.clone(), StreamId::default())]);
@@ -93,11 +94,15 @@ pub(super) async fn run_answers(alerts: &Alerts, shutdown: Shutdown, part: Part)
             // The marker that made the stream has no field of the format.
             let Ok(frame) = entry.decode::<OutFrame>(&key) else { continue };
             for output in frame.items.into_iter().filter_map(|item| item.output) {
-                if let Output::Raised(raised) = output
-                    && let Err(error) = decided(alerts, &raised).await
-                {
-                    // The inbox is asked again, and answers the same.
-                    tracing::warn!(error = chain(&error), "what an inbox decided was not noted");
+                match output {
+                    Output::Raised(raised) => {
+                        if let Err(error) = decided(alerts, &raised).await {
+                            // The inbox is asked again, and answers the same.
+                            tracing::warn!(error = chain(&error), "what an inbox decided was not noted");
+                        }
+                    }
+                    Output::Entry(entry) => ear.hear(&entry),
+                    _ => {}
                 }
             }
         }

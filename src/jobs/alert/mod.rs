@@ -7,12 +7,15 @@
 //! - [`Keep`] writes what happened into SQL (stream of events).
 //! - `clockwork` makes happen what is due, and takes in what inboxes decided.
 //!
+//! `probe` presses now and then for nobody, to see that an alert goes the whole way.
+//!
 //! None of them needs SQL but `Keep`, and the refresh of who is told next. Each is harmless to repeat: a press is known by its number, an entry of
 //! a topic by alert and number, a text by its key, a row by its key.
 
 mod clockwork;
 mod desks;
 mod keep;
+mod probe;
 mod program;
 mod take;
 mod tell;
@@ -120,15 +123,17 @@ impl Alerts {
             device: alert.device,
             due_ms: alert.due_ms,
             over: alert.closed_ms.is_some(),
+            brief: alert.is_probe(),
             press: along.press,
             opened_by: along.opened_by,
             tells: tells(&alert, &effects, along.answer),
             texts: texts(&alert, &effects, self.clock.now_ms()),
-            events: events(&state, &effects),
+            // SQL is the history of what happened to people.
+            events: if alert.is_probe() { Vec::new() } else { events(&state, &effects) },
             state,
         };
         let answer = self.sos.commit_alert(&commit).await.map_err(Self::failed(format!("commit alert {id}")))?;
-        if answer == AlertAnswer::Done {
+        if answer == AlertAnswer::Done && !alert.is_probe() {
             for body in &effects.events {
                 tracing::info!(alert.id = %id, event = body.event, number = body.number, device.id = alert.device.0, "alert");
                 metrics::counter!("roger_alert_events_total", "event" => body.event.to_string()).increment(1);

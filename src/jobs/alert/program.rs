@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Alerts, Keep, TakeSos, Tell, Texts, clockwork, desks};
+use super::{Alerts, Keep, TakeSos, Tell, Texts, clockwork, desks, probe};
 use crate::broker::{self, Redis};
 use crate::clock::Clock;
 use crate::config::Config;
@@ -84,6 +84,7 @@ pub async fn run(config: Config, clock: Clock, shutdown: Shutdown) -> Result<(),
     }
     let boot = format!("sos-{}-{:08x}", own_name(), rand::random::<u32>()).into();
     let alerts = Alerts { sos: sos.clone(), fleet, clock: clock.clone(), shards, boot };
+    let (ear, heard) = probe::ear();
     let part = |name| readiness.part(name);
     let stop = || shutdown.clone();
     let jobs = (
@@ -91,12 +92,13 @@ pub async fn run(config: Config, clock: Clock, shutdown: Shutdown) -> Result<(),
         run_competing(Tell(alerts.clone()), sos.clone(), tells, clock.clone(), stop(), part("tell")),
         run_competing(Texts(sms::provider(&config.sms)), sos.clone(), texts, clock.clone(), stop(), part("text")),
         clockwork::run_due(&alerts, stop(), part("due")),
-        clockwork::run_answers(&alerts, stop(), part("answers")),
+        clockwork::run_answers(&alerts, &ear, stop(), part("answers")),
         // SQL may come later: no alert waits for it, and neither does readiness.
         keep(&alerts, &store, shards, keeps, stop()),
+        probe::run(&alerts, config.sos.probe_interval, heard, stop()),
     );
     start.goes_on();
-    let (_, _, _, _, _, kept) = tokio::join!(jobs.0, jobs.1, jobs.2, jobs.3, jobs.4, jobs.5);
+    let (_, _, _, _, _, kept, ()) = tokio::join!(jobs.0, jobs.1, jobs.2, jobs.3, jobs.4, jobs.5, jobs.6);
     store.close().await;
     // It ends with the shutdown; how is of no interest.
     drop(watch.await);

@@ -3,6 +3,7 @@
 mod command;
 mod escalation;
 mod faults;
+mod probe;
 mod scene;
 mod whole_way;
 
