@@ -26,7 +26,7 @@ const FRAME_REPORTS: usize = 2_048;
 /// How many reports of one caller go into a frame together.
 const PIECE_REPORTS: usize = 1_024;
 /// How often it is looked how much waits for SQL.
-const BACKLOG_EVERY: Duration = Duration::from_millis(500);
+const BACKLOG_EVERY: Duration = Duration::from_secs(1);
 
 /// Collects reports.
 #[derive(Debug)]

@@ -271,10 +271,12 @@ impl Redis {
         self.command("note what is archived", command).await
     }
 
-    /// About how many bytes of Redis memory a key takes; 0 when it is not there.
+    /// How many bytes of Redis memory a key takes; 0 when it is not there. All of it is looked at: by default Redis takes the first five nodes of a
+    /// stream for all the others, and a backlog that begins with small frames and goes on with large ones would be taken for a tenth of what it is.
+    /// Costs Redis some milliseconds for 100,000 nodes.
     pub async fn memory_bytes(&self, key: &str) -> Result<u64, Error> {
         let mut command = redis::cmd("MEMORY");
-        command.arg("USAGE").arg(key);
+        command.arg("USAGE").arg(key).arg("SAMPLES").arg(0);
         self.command::<Option<u64>>("measure a key", command).await.map(Option::unwrap_or_default)
     }
 

@@ -61,8 +61,6 @@ impl WifiChange {
 type Lesson = ((f64, f64), i32);
 /// Tenant and address.
 type Key = (u64, u64);
-/// Where a device was, latitude and longitude in degrees, and how strong it heard an access point there, dBm.
-type Lesson = ((f64, f64), i32);
 type Row = (i64, i64, i64, String, f64);
 type PlaceRow = (i64, i64, i64, f64);
 
