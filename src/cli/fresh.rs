@@ -43,26 +43,16 @@ impl Fresh {
     }
 
     pub(super) async fn device(&self, name: &str) -> Result<Device, Error> {
-        let account = NewAccount {
-            name: format!("{}.{name}", self.run),
-            nickname: name.to_owned(),
-            kind: UserKind::Device,
-            tenant: self.tenant,
-            password_hash: String::new(),
-            parent: None,
-        };
+        self.account(name, UserKind::Device, None).await
+    }
+
+    /// An account of any kind, and a device it has; `parent` manages it.
+    pub(super) async fn account(&self, name: &str, kind: UserKind, parent: Option<UserId>) -> Result<Device, Error> {
+        let (nickname, tenant) = (name.to_owned(), self.tenant);
+        let account = NewAccount { name: format!("{}.{name}", self.run), nickname, kind, tenant, password_hash: String::new(), parent };
         let user = self.store.ensure_account(account, self.clock.now_ms()).await?.id();
         let installation = InstallationId(rand::random_range(1..=u64::MAX));
-        let claims = Claims {
-            user,
-            tenant: self.tenant,
-            kind: UserKind::Device,
-            installation,
-            name: name.to_owned(),
-            expires_ms: 0,
-            issued_ms: 0,
-            token_id: 0,
-        };
+        let claims = Claims { user, tenant, kind, installation, name: name.to_owned(), expires_ms: 0, issued_ms: 0, token_id: 0 };
         let tokens = minted(self.signer.clone(), self.clock.clone(), claims);
         Ok(Device { user, name: name.to_owned(), installation, tokens })
     }

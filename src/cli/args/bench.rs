@@ -108,6 +108,24 @@ pub(in crate::cli) enum Load {
         #[arg(long, default_value_t = 500)]
         pace: u32,
     },
+    /// SOS pressed again and again, with nothing else to do, and then while chat and positions are offered at ten times what the fleet takes.
+    Sos {
+        /// Presses with nothing else to do.
+        #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+        idle: u32,
+        /// Presses beside the flood.
+        #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+        overload: u32,
+        /// Devices that write, each to another one.
+        #[arg(long, default_value_t = 40, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+        writers: u32,
+        /// Devices that report their positions.
+        #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+        reporters: u32,
+        /// Then each process is killed and started again, with a press during each; takes a fleet of its own (--spawn).
+        #[arg(long)]
+        kill: bool,
+    },
     /// Devices report where they are, into SQL, beside plain inserts of the same rows; takes a fleet of its own (--spawn).
     Fixes {
         /// Devices, each with one call under way.
@@ -128,6 +146,9 @@ pub(in crate::cli) enum Load {
         /// Fixes in the table; for each size.
         #[arg(long, default_values_t = [10_000, 100_000_000])]
         rows: Vec<u64>,
+        /// Days that are read of each.
+        #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+        days: u32,
     },
     /// How far off devices are placed by access points, in a generated town; needs no fleet.
     Wifi {

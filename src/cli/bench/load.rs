@@ -17,6 +17,8 @@ use super::fixes::FixLoad;
 use super::lane::{Lane, Progress};
 use super::people::Sizes;
 use super::report::{Findings, Traffic};
+use super::sos;
+use super::spawn::Fleet;
 use super::usage::{Usage, Watched, fleet_cpu_s};
 use crate::broker::Redis;
 use crate::client::{Directory, Event, Memory, Options, Session};
@@ -39,7 +41,14 @@ pub(super) struct Bench<'a> {
     pub(super) progress: Arc<Progress>,
 }
 
-pub(super) async fn run(context: &Context, args: &args::Bench, load: &Load, watched: &Watched) -> Result<Findings, Error> {
+/// Runs a load; `fleet` is the one it runs on, when that was started for it.
+pub(super) async fn run(
+    context: &Context,
+    args: &args::Bench,
+    load: &Load,
+    watched: &Watched,
+    fleet: Option<&mut Fleet>,
+) -> Result<Findings, Error> {
     let run = format!("bench-{:x}", context.clock.now_ms());
     let bench = Bench {
         context,
@@ -57,6 +66,9 @@ pub(super) async fn run(context: &Context, args: &args::Bench, load: &Load, watc
         Load::Idle { sessions } => bench.idle(sessions).await,
         Load::Catchup { devices, backlog } => bench.catchup(devices, backlog).await,
         Load::People { devices, members, rounds, groups, pace } => bench.people(Sizes { devices, members, rounds, groups, pace }).await,
+        Load::Sos { idle, overload, writers, reporters, kill } => {
+            bench.sos(sos::Sizes { idle, overload, writers, reporters }, fleet.filter(|_| kill)).await
+        }
         Load::Fixes { devices, fixes, batch, slow } => bench.fixes(FixLoad { devices, fixes, batch, slow }).await,
         Load::All | Load::Floor { .. } | Load::Trace { .. } | Load::Wifi { .. } => Ok(Findings::default()),
     }

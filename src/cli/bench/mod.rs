@@ -5,12 +5,14 @@
 //! over that nobody counted; peak memory is VmHWM at the end.
 
 mod fixes;
+mod flood;
 mod lane;
 mod load;
 mod mariadb;
 mod people;
 mod quiet;
 mod report;
+mod sos;
 mod spawn;
 mod trace;
 mod usage;
@@ -23,9 +25,8 @@ use super::context::Context;
 use super::error::Error;
 use super::output::note;
 use crate::broker::{FloorLoad, Redis};
-use crate::store::Store;
 use report::{Findings, Floor, Report};
-use spawn::Fleet;
+use spawn::{Crew, Fleet};
 use usage::Watched;
 
 /// How often the end of something is looked for.
@@ -35,6 +36,9 @@ pub(super) async fn bench(mut context: Context, args: args::Bench) -> Result<(),
     usage::raise_open_files();
     if !args.spawn && matches!(args.load, Load::People { groups: 1.., .. }) {
         return Err(Error::Usage("people empties Redis: add --spawn, or --groups 0".to_owned()));
+    }
+    if !args.spawn && matches!(args.load, Load::Sos { kill: true, .. }) {
+        return Err(Error::Usage("--kill kills the processes of a fleet of its own: add --spawn".to_owned()));
     }
     if !args.spawn && matches!(args.load, Load::Fixes { .. } | Load::Trace { .. }) {
         return Err(Error::Usage("this load fills tables: add --spawn".to_owned()));
@@ -52,11 +56,8 @@ pub(super) async fn bench(mut context: Context, args: args::Bench) -> Result<(),
             }
         }
         Load::Wifi { seed, points, lessons, held_out } => report.benches.push(wifi::measure(*seed, *points, *lessons, *held_out)),
-        Load::Trace { rows } => {
-            let database = spawn::Database::start(args.sql, args.within).await?;
-            let store = Store::open(database.url())?;
-            store.migrate().await?;
-            report.benches.push(trace::measure(&context, &store, database.name(), rows).await?);
+        Load::Trace { rows, days } => {
+            report.benches.push(trace::measure(&context, args.sql, args.within, rows, *days).await?);
         }
         load => {
             if !matches!(load, Load::Floor { .. }) {
@@ -77,12 +78,14 @@ pub(super) async fn bench(mut context: Context, args: args::Bench) -> Result<(),
 async fn measure(context: &mut Context, args: &args::Bench, load: &Load) -> Result<Findings, Error> {
     if !args.spawn {
         let watched = Watched::find(context.redis()?.look_at_server().await?.pid);
-        return load::run(context, args, load, &watched).await;
+        return load::run(context, args, load, &watched, None).await;
     }
     note("bench: starting a private Redis and fleet");
-    let fleet = Fleet::start(args.appendfsync, args.sql, args.within).await?;
+    let crew = if matches!(load, Load::Sos { .. } | Load::Fixes { .. }) { Crew::WithAlerts } else { Crew::Messages };
+    let mut fleet = Fleet::start(args.appendfsync, args.sql, crew, args.within).await?;
     context.config = fleet.config.clone();
-    let findings = load::run(context, args, load, &fleet.watched()).await;
+    let watched = fleet.watched();
+    let findings = load::run(context, args, load, &watched, Some(&mut fleet)).await;
     fleet.stop().await;
     findings
 }

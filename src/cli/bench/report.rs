@@ -32,6 +32,8 @@ pub(super) struct Findings {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) people: Option<People>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) sos: Option<Sos>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) fixes: Option<Fixes>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) traces: Option<Traces>,
@@ -125,6 +127,56 @@ pub(super) struct Mirror {
     pub(super) late: Latencies,
 }
 
+/// How late SOS comes, from the call that presses to the dispatcher's app.
+#[derive(Debug, Default, Serialize)]
+pub(super) struct Sos {
+    /// With nothing else to do.
+    pub(super) idle: Latencies,
+    /// While chat and positions are offered at many times what the fleet takes.
+    pub(super) overload: Latencies,
+    /// What the fleet takes of either, with nothing else to do.
+    pub(super) messages_per_s: f64,
+    pub(super) fixes_per_s: f64,
+    /// What was offered during `overload`.
+    pub(super) messages: Flow,
+    pub(super) fixes: Flow,
+    /// All presses, those that warm up and those during kills included.
+    pub(super) presses: u64,
+    /// Of these, without an alert that came.
+    pub(super) lost: u64,
+    /// Of these, heard with an alert that was open already.
+    pub(super) joined: u64,
+    /// A press while each process was killed, beside the flood.
+    pub(super) killed: Vec<Killed>,
+}
+
+/// A press while a process dies.
+#[derive(Debug, Serialize)]
+pub(super) struct Killed {
+    pub(super) program: String,
+    /// `None` when it was lost.
+    pub(super) took_ms: Option<f64>,
+}
+
+/// Both kinds of a flood.
+#[derive(Debug, Default, Serialize)]
+pub(super) struct Offered {
+    pub(super) messages: Flow,
+    pub(super) fixes: Flow,
+}
+
+/// What became of what was offered.
+#[derive(Debug, Default, Serialize)]
+pub(super) struct Flow {
+    /// Held back ones included.
+    pub(super) offered_per_s: f64,
+    /// Devices had no room for so many behind what waits for its receipt.
+    pub(super) held_back_per_s: f64,
+    /// With a receipt.
+    pub(super) taken_per_s: f64,
+    pub(super) refused_per_s: f64,
+}
+
 /// Raw Redis.
 #[derive(Debug, Serialize)]
 pub(super) struct Floor {
@@ -159,8 +211,10 @@ impl Report {
     /// Whether everything arrived, once and in order, and every fix is in SQL.
     pub(super) fn is_sound(&self) -> bool {
         let sound = |traffic: &Traffic| traffic.lost + traffic.duplicated + traffic.disordered + traffic.refused == 0;
+        let heard = self.benches.iter().filter_map(|findings| findings.sos.as_ref()).all(|sos| sos.lost == 0);
         let stored = |fixes: &Fixes| fixes.adds_up && fixes.slow.as_ref().is_none_or(|slow| slow.stored >= slow.accepted);
-        self.benches.iter().filter_map(|findings| findings.traffic.as_ref()).all(sound)
+        heard
+            && self.benches.iter().filter_map(|findings| findings.traffic.as_ref()).all(sound)
             && self.benches.iter().filter_map(|findings| findings.fixes.as_ref()).all(stored)
     }
 
@@ -191,6 +245,11 @@ impl Report {
                 2.0,
                 people.group_late.p99_ms / idle,
             ));
+        }
+        if let Some(sos) = bench("sos").and_then(|findings| findings.sos.as_ref()) {
+            let idle = sos.idle.p99_ms.max(f64::MIN_POSITIVE);
+            targets.push(Target::at_most("p99 of SOS beside an overload by the idle one", 2.0, sos.overload.p99_ms / idle));
+            targets.push(Target::at_most("SOS lost", 0.0, sos.lost as f64));
         }
         if let Some(fixes) = bench("fixes").and_then(|findings| findings.fixes.as_ref()) {
             let per_core = fixes.ceiling_cpu_s / fixes.database_cpu_s.max(f64::MIN_POSITIVE);

@@ -43,7 +43,8 @@ pub(super) fn free_port() -> Result<u16, Error> {
 /// Ends with this process, and at the latest with its value.
 pub(super) fn start(program: &Path, args: &[String], log: &Path) -> Result<Child, Error> {
     let failed = |source| Error::Program { program: program.display().to_string(), source };
-    let file = fs::File::create(log).map_err(failed)?;
+    // What was said before it was killed stays.
+    let file = fs::File::options().create(true).append(true).open(log).map_err(failed)?;
     let mut command = Command::new("setpriv");
     command.args(["--pdeathsig", "KILL", "--"]).arg(program).args(args).kill_on_drop(true);
     command.stdin(Stdio::null()).stdout(file.try_clone().map_err(failed)?).stderr(file);
@@ -93,6 +94,24 @@ pub(super) async fn until(within: Duration, what: &str, mut done: impl AsyncFnMu
     tokio::time::timeout(within, waiting).await.map_err(late)
 }
 
+/// Which programs a private fleet has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Crew {
+    /// One of each that messages need.
+    Messages,
+    /// Those, a second edge, and one of each that SOS and positions need.
+    WithAlerts,
+}
+
+/// A program of a private fleet.
+struct Member {
+    /// Unique in the fleet.
+    name: String,
+    program: &'static str,
+    args: Vec<String>,
+    child: Child,
+}
+
 /// A private database.
 pub(super) enum Database {
     Sqlite { url: String, _folder: Folder },
@@ -131,16 +150,17 @@ impl Database {
     }
 }
 
-/// A private fleet with one of each program.
+/// A private fleet.
 pub(super) struct Fleet {
     pub(super) config: Config,
-    programs: Vec<(&'static str, Child)>,
+    members: Vec<Member>,
+    edges: usize,
     server: Server,
     database: Database,
 }
 
 impl Fleet {
-    pub(super) async fn start(appendfsync: Appendfsync, sql: Sql, within: Duration) -> Result<Self, Error> {
+    pub(super) async fn start(appendfsync: Appendfsync, sql: Sql, crew: Crew, within: Duration) -> Result<Self, Error> {
         let server = Server::start(appendfsync, within).await?;
         let database = Database::start(sql, within).await?;
         let folder = server.folder.0.clone();
@@ -160,32 +180,66 @@ impl Fleet {
         let file = folder.join("roger.toml");
         fs::write(&file, text).map_err(|source| Error::File { path: file.clone(), source })?;
         let config = Config::load(Program::Roger, &Sources { file: Some(file.clone()), ..Sources::default() })?;
-        let own = std::env::current_exe().map_err(|source| Error::Program { program: "this program".to_owned(), source })?;
-        let mut programs = Vec::new();
-        for program in PROGRAMS {
-            let path = own.with_file_name(program);
-            let args = ["--config".to_owned(), file.display().to_string()];
-            programs.push((program, start(&path, &args, &folder.join(format!("{program}.log")))?));
+        let args = vec!["--config".to_owned(), file.display().to_string()];
+        let mut crewed: Vec<_> = PROGRAMS.iter().map(|program| ((*program).to_owned(), *program, args.clone())).collect();
+        if crew == Crew::Messages {
+            crewed.retain(|(_, program, _)| !["sos", "gps"].contains(program));
+        } else {
+            let second = ["--name", "edge-2", "--listen", &format!("127.0.0.1:{}", free_port()?)].map(str::to_owned);
+            crewed.push(("edge-2".to_owned(), "edge", args.iter().cloned().chain(second).collect()));
         }
-        let mut fleet = Self { config, programs, server, database };
+        let edges = crewed.iter().filter(|(_, program, _)| *program == "edge").count();
+        let mut members = Vec::new();
+        for (name, program, args) in crewed {
+            let child = start(&beside(program)?, &args, &folder.join(format!("{name}.log")))?;
+            members.push(Member { name, program, args, child });
+        }
+        let mut fleet = Self { config, members, edges, server, database };
         fleet.wait(within).await?;
         Ok(fleet)
     }
 
-    /// Until there is an edge, and every shard has its owner.
-    async fn wait(&mut self, within: Duration) -> Result<(), Error> {
+    /// All processes by name, without Redis.
+    pub(super) fn names(&self) -> Vec<String> {
+        self.members.iter().map(|member| member.name.clone()).collect()
+    }
+
+    fn member(&mut self, name: &str) -> Result<&mut Member, Error> {
+        self.members.iter_mut().find(|member| member.name == name).ok_or_else(|| Error::Usage(format!("there is no process {name}")))
+    }
+
+    /// SIGKILL to a process, without waiting for its end.
+    pub(super) fn kill(&mut self, name: &str) -> Result<(), Error> {
+        let member = self.member(name)?;
+        let failed = |source| Error::Program { program: member.program.to_owned(), source };
+        member.child.start_kill().map_err(failed)
+    }
+
+    /// Starts a process again as soon as it has ended, as a supervisor does.
+    pub(super) async fn revive(&mut self, name: &str) -> Result<(), Error> {
+        let log = self.server.folder.0.join(format!("{name}.log"));
+        let member = self.member(name)?;
+        let failed = |source| Error::Program { program: member.program.to_owned(), source };
+        member.child.wait().await.map_err(failed)?;
+        member.child = start(&beside(member.program)?, &member.args, &log)?;
+        Ok(())
+    }
+
+    /// Until all edges are there, and every shard has its owner.
+    pub(super) async fn wait(&mut self, within: Duration) -> Result<(), Error> {
         let (redis, clock, shards) = (self.server.redis.clone(), Clock::system(), u32::from(self.config.fleet.shards));
+        let wanted = self.edges;
         let ready = async || {
             let edges = redis.describe_edges(clock.now_ms()).await.unwrap_or_default();
             let looks = redis.look_at_shards(shards).await.unwrap_or_default();
-            !edges.is_empty() && !looks.is_empty() && looks.iter().all(|look| look.deliver.is_some() && look.archive.is_some())
+            edges.len() >= wanted && !looks.is_empty() && looks.iter().all(|look| look.deliver.is_some() && look.archive.is_some())
         };
         let waited = until(within, "the start of a private fleet", ready).await;
         if waited.is_err() {
-            for (program, _) in &self.programs {
-                let log = fs::read_to_string(self.server.folder.0.join(format!("{program}.log"))).unwrap_or_default();
+            for Member { name, .. } in &self.members {
+                let log = fs::read_to_string(self.server.folder.0.join(format!("{name}.log"))).unwrap_or_default();
                 let last: Vec<&str> = log.lines().rev().take(5).collect();
-                super::note(&format!("bench: the end of the log of {program}, latest first:\n{}", last.join("\n")));
+                super::note(&format!("bench: the end of the log of {name}, latest first:\n{}", last.join("\n")));
             }
         }
         waited
@@ -193,7 +247,7 @@ impl Fleet {
 
     pub(super) fn watched(&self) -> Watched {
         let mut watched = Watched::default();
-        let children = self.programs.iter().map(|(program, child)| (*program, child.id()));
+        let children = self.members.iter().map(|member| (member.program, member.child.id()));
         for (program, pid) in children.chain([("redis", self.server.child.id())]) {
             watched.add(program, pid.unwrap_or(0));
         }
@@ -204,10 +258,16 @@ impl Fleet {
     }
 
     pub(super) async fn stop(mut self) {
-        for (_, child) in &mut self.programs {
-            let _gone = child.kill().await;
+        for member in &mut self.members {
+            let _gone = member.child.kill().await;
         }
         self.server.stop().await;
         self.database.stop().await;
     }
+}
+
+/// A program that lies where this one does.
+fn beside(program: &str) -> Result<PathBuf, Error> {
+    let own = std::env::current_exe().map_err(|source| Error::Program { program: "this program".to_owned(), source })?;
+    Ok(own.with_file_name(program))
 }

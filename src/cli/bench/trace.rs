@@ -5,10 +5,12 @@ use std::time::Duration;
 use rand::Rng as _;
 use serde::Serialize;
 
+use super::super::args::Sql;
 use super::super::context::Context;
 use super::super::error::Error;
 use super::super::output::note;
 use super::report::Findings;
+use super::spawn::Database;
 use crate::model::UserId;
 use crate::store::Store;
 
@@ -16,8 +18,6 @@ use crate::store::Store;
 const DAY_FIXES: u64 = 8_640;
 /// How many fixes a page has.
 const PAGE: u32 = 1_000;
-/// How many days are read, each of another device as far as there are so many.
-const DAYS: usize = 200;
 
 /// Reading traces out of a table of some size.
 #[derive(Debug, Default, Serialize)]
@@ -40,37 +40,54 @@ pub(super) struct Table {
     pub(super) again_p99_ms: f64,
 }
 
-/// Fills the table of `store`, which is empty, step by step and reads at each.
-pub(super) async fn measure(context: &Context, store: &Store, sql: &'static str, sizes: &[u64]) -> Result<Findings, Error> {
+/// Fills a database of its own for each size, and reads them by turns: the machine may be another one a minute later.
+pub(super) async fn measure(context: &Context, sql: Sql, within: Duration, sizes: &[u64], days: u32) -> Result<Findings, Error> {
     let mut sizes = sizes.to_vec();
     sizes.sort_unstable();
-    let (mut traces, mut there) = (Traces { sql, tables: Vec::new() }, 0);
+    let mut filled = Vec::new();
     for rows in sizes {
-        note(&format!("bench: filling the table up to {rows} fixes"));
-        let bar = context.out.progress(rows - there, "fixes");
-        store.bench_fill_fixes(there, rows, |filled| bar.set_position(filled - there)).await?;
+        let database = Database::start(sql, within).await?;
+        let store = Store::open(database.url())?;
+        store.migrate().await?;
+        note(&format!("bench: filling a table with {rows} fixes"));
+        let bar = context.out.progress(rows, "fixes");
+        store.bench_fill_fixes(0, rows, |there| bar.set_position(there)).await?;
         bar.finish_and_clear();
-        there = rows;
-        traces.tables.push(read(store, rows).await?);
+        filled.push((database, store, rows));
+    }
+    note("bench: reading days");
+    let mut tables: Vec<(Table, Took)> = Vec::new();
+    for (_, store, rows) in &filled {
+        let plan = store.bench_trace_plan(some_device(*rows), PAGE).await?;
+        tables.push((Table { rows: *rows, plan, day_fixes: (u64::MAX, 0), ..Table::default() }, Took::default()));
+    }
+    for _ in 0..days {
+        for ((_, store, rows), (table, took)) in filled.iter().zip(&mut tables) {
+            let device = some_device(*rows);
+            let (found, first) = store.bench_trace_day(device, PAGE).await?;
+            table.day_fixes = (table.day_fixes.0.min(found), table.day_fixes.1.max(found));
+            took.first.push(first);
+            took.again.push(store.bench_trace_day(device, PAGE).await?.1);
+        }
+    }
+    let mut traces = Traces { sql: filled.first().map_or("", |(database, ..)| database.name()), tables: Vec::new() };
+    for (mut table, took) in tables {
+        (table.first_p50_ms, table.first_p99_ms) = quantiles(took.first);
+        (table.again_p50_ms, table.again_p99_ms) = quantiles(took.again);
+        traces.tables.push(table);
     }
     Ok(Findings { bench: "trace", traces: Some(traces), ..Findings::default() })
 }
 
-async fn read(store: &Store, rows: u64) -> Result<Table, Error> {
-    let whole_days = (rows / DAY_FIXES).max(1);
-    let day = || UserId(rand::rng().random_range(1..=whole_days));
-    let plan = store.bench_trace_plan(day(), PAGE).await?;
-    let mut table = Table { rows, plan, day_fixes: (u64::MAX, 0), ..Table::default() };
-    let (mut first, mut again) = (Vec::new(), Vec::new());
-    for device in (0..DAYS).map(|_| day()) {
-        let (found, took) = store.bench_trace_day(device, PAGE).await?;
-        table.day_fixes = (table.day_fixes.0.min(found), table.day_fixes.1.max(found));
-        first.push(took);
-        again.push(store.bench_trace_day(device, PAGE).await?.1);
-    }
-    (table.first_p50_ms, table.first_p99_ms) = quantiles(first);
-    (table.again_p50_ms, table.again_p99_ms) = quantiles(again);
-    Ok(table)
+#[derive(Default)]
+struct Took {
+    first: Vec<Duration>,
+    again: Vec<Duration>,
+}
+
+/// One with a whole day of fixes.
+fn some_device(rows: u64) -> UserId {
+    UserId(rand::rng().random_range(1..=(rows / DAY_FIXES).max(1)))
 }
 
 fn quantiles(mut took: Vec<Duration>) -> (f64, f64) {

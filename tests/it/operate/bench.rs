@@ -31,7 +31,7 @@ fn fixes_of_a_bench_are_all_in_sql_also_when_that_is_slow() {
 #[test]
 fn a_day_is_read_by_the_key_whatever_the_size_of_the_table() {
     for sql in ["sqlite", "mariadb"] {
-        let found = bench(&["trace", "--spawn", "--sql", sql, "--rows", "20000", "--rows", "200000"]);
+        let found = bench(&["trace", "--spawn", "--sql", sql, "--days", "3", "--rows", "20000", "--rows", "200000"]);
         let tables = found["traces"]["tables"].as_array().unwrap();
         assert_eq!(tables.iter().map(|table| table["rows"].as_u64().unwrap()).collect::<Vec<_>>(), [20_000, 200_000]);
         for table in tables {
