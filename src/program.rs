@@ -153,6 +153,10 @@ fn main(name: &'static str, program: Program, sources: &Sources, run: Run) -> Ex
         }
     };
     telemetry::start(&config.log, name);
+    // Before there are other threads: each has a niceness of its own, and begins with that of its maker.
+    if let Err(error) = rustix::process::nice(niceness(program)) {
+        tracing::warn!(error = &error as &dyn StdError, "this program does not yield the processor as it should");
+    }
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -173,6 +177,16 @@ fn main(name: &'static str, program: Program, sources: &Sources, run: Run) -> Ex
                 ErrorClass::Defect => ExitCode::from(EXIT_DEFECT),
             }
         }
+    }
+}
+
+/// By how much a program yields the processor where there is not enough of it: Redis and SOS go before messages, and messages before what may
+/// lag without anybody being hurt.
+fn niceness(program: Program) -> i32 {
+    match program {
+        Program::Sos | Program::Roger => 0,
+        Program::Edge | Program::Delivery | Program::Directory => 5,
+        Program::Offline | Program::Gps | Program::Gateway => 10,
     }
 }
 

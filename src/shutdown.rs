@@ -7,6 +7,7 @@ use std::io;
 use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 /// The wish to stop. Clones hear the same wish.
@@ -88,6 +89,18 @@ impl Shutdown {
 #[expect(clippy::disallowed_methods, reason = "whoever asks twice wants no more cleaning up")]
 fn exit(code: i32) -> ! {
     std::process::exit(code)
+}
+
+/// The first part of a program that fails, `panicked` being how one failed that panicked; never resolves when none does.
+pub async fn first_failure<E: 'static>(parts: &mut JoinSet<Result<(), E>>, panicked: impl Fn(JoinError) -> E) -> E {
+    loop {
+        match parts.join_next().await {
+            None => std::future::pending().await,
+            Some(Ok(Ok(()))) => {}
+            Some(Ok(Err(error))) => return error,
+            Some(Err(source)) => return panicked(source),
+        }
+    }
 }
 
 #[cfg(test)]

@@ -75,15 +75,17 @@ fn ids(operation: &'static str, texts: Vec<String>) -> Result<Vec<StreamId>, Err
 }
 
 impl Reader {
-    /// Entries nobody was given yet, at most `count` of them; each counts as delivered once. Empty when nothing came in time. When it
+    /// Entries nobody was given yet, at most `count` of them, and fewer while they are large; each counts as delivered once. Empty when nothing came in time. When it
     /// fails, entries may have been given all the same: [`Redis::stray`] finds them.
     pub async fn read_group(&mut self, group: &Group, count: usize) -> Result<Vec<StreamEntry>, Error> {
         const OPERATION: &str = "read a consumer group";
         let mut command = redis::cmd("XREADGROUP");
-        command.arg("GROUP").arg(&group.group).arg(&group.consumer).arg("COUNT").arg(count);
+        command.arg("GROUP").arg(&group.group).arg(&group.consumer).arg("COUNT").arg(self.sip(count));
         command.arg("BLOCK").arg(self.block_ms()).arg("STREAMS").arg(&group.stream).arg(">");
         let mut streams = parse_streams(OPERATION, self.blocking(OPERATION, &command).await?)?;
-        Ok(streams.pop().map(|(_, entries)| entries).unwrap_or_default())
+        let entries = streams.pop().map(|(_, entries)| entries).unwrap_or_default();
+        self.took(&entries);
+        Ok(entries)
     }
 }
 

@@ -112,11 +112,41 @@ pub(super) fn parse_streams(operation: &'static str, value: Value) -> Result<Vec
         .collect()
 }
 
+/// About how many bytes one read brings of a stream: while Redis writes a longer answer it serves nobody else, and an SOS would wait.
+const READ_BYTES: usize = 256 << 10;
+
+/// The fewest entries of a read: of streams with large and with small ones it must not starve the small ones.
+const SIP_MIN: usize = 4;
+
 /// Reads streams with a connection of its own, so that its blocking holds up nobody else.
 pub struct Reader {
     redis: Redis,
     connection: Option<MultiplexedConnection>,
     block: Duration,
+    sips: Sips,
+    asked: usize,
+}
+
+/// How many entries make one read: fewer while they are large.
+#[derive(Clone, Copy, Debug, Default)]
+struct Sips {
+    /// What an entry weighed of late.
+    entry_bytes: usize,
+}
+
+impl Sips {
+    fn count(self, most: usize) -> usize {
+        most.min((READ_BYTES / self.entry_bytes.max(1)).max(SIP_MIN))
+    }
+
+    fn took<'a>(&mut self, entries: impl Iterator<Item = &'a StreamEntry>) {
+        let (count, bytes) =
+            entries.fold((0, 0), |(count, bytes), entry| (count + 1, bytes + entry.payload.as_ref().map_or(0, Bytes::len)));
+        if let Some(average) = bytes.checked_div(count) {
+            // Large ones are remembered for a few reads.
+            self.entry_bytes = average.max(self.entry_bytes - self.entry_bytes / 4);
+        }
+    }
 }
 
 impl fmt::Debug for Reader {
@@ -128,22 +158,46 @@ impl fmt::Debug for Reader {
 impl Reader {
     /// A reader that waits at most `block` for something to come. Finite, so that a shutdown is seen.
     pub fn new(redis: &Redis, block: Duration) -> Self {
-        Self { redis: redis.clone(), connection: None, block }
+        Self { redis: redis.clone(), connection: None, block, sips: Sips::default(), asked: 0 }
     }
 
-    /// What lies behind the given ids, by key; at most `count` entries a stream. Empty when nothing came in time. Reading removes nothing: a call
+    /// What lies behind the given ids, by key; at most `count` entries a stream, and fewer while they are large. Empty when nothing came in time. Reading removes nothing: a call
     /// that fails is simply made again.
     pub async fn read(&mut self, count: usize, streams: &BTreeMap<String, StreamId>) -> Result<Vec<(String, Vec<StreamEntry>)>, Error> {
         const OPERATION: &str = "read streams";
+        self.asked = self.sips.count(count);
         let mut command = redis::cmd("XREAD");
-        command.arg("COUNT").arg(count).arg("BLOCK").arg(self.block_ms()).arg("STREAMS");
+        command.arg("COUNT").arg(self.asked).arg("BLOCK").arg(self.block_ms()).arg("STREAMS");
         for key in streams.keys() {
             command.arg(key);
         }
         for after in streams.values() {
             command.arg(after.to_string());
         }
-        parse_streams(OPERATION, self.blocking(OPERATION, &command).await?)
+        let streams = parse_streams(OPERATION, self.blocking(OPERATION, &command).await?)?;
+        self.sips.took(streams.iter().flat_map(|(_, entries)| entries));
+        Ok(streams)
+    }
+
+    /// How many entries of each stream the last read asked for: who got fewer has read to the end.
+    pub fn asked(&self) -> usize {
+        self.asked
+    }
+
+    /// What lies in a stream behind an id now, at most `count` entries, and fewer while they are large. Does not wait.
+    pub async fn behind(&mut self, key: &str, after: StreamId, count: usize) -> Result<Vec<StreamEntry>, Error> {
+        let entries = self.redis.range(key, after.next(), StreamId(u64::MAX, u64::MAX), self.sips.count(count)).await?;
+        self.sips.took(entries.iter());
+        Ok(entries)
+    }
+
+    /// As [`Reader::read`], for an answer to a command that names how many it wants.
+    pub(super) fn sip(&self, most: usize) -> usize {
+        self.sips.count(most)
+    }
+
+    pub(super) fn took(&mut self, entries: &[StreamEntry]) {
+        self.sips.took(entries.iter());
     }
 
     pub(super) fn block_ms(&self) -> u64 {

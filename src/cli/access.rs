@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::context::Context;
+use super::context::{Context, user_of};
 use super::error::Error;
 use super::operate::confirmed;
 use super::output::{note, table};
@@ -57,11 +57,6 @@ impl From<LoginRecord> for Login {
 
 fn hex(installation: InstallationId) -> String {
     format!("{:x}", installation.0)
-}
-
-async fn user_of(store: &Store, name: &str) -> Result<UserId, Error> {
-    let found = store.account_by_name(name).await?;
-    found.map(|account| account.id).ok_or_else(|| Error::Usage(format!("there is no account {name:?}")))
 }
 
 /// Sessions, tokens and logins of an account; at most `limit` of the first.

@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::args;
-use super::context::Context;
+use super::context::{Context, user_of};
 use super::error::Error;
 use super::output::{note, table, word};
 use super::radio::tokens;
@@ -208,13 +208,9 @@ async fn read(redis: &Redis, id: AlertId) -> Result<Option<Alert>, Error> {
 pub(super) async fn escalation(context: &Context, command: args::Escalation) -> Result<(), Error> {
     let store = context.store()?;
     store.migrate().await?;
-    let account = async |name: &str| {
-        let found = store.account_by_name(name).await?;
-        found.map(|account| account.id).ok_or_else(|| Error::Usage(format!("there is no account {name:?}")))
-    };
     match command {
         args::Escalation::Show { account: name } => {
-            let (own, effective) = store.escalation(account(&name).await?).await?;
+            let (own, effective) = store.escalation(user_of(&store, &name).await?).await?;
             let whose = if own.is_some() { "its own" } else { "that of an account above" };
             context.out.answer(&json!({ "own": own, "effective": effective }), |_| match &effective {
                 Some(chain) => format!("{name} has {whose}: {}", chain_text(chain)),
@@ -225,13 +221,13 @@ pub(super) async fn escalation(context: &Context, command: args::Escalation) -> 
             let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
             let mut chain = Chain { first_wait_ms: millis(first), steps: Vec::new(), numbers, text_every_ms: millis(text_every) };
             for (step, wait) in steps {
-                chain.steps.push(ChainStep { account: account(&step).await?, name: step, wait_ms: millis(wait) });
+                chain.steps.push(ChainStep { account: user_of(&store, &step).await?, name: step, wait_ms: millis(wait) });
             }
-            store.put_escalation(account(&name).await?, Some(chain.clone())).await?;
+            store.put_escalation(user_of(&store, &name).await?, Some(chain.clone())).await?;
             context.out.answer(&json!({ "account": name, "own": chain }), |_| format!("{name} has {}", chain_text(&chain)));
         }
         args::Escalation::Remove { account: name } => {
-            store.put_escalation(account(&name).await?, None).await?;
+            store.put_escalation(user_of(&store, &name).await?, None).await?;
             context.out.answer(&json!({ "account": name, "own": null }), |_| format!("{name} has none of its own any more."));
         }
     }

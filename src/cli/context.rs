@@ -7,6 +7,7 @@ use crate::broker::{Redis, Settings};
 use crate::clock::Clock;
 use crate::config::{Config, Program, Sources};
 use crate::directory::{Passwords, Registry};
+use crate::model::UserId;
 use crate::store::{Author, Store};
 
 /// Opened as commands ask for it: a client needs neither Redis nor SQL.
@@ -67,6 +68,12 @@ impl Context {
         edges.dedup();
         if edges.is_empty() { Ok(self.edges(doors)) } else { Ok(edges) }
     }
+}
+
+/// The account of a login name.
+pub(super) async fn user_of(store: &Store, name: &str) -> Result<UserId, Error> {
+    let found = store.account_by_name(name).await?;
+    found.map(|account| account.id).ok_or_else(|| Error::Usage(format!("there is no account {name:?}")))
 }
 
 /// Who runs this, as the operating system knows them; the environment could say anything.

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::args;
-use super::context::Context;
+use super::context::{Context, user_of};
 use super::error::Error;
 use super::output::table;
 use crate::location::fence::{Fence, Shape};
@@ -13,13 +13,9 @@ use crate::store::FENCES_MAX;
 pub(super) async fn fence(context: &Context, command: args::Fence) -> Result<(), Error> {
     let store = context.store()?;
     store.migrate().await?;
-    let account = async |name: &str| {
-        let found = store.account_by_name(name).await?;
-        found.map(|account| account.id).ok_or_else(|| Error::Usage(format!("there is no account {name:?}")))
-    };
     match command {
         args::Fence::Add(args) => {
-            let owner = account(&args.account).await?;
+            let owner = user_of(&store, &args.account).await?;
             let changes = args.id != 0;
             let (name, of) = (args.name.clone(), args.account.clone());
             let id = store.put_fence(owner, wanted(args)).await?;
@@ -29,12 +25,12 @@ pub(super) async fn fence(context: &Context, command: args::Fence) -> Result<(),
             });
         }
         args::Fence::List { account: name } => {
-            let fences = store.fences(account(&name).await?, FenceId(0), FENCES_MAX as u32).await?;
+            let fences = store.fences(user_of(&store, &name).await?, FenceId(0), FENCES_MAX as u32).await?;
             context.out.answer(&fences, |fences| list_text(fences));
         }
         args::Fence::Remove { account: name, id } => {
             let id = FenceId(id);
-            store.delete_fence(account(&name).await?, id).await?;
+            store.delete_fence(user_of(&store, &name).await?, id).await?;
             context.out.answer(&json!({ "fence_id": id, "account": name }), |_| format!("Geofence {id} of {name} is no more."));
         }
     }

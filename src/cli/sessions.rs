@@ -67,8 +67,7 @@ async fn user_of(context: &Context, user: &str) -> Result<UserId, Error> {
     if let Ok(id) = user.parse() {
         return Ok(id);
     }
-    let found = context.store()?.account_by_name(user).await?;
-    found.map(|account| account.id).ok_or_else(|| Error::Usage(format!("there is no account {user:?}")))
+    super::context::user_of(&context.store()?, user).await
 }
 
 /// The login names behind sessions; none when SQL does not answer: sessions stand in Redis, and are worth a look just then.

@@ -68,7 +68,7 @@ use crate::proto::v1::talk_cloud_server::TalkCloudServer;
 use crate::proto::v1::web_service_server::WebServiceServer;
 use crate::proto::{DESCRIPTORS, serve};
 use crate::retry::{Delays, ErrorClass};
-use crate::shutdown::Shutdown;
+use crate::shutdown::{Shutdown, first_failure};
 use crate::store::{self, Author, Store};
 use crate::throttle::Throttle;
 use crate::token::{Signer, Verifier};
@@ -129,7 +129,7 @@ pub async fn run(config: Config, clock: Clock, shutdown: Shutdown) -> Result<(),
     let outcome = tokio::select! {
         // Half the grace for clients that do not go, the rest for what must be written.
         served = serve::serve(routes, listener, &limits, &stop, grace / 2) => served.map_err(|source| Error::Serve { address, source }),
-        error = first_failure(&mut parts) => Err(error),
+        error = first_failure(&mut parts, |source| Error::Panic { source }) => Err(error),
     };
     stop.start();
     desk.records.close();
@@ -255,18 +255,6 @@ async fn purging(desk: Arc<Desk>, shutdown: Shutdown) -> Result<(), Error> {
         }
         if let Err(error) = desk.store.purge_revocations(desk.oldest_ms()).await {
             tracing::debug!(error = &error as &dyn std::error::Error, "revocations not purged");
-        }
-    }
-}
-
-/// The first part that fails; never resolves when none does.
-async fn first_failure(parts: &mut JoinSet<Result<(), Error>>) -> Error {
-    loop {
-        match parts.join_next().await {
-            None => std::future::pending().await,
-            Some(Ok(Ok(()))) => {}
-            Some(Ok(Err(error))) => return error,
-            Some(Err(source)) => return Error::Panic { source },
         }
     }
 }

@@ -36,7 +36,7 @@ pub(super) async fn heart(edge: &Arc<Edge>, listen: &str, shutdown: Shutdown) {
         match edge.redis.beat_edge(&beat, crate::clock::Clock::system().now_ms(), EDGE_LIFETIME).await {
             Ok(there) => {
                 if known && !there {
-                    edge.views_void.store(true, Ordering::Relaxed);
+                    edge.streams_made.fetch_add(1, Ordering::Relaxed);
                     edge.streams_gone.notify_one();
                 }
                 known = true;

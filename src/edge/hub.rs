@@ -2,12 +2,13 @@
 
 use std::collections::HashMap;
 use std::num::NonZeroU32;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use super::push::Pusher;
 use super::session::Session;
+use super::views::Views;
 use super::watch::Watchers;
 use crate::broker::{Redis, Reports};
 use crate::clock::Clock;
@@ -36,8 +37,10 @@ pub(super) struct Edge {
     pages_read_ms: AtomicU64,
     /// When the streams of this edge were last read.
     read_last: Mutex<Instant>,
-    /// What is known of owners counts no more: streams of this edge were gone.
-    pub(super) views_void: AtomicBool,
+    /// What is known of owners of shards.
+    pub(super) views: Views,
+    /// How often the streams of this edge were gone and made anew.
+    pub(super) streams_made: AtomicU64,
     /// The sessions have to be opened and attached again: streams of this edge were gone.
     pub(super) streams_gone: tokio::sync::Notify,
 }
@@ -98,7 +101,8 @@ impl Edge {
             durability: AtomicU8::new(Durability::Memory as u8),
             pages_read_ms: AtomicU64::new(0),
             read_last: Mutex::new(Instant::now()),
-            views_void: AtomicBool::new(false),
+            views: Views::new(shards),
+            streams_made: AtomicU64::new(0),
             streams_gone: tokio::sync::Notify::new(),
         }
     }

@@ -7,135 +7,131 @@ use std::time::{Duration, Instant};
 
 use super::hub::Edge;
 use super::session::{Session, State};
+use super::views::Heard;
 use super::watch;
-use crate::broker::{Reader, StreamId, edge_streams};
+use crate::broker::{Reader, StreamEntry, StreamId, edge_streams};
 use crate::model::{Reason, SessionId, TopicId};
 use crate::proto::convert;
 use crate::retry::Delays;
 use crate::shutdown::Shutdown;
-use crate::topic::frame::{Entry, OutFrame, Output};
+use crate::topic::frame::{Entry, Lane, OutFrame, Output};
 
 /// How many frames are read at a time.
 const FRAMES_A_READ: usize = 256;
 /// How long a read waits.
 const BLOCK: Duration = Duration::from_millis(500);
-/// After this long without a word a shard is asked again, and less often each time.
-const SILENCE: Duration = Duration::from_secs(3);
-const SILENCE_MAX: Duration = Duration::from_secs(24);
 /// How often what was read is trimmed.
 const TRIM: Duration = Duration::from_millis(250);
 
-/// What this edge knows of a shard's owner.
-#[derive(Clone, Copy, Default)]
-struct View {
-    epoch: u64,
-    token: u64,
-    owner: u64,
-    /// The counters of the last frames, by lane.
-    counters: [u64; 2],
-    heard: Option<Instant>,
-    patience: Duration,
+/// Reads alerts until it is time to stop: by themselves, so that they stand behind nothing, neither in an answer of Redis nor here.
+pub(super) async fn alerts(edge: &Arc<Edge>, shutdown: Shutdown) {
+    let [alerts, ..] = edge_streams(&edge.boot);
+    Ear::new(edge, vec![alerts], Lane::Urgent).listen(shutdown).await;
 }
 
-/// What a counted frame is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Heard {
-    /// A repeat, or of an owner before the one that is known.
-    Stale,
-    /// The next one.
-    Next,
-    /// Not the next one: something was lost on the way.
-    Jump,
-    /// The first one of another owner, which knows nobody here.
-    Stranger,
-}
-
-impl View {
-    fn hear(&mut self, lane: usize, frame: &OutFrame) -> Heard {
-        let known = self.owner == frame.owner && self.heard.is_some();
-        if known && frame.counter <= self.counters[lane]
-            || !known && self.heard.is_some() && (frame.epoch, frame.token) < (self.epoch, self.token)
-        {
-            return Heard::Stale;
-        }
-        let heard = match known {
-            false => Heard::Stranger,
-            true if frame.counter == self.counters[lane] + 1 => Heard::Next,
-            true => Heard::Jump,
-        };
-        if !known {
-            *self = Self { epoch: frame.epoch, token: frame.token, owner: frame.owner, ..Self::default() };
-        }
-        self.counters[lane] = frame.counter;
-        self.heard = Some(Instant::now());
-        self.patience = SILENCE;
-        heard
-    }
-}
-
-/// Reads until it is time to stop.
+/// Reads everything else until it is time to stop: what is live, replays, and where devices are.
 pub(super) async fn run(edge: &Arc<Edge>, shutdown: Shutdown) {
-    let streams = edge_streams(&edge.boot);
-    let mut after: BTreeMap<String, StreamId> = streams.iter().map(|key| (key.clone(), StreamId::default())).collect();
-    let mut reader = Reader::new(&edge.redis, BLOCK);
-    let mut views = vec![View { patience: SILENCE, ..View::default() }; edge.shards as usize];
-    let (mut delays, mut trimmed, mut trimmed_to) = (Delays::reconnecting(), Instant::now(), after.clone());
-    let mut touched = Vec::new();
-    while !shutdown.is_cancelled() {
-        if edge.views_void.swap(false, Ordering::Relaxed) {
-            views.fill(View { patience: SILENCE, ..View::default() });
-            // The streams were made anew: by a Redis whose clock is behind with lower ids than those that were read.
-            after.values_mut().for_each(|id| *id = StreamId::default());
-        }
-        let begun_ms = edge.clock.now_ms();
-        let read = tokio::select! {
-            read = reader.read(FRAMES_A_READ, &after) => read,
-            () = shutdown.cancelled() => return,
-        };
-        match read {
-            Ok(mut read) => {
-                delays.reset();
-                edge.was_read();
-                if read.iter().all(|(key, pages)| *key != streams[2] || pages.len() < FRAMES_A_READ) {
-                    edge.pages_were_read(begun_ms);
-                }
-                // Alerts first, then live, then replays, and where devices are.
-                read.sort_by_key(|(key, _)| streams.iter().position(|known| known == key));
-                for (key, entries) in read {
-                    let lane = usize::from(key != streams[0]);
-                    for entry in entries {
-                        match entry.decode::<OutFrame>(&key) {
-                            Ok(frame) => take(edge, &mut views, lane, frame, &mut touched),
-                            // Only the marker that made the stream; it has no field of the format.
-                            Err(_) if entry.payload.is_none() => {}
-                            Err(error) => {
-                                tracing::error!(error = &error as &dyn std::error::Error, "a frame for this edge does not decode")
-                            }
-                        }
-                        after.insert(key.clone(), entry.id);
-                    }
-                }
-                wake(&mut touched);
+    let [_, live, replays, positions] = edge_streams(&edge.boot);
+    Ear::new(edge, vec![live, replays, positions], Lane::Normal).listen(shutdown).await;
+}
+
+/// Reads some of the edge's streams.
+struct Ear<'a> {
+    edge: &'a Arc<Edge>,
+    streams: Vec<String>,
+    lane: Lane,
+    after: BTreeMap<String, StreamId>,
+    /// How often the streams had been made anew.
+    made: u64,
+    touched: Touched,
+}
+
+/// The sessions that one read brought something.
+struct Touched {
+    lane: Lane,
+    sessions: Vec<Arc<Session>>,
+}
+
+impl<'a> Ear<'a> {
+    fn new(edge: &'a Arc<Edge>, streams: Vec<String>, lane: Lane) -> Self {
+        let after = streams.iter().map(|key| (key.clone(), StreamId::default())).collect();
+        Self { edge, streams, lane, after, made: 0, touched: Touched { lane, sessions: Vec::new() } }
+    }
+
+    async fn listen(mut self, shutdown: Shutdown) {
+        let edge = self.edge;
+        let mut reader = Reader::new(&edge.redis, BLOCK);
+        let (mut delays, mut trimmed, mut trimmed_to) = (Delays::reconnecting(), Instant::now(), self.after.clone());
+        while !shutdown.is_cancelled() {
+            let made = edge.streams_made.load(Ordering::Relaxed);
+            if std::mem::replace(&mut self.made, made) != made {
+                edge.views.forget();
+                // By a Redis whose clock is behind with lower ids than those that were read.
+                self.after.values_mut().for_each(|id| *id = StreamId::default());
             }
-            Err(error) => {
-                tracing::warn!(error = &error as &dyn std::error::Error, "cannot read what is for this edge");
-                tokio::time::sleep(delays.next_delay()).await;
+            let begun_ms = edge.clock.now_ms();
+            let read = tokio::select! {
+                read = reader.read(FRAMES_A_READ, &self.after) => read,
+                () = shutdown.cancelled() => return,
+            };
+            match read {
+                Ok(read) => {
+                    delays.reset();
+                    self.was_read(&read, reader.asked(), begun_ms);
+                    self.hear(read).await;
+                }
+                Err(error) => {
+                    tracing::warn!(error = &error as &dyn std::error::Error, "cannot read what is for this edge");
+                    tokio::time::sleep(delays.next_delay()).await;
+                }
+            }
+            if self.lane == Lane::Normal {
+                ask_silent(edge);
+            }
+            if trimmed.elapsed() >= TRIM && trimmed_to != self.after {
+                trimmed = Instant::now();
+                trimmed_to.clone_from(&self.after);
+                // What stays a little longer does no harm.
+                drop(edge.redis.trim_all(self.after.iter().map(|(key, id)| (key, id.next()))).await);
             }
         }
-        ask_silent(edge, &mut views);
-        if trimmed.elapsed() >= TRIM && trimmed_to != after {
-            trimmed = Instant::now();
-            trimmed_to.clone_from(&after);
-            // What stays a little longer does no harm.
-            drop(edge.redis.trim_all(after.iter().map(|(key, id)| (key, id.next()))).await);
+    }
+
+    fn was_read(&self, read: &[(String, Vec<StreamEntry>)], asked: usize, begun_ms: u64) {
+        if self.lane == Lane::Urgent {
+            return;
         }
+        self.edge.was_read();
+        // Replays to their end: what was asked for before that has come.
+        if read.iter().all(|(key, pages)| *key != self.streams[1] || pages.len() < asked) {
+            self.edge.pages_were_read(begun_ms);
+        }
+    }
+
+    async fn hear(&mut self, mut read: Vec<(String, Vec<StreamEntry>)>) {
+        read.sort_by_key(|(key, _)| self.streams.iter().position(|known| known == key));
+        for (key, entries) in read {
+            for entry in entries {
+                match entry.decode::<OutFrame>(&key) {
+                    Ok(frame) => take(self.edge, self.lane, frame, &mut self.touched),
+                    // Only the marker that made the stream; it has no field of the format.
+                    Err(_) if entry.payload.is_none() => {}
+                    Err(error) => tracing::error!(error = &error as &dyn std::error::Error, "a frame for this edge does not decode"),
+                }
+                self.after.insert(key.clone(), entry.id);
+                if self.lane == Lane::Normal {
+                    // Between two of these there is always room for an alert.
+                    tokio::task::yield_now().await;
+                }
+            }
+        }
+        self.touched.wake();
     }
 }
 
-fn take(edge: &Arc<Edge>, views: &mut [View], lane: usize, frame: OutFrame, touched: &mut Vec<Arc<Session>>) {
+fn take(edge: &Arc<Edge>, lane: Lane, frame: OutFrame, touched: &mut Touched) {
     if frame.counter > 0 {
-        let Some(view) = views.get_mut(frame.shard as usize) else { return };
-        let heard = view.hear(lane, &frame);
+        let Some(heard) = edge.views.hear(lane, &frame) else { return };
         if heard == Heard::Stale {
             return;
         }
@@ -180,30 +176,18 @@ pub(super) fn attach_everything(edge: &Arc<Edge>) {
 }
 
 /// Asks shards again that say nothing although somebody here follows one of their topics.
-fn ask_silent(edge: &Arc<Edge>, views: &mut [View]) {
-    for (shard, view) in views.iter_mut().enumerate() {
-        let heard = *view.heard.get_or_insert_with(Instant::now);
-        if heard.elapsed() < view.patience {
-            continue;
-        }
-        if edge.pusher.holds(shard as u32) {
-            // What it was asked, or told, has not reached it: asked once more it would only have more to read, and this edge to keep.
-            view.heard = Some(Instant::now());
-            continue;
-        }
-        let patience = (view.patience * 2).clamp(SILENCE, SILENCE_MAX);
-        // Whoever answers is the owner, whatever was known before.
-        *view = View { heard: None, patience, ..View::default() };
-        if edge.index.has_shard(shard as u32, edge.shards) {
+fn ask_silent(edge: &Arc<Edge>) {
+    for shard in edge.views.silent(|shard| edge.pusher.holds(shard)) {
+        if edge.index.has_shard(shard, edge.shards) {
             tracing::warn!(shard, "the shard is silent; attaching its topics again");
-            attach_again(edge, shard as u32);
+            attach_again(edge, shard);
         }
     }
 }
 
 /// Hands successive entries of one topic to the sessions that follow it: each session is locked once for all of them, since in a large group
 /// fetching a session's state costs more than giving it an entry.
-fn hand_entries(edge: &Arc<Edge>, run: &mut Vec<Entry>, touched: &mut Vec<Arc<Session>>) {
+fn hand_entries(edge: &Arc<Edge>, run: &mut Vec<Entry>, touched: &mut Touched) {
     let topic = run.first().and_then(|entry| TopicId::from_packed(entry.topic));
     if let Some((topic, followers)) = topic.and_then(|topic| Some((topic, edge.index.of(topic)?))) {
         for session in followers.iter() {
@@ -213,7 +197,7 @@ fn hand_entries(edge: &Arc<Edge>, run: &mut Vec<Entry>, touched: &mut Vec<Arc<Se
                 new |= session.offer(edge, &mut state, topic, entry.clone());
             }
             if new {
-                touch(session, &mut state, touched);
+                touched.add(session, &mut state);
             }
         }
     }
@@ -221,12 +205,12 @@ fn hand_entries(edge: &Arc<Edge>, run: &mut Vec<Entry>, touched: &mut Vec<Arc<Se
 }
 
 /// Hands one item to the sessions it is for.
-fn hand(edge: &Arc<Edge>, output: Output, touched: &mut Vec<Arc<Session>>) {
-    let one = |session: u64, touched: &mut Vec<Arc<Session>>, act: &mut dyn FnMut(&Arc<Session>, &mut State)| {
+fn hand(edge: &Arc<Edge>, output: Output, touched: &mut Touched) {
+    let one = |session: u64, touched: &mut Touched, act: &mut dyn FnMut(&Arc<Session>, &mut State)| {
         if let Some(session) = edge.session(SessionId(session)) {
             let mut state = session.lock();
             act(&session, &mut state);
-            touch(&session, &mut state, touched);
+            touched.add(&session, &mut state);
         }
     };
     match output {
@@ -238,7 +222,7 @@ fn hand(edge: &Arc<Edge>, output: Output, touched: &mut Vec<Arc<Session>>) {
             {
                 let mut state = session.lock();
                 session.departed(edge, &mut state, topic, departed);
-                touch(session, &mut state, touched);
+                touched.add(session, &mut state);
             }
         }
         Output::Attached(attached) => {
@@ -276,7 +260,7 @@ fn hand(edge: &Arc<Edge>, output: Output, touched: &mut Vec<Arc<Session>>) {
             for session in followers.iter().flat_map(|followers| followers.iter()) {
                 let mut state = session.lock();
                 state.queue.presence(convert::presence(topic, presence.clone()));
-                touch(session, &mut state, touched);
+                touched.add(session, &mut state);
             }
         }
         Output::Acted(acted) => {
@@ -293,17 +277,20 @@ fn hand(edge: &Arc<Edge>, output: Output, touched: &mut Vec<Arc<Session>>) {
     }
 }
 
-fn touch(session: &Arc<Session>, state: &mut State, touched: &mut Vec<Arc<Session>>) {
-    if !std::mem::replace(&mut state.touched, true) {
-        touched.push(session.clone());
+impl Touched {
+    /// Each lane for itself: what one brought is not to wait for the other.
+    fn add(&mut self, session: &Arc<Session>, state: &mut State) {
+        if !std::mem::replace(&mut state.touched[self.lane as usize], true) {
+            self.sessions.push(session.clone());
+        }
     }
-}
 
-/// Wakes each session once for everything that one read brought.
-fn wake(touched: &mut Vec<Arc<Session>>) {
-    for session in touched.drain(..) {
-        session.lock().touched = false;
-        session.wake();
+    /// Wakes each session once for everything that one read brought.
+    fn wake(&mut self) {
+        for session in self.sessions.drain(..) {
+            session.lock().touched[self.lane as usize] = false;
+            session.wake();
+        }
     }
 }
 
@@ -314,30 +301,6 @@ mod tests {
     use crate::model::UserId;
 
     #[test]
-    fn frames_of_an_owner_are_told_apart_by_their_counters_and_owners_by_their_tokens() {
-        let mut view = View::default();
-        let mut check = |lane, (epoch, token, owner, counter), expected| {
-            let frame = OutFrame { epoch, token, owner, counter, ..OutFrame::default() };
-            assert_eq!(view.hear(lane, &frame), expected, "{frame:?}");
-        };
-        check(1, (1, 5, 10, 4), Heard::Stranger);
-        check(1, (1, 5, 10, 5), Heard::Next);
-        check(1, (1, 5, 10, 5), Heard::Stale);
-        check(1, (1, 5, 10, 3), Heard::Stale);
-        // Each lane counts for itself.
-        check(0, (1, 5, 10, 1), Heard::Next);
-        check(1, (1, 5, 10, 8), Heard::Jump);
-        check(1, (1, 5, 10, 9), Heard::Next);
-        // An owner from before, whatever it counts; and the ones behind.
-        check(1, (1, 4, 9, 50), Heard::Stale);
-        check(1, (1, 6, 11, 1), Heard::Stranger);
-        check(0, (1, 6, 11, 1), Heard::Next);
-        check(1, (1, 5, 10, 10), Heard::Stale);
-        check(1, (2, 1, 12, 1), Heard::Stranger);
-        check(1, (1, 7, 13, 1), Heard::Stale);
-    }
-
-    #[test]
     fn a_silent_shard_is_not_asked_again_before_it_was_asked() {
         let (edge, _hand) = tests::edge();
         let edge = Arc::new(edge);
@@ -345,17 +308,16 @@ mod tests {
         let inbox = session.inbox();
         let shard = inbox.shard(edge.shards);
         session.follow(&edge, &mut session.lock(), inbox);
-        let silent = || View { heard: Instant::now().checked_sub(SILENCE_MAX), patience: SILENCE, ..View::default() };
         for _ in 0..5 {
-            let mut views = vec![silent(); edge.shards as usize];
-            ask_silent(&edge, &mut views);
+            edge.views.all_silent();
+            ask_silent(&edge);
             assert_eq!(edge.pusher.waiting(shard), 1, "what was asked is not there yet");
         }
         // As if it were pushed.
         edge.pusher.all_is_through();
-        let mut views = vec![silent(); edge.shards as usize];
-        ask_silent(&edge, &mut views);
+        edge.views.all_silent();
+        ask_silent(&edge);
         assert_eq!(edge.pusher.waiting(shard), 1);
-        assert!(views[shard as usize].patience > SILENCE);
+        assert!(!edge.views.silent(|_| false).contains(&shard), "it has to be patient now");
     }
 }

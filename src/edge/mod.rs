@@ -19,6 +19,7 @@ mod send;
 mod service;
 mod session;
 mod stream;
+mod views;
 mod watch;
 
 use std::sync::Arc;
@@ -131,6 +132,7 @@ pub async fn run(config: Config, clock: Clock, shutdown: Shutdown) -> Result<(),
         move |edge, stop| async move { beat::heart(&edge, &here, stop).await }
     });
     spawn(&tasks, &edge, &shutdown, |edge, stop| async move { beat::run(&edge, stop).await });
+    spawn(&tasks, &edge, &last, |edge, stop| async move { listen::alerts(&edge, stop).await });
     spawn(&tasks, &edge, &last, |edge, stop| async move { listen::run(&edge, stop).await });
 
     let reflection = tonic_reflection::server::Builder::configure()

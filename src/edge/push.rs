@@ -5,7 +5,7 @@
 //! when a round is through.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -23,7 +23,9 @@ use crate::topic::frame::{InFrame, InItem, Input, Lane, Mark, ReplayRequest};
 const PENDING_BYTES_MAX: usize = 64 << 20;
 /// How many items and bytes one frame has at most.
 const FRAME_ITEMS_MAX: usize = 4_096;
-const FRAME_BYTES_MAX: usize = 1 << 20;
+const FRAME_BYTES_MAX: usize = 64 << 10;
+/// About how many bytes one round has at most, alerts aside: they wait for no longer a round.
+const ROUND_BYTES_MAX: usize = 512 << 10;
 /// How often it is looked how much waits in front of each shard.
 const BACKLOG_EVERY: Duration = Duration::from_millis(500);
 /// What an item weighs beside the text of a message.
@@ -48,6 +50,8 @@ pub(super) struct Pusher {
     since: Mutex<Option<Instant>>,
     mark_linger: Duration,
     notify: Notify,
+    /// The shard that comes first in the next round.
+    first: AtomicU32,
 }
 
 #[derive(Default)]
@@ -90,6 +94,7 @@ impl Pusher {
             since: Mutex::default(),
             mark_linger,
             notify: Notify::new(),
+            first: AtomicU32::new(0),
         }
     }
 
@@ -218,8 +223,14 @@ impl Pusher {
     /// Everything that waits, as frames: alerts first.
     fn take(&self, all_marks: bool) -> (Vec<(String, Vec<u8>)>, Vec<Sent>) {
         let (mut frames, mut sent) = (Vec::new(), Vec::new());
+        // With another shard first each time: what is left over is never of the same ones.
+        let first = self.first.fetch_add(1, Ordering::Relaxed) % self.shards.max(1);
+        let mut bytes = 0;
         for lane in Lane::ALL {
-            for shard in 0..self.shards {
+            for shard in (first..self.shards).chain(0..first) {
+                if lane == Lane::Normal && bytes > ROUND_BYTES_MAX {
+                    break;
+                }
                 let mut buffer = lock(&self.buffers[shard as usize][lane as usize]);
                 let due = |since: Instant| all_marks || since.elapsed() >= self.mark_linger;
                 let marks_due = buffer.marks_since.is_some_and(due);
@@ -253,6 +264,7 @@ impl Pusher {
                 };
                 let seen = (seen > Place::START).then(|| seen.into());
                 let frame_bytes = InFrame { producer: self.producer, number, edge: self.boot.clone(), seen, items }.encode_to_vec();
+                bytes += frame_bytes.len();
                 frames.push((key, frame_bytes));
                 sent.push(frame);
             }

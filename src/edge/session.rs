@@ -69,7 +69,7 @@ pub(super) struct State {
     /// Where devices are, when the client asked for it.
     pub(super) watching: Option<Watching>,
     /// Set while the session is on a list of sessions to be woken.
-    pub(super) touched: bool,
+    pub(super) touched: [bool; 2],
     pub(super) closed: bool,
 }
 
@@ -187,7 +187,7 @@ impl State {
             presses_open: 0,
             reports_open: 0,
             watching: None,
-            touched: false,
+            touched: [false; 2],
             closed: false,
         }
     }

@@ -47,7 +47,7 @@ pub use sweep::Swept;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::retry::{Delays, ErrorClass};
-use crate::shutdown::Shutdown;
+use crate::shutdown::{Shutdown, first_failure};
 use crate::store::{self, Store};
 use crate::throttle::Throttle;
 use crate::token::{ReleaseVerifier, Verifier};
@@ -111,7 +111,7 @@ pub async fn run(config: Config, clock: Clock, shutdown: Shutdown) -> Result<(),
     let outcome = tokio::select! {
         // Half the grace for what is under way, the rest for what must be written.
         () = serve::serve(routes(&desk), listener, limits, &stop, grace / 2) => Ok(()),
-        error = first_failure(&mut parts) => Err(error),
+        error = first_failure(&mut parts, |source| Error::Panic { source }) => Err(error),
     };
     stop.start();
     last.start();
@@ -223,18 +223,6 @@ async fn prepare_store(store: &Store) -> Result<(), Error> {
                 }
                 tokio::time::sleep(delays.next_delay()).await;
             }
-        }
-    }
-}
-
-/// The first part that fails; never resolves when none does.
-async fn first_failure(parts: &mut JoinSet<Result<(), Error>>) -> Error {
-    loop {
-        match parts.join_next().await {
-            None => std::future::pending().await,
-            Some(Ok(Ok(()))) => {}
-            Some(Ok(Err(error))) => return error,
-            Some(Err(source)) => return Error::Panic { source },
         }
     }
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use tokio::runtime::{EnterGuard, Runtime};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tonic::transport::{Channel, Endpoint};
@@ -62,8 +63,37 @@ impl Counts {
     }
 }
 
+/// Where the flood runs: it stands for many devices, which take no processor from the fleet, so it yields to everybody.
+struct Outside(Option<Runtime>);
+
+impl Outside {
+    fn new() -> Result<Self, Error> {
+        let mut threads = tokio::runtime::Builder::new_multi_thread();
+        threads.enable_all().on_thread_start(|| {
+            // Without it the fleet only seems slower than it is.
+            let _kept = rustix::process::nice(19);
+        });
+        let failed = |source| Error::Program { program: "the threads of the flood".to_owned(), source };
+        threads.build().map(|runtime| Self(Some(runtime))).map_err(failed)
+    }
+
+    /// What is spawned while this lives runs there.
+    fn enter(&self) -> Option<EnterGuard<'_>> {
+        self.0.as_ref().map(Runtime::enter)
+    }
+}
+
+impl Drop for Outside {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
 /// Devices that can flood a fleet.
 pub(super) struct Flood {
+    outside: Outside,
     writers: Vec<(Session, TopicId)>,
     reporters: Vec<Reporter>,
     text: bytes::Bytes,
@@ -102,6 +132,8 @@ impl Flood {
     pub(super) async fn new(bench: &Bench<'_>, edges: &[String], pairs: u32, reporters: u32) -> Result<Self, Error> {
         let devices = bench.devices(pairs * 2 + reporters).await?;
         bench.fresh.relayed(bench.within).await?;
+        let outside = Outside::new()?;
+        let entered = outside.enter();
         let (chatting, reporting) = devices.split_at(pairs as usize * 2);
         let (chat, fixes) = (Arc::<Counts>::default(), Arc::<Counts>::default());
         let (mut writers, mut listeners) = (Vec::new(), Vec::new());
@@ -130,7 +162,8 @@ impl Flood {
             Reporter { device: device.clone(), channels, time_ms, under_way: Arc::new(Semaphore::new(CALLS_MAX)) }
         };
         let reporters = reporting.iter().enumerate().map(reporter).collect();
-        Ok(Self { writers, reporters, text: bench.text.clone(), chat, fixes, _listeners: listeners })
+        drop(entered);
+        Ok(Self { outside, writers, reporters, text: bench.text.clone(), chat, fixes, _listeners: listeners })
     }
 
     /// What the fleet takes of messages alone, and then of fixes alone, each for a while: both a second.
@@ -148,6 +181,7 @@ impl Flood {
 
     /// Offers so many messages and fixes a second; infinitely many are as many as have room.
     pub(super) fn start(&self, messages_per_s: f64, fixes_per_s: f64) -> Flowing {
+        let _entered = self.outside.enter();
         let mut tasks = JoinSet::new();
         let (writers, text, counts) = (self.writers.clone(), self.text.clone(), self.chat.clone());
         if messages_per_s > 0.0 {

@@ -235,8 +235,7 @@ impl<'a> Shelf<'a> {
                 () = self.tenure.stop.cancelled() => {}
                 () = tokio::time::sleep(left) => {}
             }
-            let more = self.job.redis.range(&self.log, at.next(), StreamId(u64::MAX, u64::MAX), FRAMES_MAX).await;
-            entries = more.map_err(|source| self.broker(source))?;
+            entries = self.reader.behind(&self.log, at, FRAMES_MAX).await.map_err(|source| self.broker(source))?;
             if entries.is_empty() {
                 break;
             }

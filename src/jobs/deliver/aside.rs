@@ -39,14 +39,15 @@ impl Owner {
     /// when it is down to that, and puts aside what killed too often. False when the whole frame went aside.
     pub(super) async fn suspect_first(
         &mut self,
-        lanes: &[(Lane, Vec<StreamEntry>)],
+        lane: Lane,
+        entries: &[StreamEntry],
         limit: usize,
         put_aside: Option<PutAside>,
         poison: &mut Poison,
     ) -> Result<bool, Error> {
         let answer = self.redis.attempt(&mut self.fence, None).await;
         self.judge(answer)?;
-        let Some((lane, entry)) = lanes.iter().find_map(|(lane, entries)| Some((*lane, entries.first()?))) else { return Ok(true) };
+        let Some(entry) = entries.first() else { return Ok(true) };
         match (put_aside, self.suspect) {
             (Some(PutAside::Item | PutAside::Told), Some(item)) => poison.condemn(lane, entry.id, item),
             (Some(aside @ (PutAside::Told | PutAside::Unseen)), _) => {

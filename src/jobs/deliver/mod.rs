@@ -4,12 +4,13 @@
 //! it, and forwards to other shards' input. A repeat is known by frame number and by client sequence; there is no limit of attempts, but
 //! an entry that panics three times, or kills its owner again and again, becomes a dead letter and its sender is told.
 //!
-//! A turn: read, step, commit, then write to the edges while the next read is under way. Whatever fails, memory is dropped and the shard
+//! A turn: step what was read ahead, commit, then write to the edges while the next one is waited for. Whatever fails, memory is dropped and the shard
 //! is claimed and loaded again; what the edges were not told they ask for, because a new owner makes them attach again. A claim lives no
 //! longer than the connection it was made over: a new connection may be to a Redis that lost its last writes.
 
 mod aside;
 mod forward;
+mod intake;
 mod load;
 mod outlet;
 mod poison;
@@ -24,6 +25,8 @@ use crate::clock::Clock;
 use crate::retry::ErrorClass;
 use crate::topic::LostTail;
 use crate::worker::{Classed, Ordered, Tenure, deadletter};
+
+use intake::UnderWay;
 
 pub use poison::Hook;
 pub use program::{ProgramError, run};
@@ -45,6 +48,7 @@ pub struct Deliver {
     redis: Redis,
     clock: Clock,
     settings: Arc<Settings>,
+    under_way: UnderWay,
     hook: Option<Hook>,
 }
 
@@ -108,7 +112,7 @@ impl Classed for Error {
 impl Deliver {
     /// The job, over one connection to Redis.
     pub fn new(redis: Redis, clock: Clock, settings: Settings) -> Self {
-        Self { redis, clock, settings: Arc::new(settings), hook: None }
+        Self { redis, clock, settings: Arc::new(settings), under_way: UnderWay::default(), hook: None }
     }
 
     /// Looks at every input before the core does; tests use it to plant what a defect would do.

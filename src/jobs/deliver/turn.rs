@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::forward::Forwards;
+use super::intake::{BLOCK, Bite, Intake};
 use super::outlet::{self, Frames, Outlet};
 use super::poison::{Poison, batch_limit};
 use super::{Deliver, Error};
@@ -15,12 +16,8 @@ use crate::topic::frame::{InFrame, Lane};
 use crate::topic::{Batch, Followers, Shard};
 use crate::worker::{Tenure, chain};
 
-/// How long a read waits for input; also how soon a stop is seen when nothing comes.
-const BLOCK: Duration = Duration::from_millis(500);
 /// How often an owner shows the edges that it is there, and looks after what is due.
 const TICK: Duration = Duration::from_secs(1);
-/// The most bytes of frames in one commit, but for the first: alerts wait for no more than that.
-const BATCH_BYTES_MAX: usize = 4 << 20;
 /// After this long without a frame a producer is forgotten.
 const FEED_MEMORY_MS: u64 = 86_400_000;
 
@@ -94,86 +91,105 @@ impl Owner {
 
     /// Serves until it is time to stop.
     pub(super) async fn run(&mut self, poison: &mut Poison) -> Result<(), Error> {
-        let shard = self.fence.shard;
-        let streams = [keys::urgent(shard), keys::input(shard)];
-        let mut reader = Reader::new(&self.job.redis, BLOCK);
-        let mut unsent = Frames::new();
-        // How many frames are read at a time: fewer while they are large.
-        let mut frames = self.job.settings.batch_frames_max;
+        let (shard, frames_max) = (self.fence.shard, self.job.settings.batch_frames_max);
+        if !self.run_careful(poison).await? {
+            return Ok(());
+        }
+        let intake = Intake::open(&self.job.redis, shard, self.taken, frames_max, self.job.under_way.clone()).await;
+        let mut intake = intake.map_err(|source| self.failed(source))?;
+        let (mut unsent, mut share) = (Frames::new(), None);
         while !self.tenure.stop.is_cancelled() {
-            let (limit, put_aside) = batch_limit(self.job.settings.batch_frames_max, self.deaths);
-            let after = BTreeMap::from([(streams[0].clone(), self.taken[0]), (streams[1].clone(), self.taken[1])]);
-            let redis = self.redis.clone();
-            // The edges are told of the last batch while the next one is read.
-            let both = async { tokio::join!(reader.read(limit.min(frames), &after), outlet::write(&redis, std::mem::take(&mut unsent))) };
-            let (read, written) = tokio::select! {
+            // The edges are told of the last batch while the next one is waited for.
+            let (telling, shared, redis) = (std::mem::take(&mut unsent), share.take(), self.redis.clone());
+            let tell = async move {
+                let told = outlet::write(&redis, telling).await;
+                drop(shared);
+                told
+            };
+            let (next, told) = tokio::select! {
                 () = self.tenure.stop.cancelled() => break,
-                both = both => both,
+                both = async { tokio::join!(intake.next(), tell) } => both,
             };
-            if let Err(error) = written {
-                tracing::warn!(shard, error = %error, "edges were not told of a batch; they will attach again");
-            }
-            let mut input = read.map_err(|source| self.failed(source))?;
-            // Alerts first.
-            input.sort_by_key(|(key, _)| *key != streams[0]);
-            let lanes = input.into_iter().map(|(key, entries)| (if key == streams[0] { Lane::Urgent } else { Lane::Normal }, entries));
-            let mut lanes: Vec<_> = lanes.collect();
-            if limit == 1 {
-                lanes.truncate(1);
-            }
-            frames = match bound(&mut lanes) {
-                Some(fitting) => fitting,
-                None => (frames * 2).min(self.job.settings.batch_frames_max),
-            };
-            if !lanes.is_empty() {
-                if self.deaths > 0 && !self.suspect_first(&lanes, limit, put_aside, poison).await? {
-                    continue;
-                }
-                unsent = self.turn(lanes, poison).await?;
+            self.note_untold(told);
+            if let Some(Bite { lane, entries, share: held }) = next.map_err(|source| self.failed(source))? {
+                unsent = self.turn(lane, entries, poison).await?;
+                share = held;
             }
             self.tenure.progress.turn();
             if self.ticked.elapsed() >= TICK {
                 unsent.extend(self.tick().await?);
             }
         }
-        if let Err(error) = outlet::write(&self.redis, unsent).await {
-            tracing::warn!(shard, error = %error, "edges were not told of the last batch; they will attach again");
-        }
+        self.note_untold(outlet::write(&self.redis, unsent).await);
         Ok(())
     }
 
+    /// As long as owners died over what comes next: one lane after the other, in the same order for each owner, and few frames at a time. False
+    /// when it is time to stop.
+    async fn run_careful(&mut self, poison: &mut Poison) -> Result<bool, Error> {
+        let streams = [keys::urgent(self.fence.shard), keys::input(self.fence.shard)];
+        let mut reader = Reader::new(&self.job.redis, BLOCK);
+        while self.deaths > 0 {
+            let (limit, put_aside) = batch_limit(self.job.settings.batch_frames_max, self.deaths);
+            let after = BTreeMap::from([(streams[0].clone(), self.taken[0]), (streams[1].clone(), self.taken[1])]);
+            let read = tokio::select! {
+                () = self.tenure.stop.cancelled() => return Ok(false),
+                read = reader.read(limit, &after) => read.map_err(|source| self.failed(source))?,
+            };
+            // Alerts first.
+            if let Some((key, entries)) = read.into_iter().min_by_key(|(key, _)| *key != streams[0]) {
+                let lane = if key == streams[0] { Lane::Urgent } else { Lane::Normal };
+                if self.suspect_first(lane, &entries, limit, put_aside, poison).await? {
+                    let unsent = self.turn(lane, entries, poison).await?;
+                    let told = outlet::write(&self.redis, unsent).await;
+                    self.note_untold(told);
+                }
+            }
+            self.tenure.progress.turn();
+            if self.ticked.elapsed() >= TICK {
+                let beat = self.tick().await?;
+                let told = outlet::write(&self.redis, beat).await;
+                self.note_untold(told);
+            }
+        }
+        Ok(true)
+    }
+
+    fn note_untold(&self, told: Result<(), broker::Error>) {
+        if let Err(error) = told {
+            tracing::warn!(shard = self.fence.shard, error = %error, "edges were not told of a batch; they will attach again");
+        }
+    }
+
     /// One batch: steps it, commits it, and returns what the edges are to be told.
-    async fn turn(&mut self, lanes: Vec<(Lane, Vec<StreamEntry>)>, poison: &mut Poison) -> Result<Frames, Error> {
+    async fn turn(&mut self, lane: Lane, entries: Vec<StreamEntry>, poison: &mut Poison) -> Result<Frames, Error> {
         let shard = self.fence.shard;
         let now_ms = self.job.clock.now_ms();
         let mut batch = Batch::default();
         let mut commit = Commit { epoch: self.state.epoch(), previous: self.state.commit(), ..Commit::default() };
-        for (lane, entries) in lanes {
-            let stream = match lane {
-                Lane::Urgent => keys::urgent(shard),
-                Lane::Normal => keys::input(shard),
+        let stream = match lane {
+            Lane::Urgent => keys::urgent(shard),
+            Lane::Normal => keys::input(shard),
+        };
+        for entry in entries {
+            commit.taken[lane as usize] = Some(entry.id);
+            let mut frame: InFrame = match entry.decode(&stream) {
+                Ok(frame) => frame,
+                Err(error) => {
+                    self.bury(&stream, entry.id, entry.payload.as_deref(), chain(&error), 1).await?;
+                    continue;
+                }
             };
-            for entry in entries {
-                commit.taken[lane as usize] = Some(entry.id);
-                let mut frame: InFrame = match entry.decode(&stream) {
-                    Ok(frame) => frame,
-                    Err(error) => {
-                        self.bury(&stream, entry.id, entry.payload.as_deref(), chain(&error), 1).await?;
-                        continue;
-                    }
-                };
-                let asides = poison.sift(lane, entry.id, &mut frame);
-                let (state, followers) = (&mut self.state, &mut self.followers);
-                let stepped =
-                    poison.guard(lane, entry.id, &mut batch, frame, |batch, frame| state.step(batch, followers, lane, frame, now_ms));
-                match stepped {
-                    Ok(stepped) => stepped.map_err(|source| Error::LostTail { shard, source })?,
-                    Err(()) => return Err(Error::Panicked { shard, id: entry.id }),
-                }
-                // Behind the rest of its frame: a refusal before that would spend the numbers of the messages in front of it.
-                for aside in asides {
-                    self.put_item_aside(&stream, &aside, &mut batch).await?;
-                }
+            let asides = poison.sift(lane, entry.id, &mut frame);
+            let (state, followers) = (&mut self.state, &mut self.followers);
+            let stepped = poison.guard(lane, entry.id, &mut batch, frame, |batch, frame| state.step(batch, followers, lane, frame, now_ms));
+            match stepped {
+                Ok(stepped) => stepped.map_err(|source| Error::LostTail { shard, source })?,
+                Err(()) => return Err(Error::Panicked { shard, id: entry.id }),
+            }
+            // Behind the rest of its frame: a refusal before that would spend the numbers of the messages in front of it.
+            for aside in asides {
+                self.put_item_aside(&stream, &aside, &mut batch).await?;
             }
         }
         commit.frame = self.state.seal(&mut batch, now_ms);
@@ -247,23 +263,6 @@ impl Owner {
     }
 }
 
-/// Leaves of what was read as much as makes one batch; the rest is read again. Returns how many frames that is, if it is not all.
-fn bound(lanes: &mut Vec<(Lane, Vec<StreamEntry>)>) -> Option<usize> {
-    let (mut bytes, mut fitting, mut all) = (0, 0, 0);
-    for (_, entries) in lanes.iter_mut() {
-        all += entries.len();
-        entries.retain(|entry| {
-            bytes += entry.payload.as_ref().map_or(0, |payload| payload.len());
-            // What does not fit ends the batch: nothing behind it may go before it.
-            let fits = fitting == 0 || bytes <= BATCH_BYTES_MAX;
-            fitting += usize::from(fits);
-            fits
-        });
-    }
-    lanes.retain(|(_, entries)| !entries.is_empty());
-    (fitting < all).then_some(fitting.max(1))
-}
-
 fn count(batch: &Batch) {
     let tally = batch.tally;
     metrics::counter!("roger_messages_accepted_total").increment(tally.accepted);
@@ -271,24 +270,4 @@ fn count(batch: &Batch) {
     metrics::counter!("roger_messages_rejected_total").increment(tally.rejected);
     metrics::counter!("roger_frames_repeated_total").increment(tally.frames_repeated);
     metrics::counter!("roger_inputs_malformed_total").increment(tally.malformed);
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_batch_is_bounded_by_bytes_and_has_at_least_one_frame() {
-        let check = |mib: &[&[usize]], kept: &[usize], fitting: Option<usize>| {
-            let entry = |mib: &usize| StreamEntry { id: StreamId(1, 0), payload: Some(vec![0; mib << 20].into()) };
-            let entries = |frames: &&[usize]| frames.iter().map(entry).collect();
-            let mut lanes: Vec<_> = Lane::ALL.into_iter().zip(mib.iter().map(entries)).collect();
-            assert_eq!(bound(&mut lanes), fitting, "{mib:?}");
-            assert_eq!(lanes.iter().map(|(_, entries): &(_, Vec<_>)| entries.len()).collect::<Vec<_>>(), kept, "{mib:?}");
-        };
-        check(&[&[1], &[1, 1]], &[1, 2], None);
-        check(&[&[1, 1], &[1, 1, 1]], &[2, 2], Some(4));
-        check(&[&[9], &[1, 1]], &[1], Some(1));
-        check(&[&[], &[3, 3, 1]], &[1], Some(1));
-    }
 }

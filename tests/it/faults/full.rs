@@ -4,6 +4,7 @@ mod long {
     use crate::faults::cast::Cast;
     use crate::faults::{audit, options, quiet};
     use crate::support::fleet::{Fleet, FleetOptions};
+    use crate::support::wait_until;
 
     fn used(fleet: &Fleet) -> u64 {
         let memory = fleet.redis.cli(&["INFO", "memory"]);
@@ -29,10 +30,12 @@ mod long {
             fleet.stop(program);
         }
         cast.say("alice", topic, 8_000).await;
-        // Below what is in use, and above what it was.
-        let max = (before + used(&fleet)) / 2;
-        fleet.redis.cli(&["CONFIG", "SET", "maxmemory", &max.to_string()]);
-        assert!(fleet.redis.cli(&["SET", "another", "key"]).contains("OOM"), "the memory is not full");
+        // Below what is in use, once the buffers of its clients have shrunk, and above what it was.
+        wait_until("the memory is full", || {
+            let max = (before + used(&fleet)) / 2;
+            fleet.redis.cli(&["CONFIG", "SET", "maxmemory", &max.to_string()]);
+            max > before && fleet.redis.cli(&["SET", "another", "key"]).contains("OOM")
+        });
         for program in ["delivery-0", "offline-0"] {
             fleet.cont(program);
         }

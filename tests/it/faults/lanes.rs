@@ -80,9 +80,19 @@ async fn an_alert_overtakes_a_backlog_of_thousands() {
         frame.outcomes.iter().any(|item| matches!(&item.outcome, Some(Outcome::Entry(entry)) if entry.topic == topic.packed()))
     };
     let first = |topic| commits.iter().position(|frame| has(frame, topic)).unwrap();
-    assert_eq!(first(alerts), first(inbox), "the alert was not in the first batch");
+    assert!(first(alerts) < first(inbox), "the alert did not have a commit to itself, before all else");
     let of_first = &commits[first(alerts)].outcomes;
     assert!(matches!(&of_first[0].outcome, Some(Outcome::Entry(entry)) if entry.topic == alerts.packed()), "not first in its batch");
     let entries = commits.iter().filter(|frame| has(frame, inbox)).count();
     assert!(entries > 10, "a backlog of {entries} commits is none");
+}
+
+#[test]
+fn what_may_lag_yields_the_processor_to_messages_and_those_to_sos() {
+    let mut fleet = Fleet::start(FleetOptions { edges: 1, sos: 1, gps: 1, ..options() });
+    let mut niceness = |name: &str| procfs::process::Process::new(fleet.program(name).pid() as i32).unwrap().stat().unwrap().nice;
+    let sos = niceness("sos-0");
+    for (name, more) in [("edge-0", 5), ("delivery-0", 5), ("directory", 5), ("offline-0", 10), ("gps-0", 10)] {
+        assert_eq!(niceness(name) - sos, more, "{name}");
+    }
 }
