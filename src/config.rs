@@ -40,6 +40,8 @@ pub enum Program {
     Sos,
     /// Needs no key.
     Gps,
+    /// Needs no key.
+    Janus,
     /// The command line: its commands open what they need themselves.
     Roger,
 }
@@ -70,6 +72,8 @@ pub struct Config {
     pub gps: Gps,
     /// The sos program, and where SOS goes.
     pub sos: Sos,
+    /// The janus program.
+    pub janus: Janus,
     /// Texts to telephones.
     pub sms: Sms,
     /// Where each program serves its counters.
@@ -287,6 +291,14 @@ impl Config {
     }
 }
 
+/// `[janus]`.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Janus {
+    /// The Redis list that Janus writes to.
+    pub list: String,
+}
+
 /// `[sms]`.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -332,6 +344,9 @@ pub struct Metrics {
     /// Of the gps program.
     #[serde(deserialize_with = "address_or_off")]
     pub gps_listen: Option<SocketAddr>,
+    /// Of the janus program.
+    #[serde(deserialize_with = "address_or_off")]
+    pub janus_listen: Option<SocketAddr>,
 }
 
 /// `[log]`.

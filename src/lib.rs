@@ -10,6 +10,7 @@
 //! | [`config`] | what an operator may set, judged before a port is bound |
 //! | [`retry`], [`telemetry`], [`shutdown`], [`clock`], [`throttle`] | plumbing that knows nothing of dispatch |
 //! | [`topic`] | the core, pure: a shard of topics as a state machine, and the frames that stand on Redis |
+//! | [`talk`] | what Janus says of talk, pure |
 //! | [`location`] | reports of positions, pure: what is good, where access points place a device, traces, what devices do at geofences |
 //! | [`alert`] | emergency alerts, pure: from the first press to the end |
 //! | [`token`] | access tokens: signed by the directory, verified by edges |
@@ -48,6 +49,7 @@ pub mod session;
 pub mod shutdown;
 pub mod sms;
 pub mod store;
+pub mod talk;
 pub mod telemetry;
 pub mod throttle;
 pub mod token;

@@ -131,6 +131,18 @@ pub fn gps() -> ExitCode {
     })
 }
 
+/// The program `janus`.
+pub fn janus() -> ExitCode {
+    let flags = match flags::<Flags>() {
+        Ok(flags) => flags,
+        Err(code) => return code,
+    };
+    let sources = Sources::of_process(flags.config);
+    main("janus", Program::Janus, &sources, |config, clock, shutdown| {
+        Box::pin(async { jobs::talk::run(config, clock, shutdown).await.map_err(|error| (error.class(), error.into())) })
+    })
+}
+
 /// The flags; or, when there is nothing to run, the exit code: wrong usage is final for supervisord.
 fn flags<F: clap::Parser>() -> Result<F, ExitCode> {
     F::try_parse().map_err(|error| {
@@ -185,7 +197,7 @@ fn main(name: &'static str, program: Program, sources: &Sources, run: Run) -> Ex
 fn niceness(program: Program) -> i32 {
     match program {
         Program::Sos | Program::Roger => 0,
-        Program::Edge | Program::Delivery | Program::Directory => 5,
+        Program::Edge | Program::Delivery | Program::Directory | Program::Janus => 5,
         Program::Offline | Program::Gps | Program::Gateway => 10,
     }
 }
@@ -200,6 +212,7 @@ async fn serve(program: Program, config: Config, run: Run) -> Result<(), Failure
         Program::Offline => config.metrics.offline_listen,
         Program::Sos => config.metrics.sos_listen,
         Program::Gps => config.metrics.gps_listen,
+        Program::Janus => config.metrics.janus_listen,
         Program::Roger => None,
     };
     telemetry::serve_metrics(listen).map_err(|error| (ErrorClass::Transient, error.into()))?;

@@ -252,3 +252,19 @@ pub fn live(user: UserId, shards: u32) -> String {
 pub fn shards() -> String {
     "shards".to_owned()
 }
+
+/// STREAM of what Janus says, JSON as it came, in the slot of the list that Janus writes to, whose name is configured. Written (moved there from
+/// that list), read in order and trimmed by the janus program that holds the lease. No expiry.
+pub fn talk(list: &str) -> String {
+    beside(list, "in")
+}
+
+/// LIST: an item of that list which somebody waited for, on its way to [`talk`]. Written and read by that program. No expiry.
+pub fn talk_hand(list: &str) -> String {
+    beside(list, "hand")
+}
+
+/// A key in the slot of another.
+fn beside(key: &str, name: &str) -> String {
+    if key.contains('{') { format!("{key}:{name}") } else { format!("{{{key}}}:{name}") }
+}

@@ -23,6 +23,7 @@ mod scripts;
 mod shard;
 mod sos;
 mod streams;
+mod talk;
 mod watch;
 
 pub use alerts::{AlertAnswer, AlertCommit};

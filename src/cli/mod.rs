@@ -19,6 +19,7 @@ mod fences;
 mod file;
 mod fresh;
 mod groups;
+mod heard;
 mod http;
 mod operate;
 mod output;

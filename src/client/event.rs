@@ -2,9 +2,10 @@
 
 use bytes::Bytes;
 
+use super::told::{Alert, Talk, alert_of, talk_of};
 use crate::model::{
-    AlertEvent, AlertId, Durability, FenceEvent, FenceId, GroupId, GroupKind, InstallationId, LeftWhy, MemberRole, Place, PresenceState,
-    Reason, SessionId, TopicId, UserId,
+    Durability, FenceEvent, FenceId, GroupId, GroupKind, InstallationId, LeftWhy, MemberRole, Place, PresenceState, Reason, SessionId,
+    TopicId, UserId,
 };
 use crate::proto::v1;
 
@@ -208,6 +209,8 @@ pub enum Body {
         /// Of the fix that shows it, UTC milliseconds.
         fix_ms: u64,
     },
+    /// Somebody talked, and it is recorded.
+    Talk(Box<Talk>),
     /// Something happened to an emergency alert. One event may come in several topics: each number of an alert counts once.
     Alert(Box<Alert>),
     /// A message with a receipt was refused afterwards.
@@ -225,67 +228,6 @@ pub enum Body {
     },
     /// Of a kind that this version does not know.
     Unknown,
-}
-
-/// What happened to an emergency alert, and how it stands with it.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Alert {
-    /// The alert.
-    pub id: AlertId,
-    /// Counts what happened to it, from 1.
-    pub number: u64,
-    /// What happened; `None` for something that this version does not know.
-    pub event: Option<AlertEvent>,
-    /// When, UTC milliseconds.
-    pub time_ms: u64,
-    /// Who pressed.
-    pub device: UserId,
-    /// What others see of the device.
-    pub nickname: String,
-    /// When it was pressed first, UTC milliseconds.
-    pub opened_ms: u64,
-    /// How often it was pressed.
-    pub presses: u32,
-    /// Where the device is, or was last: latitude, longitude, and when the fix was made, UTC milliseconds.
-    pub position: Option<(f64, f64, u64)>,
-    /// The position came with the press; else it is the last one known before.
-    pub position_by_press: bool,
-    /// What the device said with it.
-    pub text: String,
-    /// Who acknowledged, cancelled or closed, or who is told next; 0 for nobody.
-    pub by: UserId,
-    /// As people know them.
-    pub by_name: String,
-    /// What they said with it.
-    pub remark: String,
-    /// Who has it; 0 for nobody yet.
-    pub holder: UserId,
-    /// As people know them.
-    pub holder_name: String,
-    /// It is over.
-    pub over: bool,
-}
-
-fn alert_of(notice: v1::AlertNotice) -> Alert {
-    Alert {
-        id: AlertId(notice.alert_id),
-        number: notice.number,
-        event: notice.event().into(),
-        time_ms: notice.time_ms,
-        device: UserId(notice.device_id),
-        opened_ms: notice.opened_ms,
-        presses: notice.presses,
-        position: notice.position.map(|position| (position.latitude, position.longitude, position.fix_ms)),
-        position_by_press: notice.position_by_press,
-        by: UserId(notice.by_id),
-        holder: UserId(notice.holder_id),
-        over: notice.over,
-        nickname: notice.nickname,
-        text: notice.text,
-        by_name: notice.by_name,
-        remark: notice.remark,
-        holder_name: notice.holder_name,
-    }
 }
 
 /// Where somebody is now.
@@ -410,6 +352,7 @@ pub(super) fn entry_of(entry: v1::Entry) -> Option<Entry> {
             nickname: notice.nickname,
             fix_ms: notice.fix_ms,
         },
+        Some(v1::entry::Notice::Talk(notice)) => Body::Talk(Box::new(talk_of(notice))),
         Some(v1::entry::Notice::Alert(notice)) => Body::Alert(Box::new(alert_of(notice))),
         Some(v1::entry::Notice::Rejected(rejected)) => match rejected.topic.and_then(v1::Topic::to_model) {
             None => Body::Unknown,

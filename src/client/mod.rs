@@ -18,12 +18,14 @@ mod memory;
 mod outbox;
 mod report;
 mod session;
+mod told;
 mod topics;
 
 pub use core::{Acknowledge, Core, Counts};
 pub use directory::{App, Directory, Login, ResumeTokens, StaticToken, TokenFuture, Tokens, Upgrade};
 pub use error::Error;
-pub use event::{Alert, Body, Disconnect, Entry, Event, Gap, Presence, Receipt, Refusal};
+pub use event::{Body, Disconnect, Entry, Event, Gap, Presence, Receipt, Refusal};
 pub use memory::{Memory, TopicMemory, Unreceipted};
 pub use report::Reporter;
 pub use session::{Options, Session};
+pub use told::{Alert, Talk};

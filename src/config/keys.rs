@@ -41,6 +41,8 @@ pub enum Rule {
     Switch,
     /// 1 to 32 lower-case letters, digits and hyphens: it becomes part of Redis keys.
     Name,
+    /// 1 to 64 letters, digits and `_:.-{}`: a key on Redis.
+    RedisKey,
     /// An IP address with a port.
     Address,
     /// An IP address of the machine itself with a port, or empty.
@@ -59,7 +61,7 @@ pub enum Rule {
     Origins,
 }
 
-use Rule::{Address, File, FileOrOff, Integer, LoopbackOrOff, Name, OneOf, Origins, Switch, Url, UrlOrOff};
+use Rule::{Address, File, FileOrOff, Integer, LoopbackOrOff, Name, OneOf, Origins, RedisKey, Switch, Url, UrlOrOff};
 
 const fn key(section: &'static str, name: &'static str, default: Value, rule: Rule) -> Key {
     Key { section, name, default, rule }
@@ -135,6 +137,7 @@ pub const KEYS: &[Key] = &[
     key("gps", "learn_wifi", Value::Switch(false), Switch),
     key("sos", "redis_url", text(""), UrlOrOff(&["redis://", "redis+unix:///"])),
     key("sos", "probe_interval_s", int(60), Integer(0, 86_400)),
+    key("janus", "list", text("janusImUrlList"), RedisKey),
     key("sms", "provider", text("file"), OneOf(&["off", "file"])),
     key("sms", "file", text("/var/lib/roger/sms.jsonl"), File),
     key("metrics", "edge_listen", text(""), LoopbackOrOff),
@@ -144,6 +147,7 @@ pub const KEYS: &[Key] = &[
     key("metrics", "offline_listen", text(""), LoopbackOrOff),
     key("metrics", "sos_listen", text(""), LoopbackOrOff),
     key("metrics", "gps_listen", text(""), LoopbackOrOff),
+    key("metrics", "janus_listen", text(""), LoopbackOrOff),
     key("log", "format", text("text"), OneOf(&["text", "json"])),
     key("log", "level", text("info"), OneOf(&["error", "warn", "info", "debug", "trace"])),
     key("shutdown", "grace_ms", int(6000), Integer(0, 9000)),
@@ -176,7 +180,7 @@ impl Key {
             Integer(..) => text.parse::<u64>().map_or_else(|_| as_text(), Json::from),
             Switch => text.parse::<bool>().map_or_else(|_| as_text(), Json::from),
             Origins => text.split(',').map(str::trim).filter(|origin| !origin.is_empty()).collect(),
-            Name | Address | LoopbackOrOff | Url(_) | UrlOrOff(_) | File | FileOrOff | OneOf(_) => as_text(),
+            Name | RedisKey | Address | LoopbackOrOff | Url(_) | UrlOrOff(_) | File | FileOrOff | OneOf(_) => as_text(),
         }
     }
 
@@ -196,6 +200,7 @@ impl Rule {
             Integer(min, max) => value.as_u64().is_some_and(|number| (*min..=*max).contains(&number)),
             Switch => value.is_boolean(),
             Name => text.is_some_and(is_name),
+            RedisKey => text.is_some_and(is_redis_key),
             Address => text.is_some_and(|text| text.parse::<SocketAddr>().is_ok()),
             LoopbackOrOff => text.is_some_and(|text| text.is_empty() || text.parse().is_ok_and(is_loopback)),
             Url(starts) => text.is_some_and(|text| is_url(text, starts)),
@@ -214,6 +219,7 @@ impl fmt::Display for Rule {
             Integer(min, max) => write!(f, "an integer from {min} to {max}"),
             Switch => f.write_str("true or false"),
             Name => f.write_str("1 to 32 lower-case letters, digits and hyphens"),
+            RedisKey => f.write_str("1 to 64 letters, digits and any of _:.-{}"),
             Address => f.write_str("an IP address with a port, as 127.0.0.1:7701"),
             LoopbackOrOff => f.write_str("a loopback address with a port, as 127.0.0.1:7801, or empty for off"),
             Url(starts) => write!(f, "a URL that begins with {}", starts.join(" or ")),
@@ -236,6 +242,10 @@ pub(super) fn is_loopback(address: SocketAddr) -> bool {
 
 fn is_url(text: &str, starts: &[&str]) -> bool {
     starts.iter().any(|start| text.len() > start.len() && text.starts_with(start))
+}
+
+fn is_redis_key(text: &str) -> bool {
+    (1..=64).contains(&text.len()) && text.chars().all(|c| c.is_ascii_alphanumeric() || "_:.-{}".contains(c))
 }
 
 fn is_name(text: &str) -> bool {

@@ -7,6 +7,7 @@ pub mod floor;
 pub mod locate;
 pub mod offline;
 pub mod replay;
+pub mod talk;
 
 pub use offline::Error;
 

@@ -43,12 +43,14 @@ pub enum MessageKind {
     FriendRemoved = 76,
     /// Notice in the inbox of the account whose geofence it is: a device came in, went out, or stayed.
     FenceCrossed = 77,
+    /// Notice in a room, and in the inboxes of the group's dispatchers who are not in it: somebody talked, and it is recorded.
+    Talk = 78,
     /// In an alert topic: something happened to an emergency alert. The body is an `AlertBody` of `topic::frame`.
     Alert = 96,
 }
 
 impl MessageKind {
-    const ALL: [Self; 16] = [
+    const ALL: [Self; 17] = [
         Self::Text,
         Self::Joined,
         Self::Left,
@@ -64,6 +66,7 @@ impl MessageKind {
         Self::FriendAdded,
         Self::FriendRemoved,
         Self::FenceCrossed,
+        Self::Talk,
         Self::Alert,
     ];
 

@@ -119,6 +119,16 @@ fn notice(kind: MessageKind, body: frame::NoticeBody) -> Option<v1::entry::Notic
         MessageKind::FriendAsked => N::FriendAsked(friend(body)),
         MessageKind::FriendAdded => N::FriendAdded(friend(body)),
         MessageKind::FriendRemoved => N::FriendRemoved(friend(body)),
+        MessageKind::Talk => N::Talk(v1::TalkNotice {
+            recording_id: body.recording,
+            group_id: body.group,
+            speaker_id: body.user,
+            nickname: body.nickname,
+            file: body.file,
+            md5: body.md5,
+            spoken_ms: body.time_ms,
+            duration_ms: body.duration_ms,
+        }),
         MessageKind::FenceCrossed => N::FenceCrossed(v1::FenceNotice {
             fence_id: body.fence,
             fence_name: body.name,

@@ -27,6 +27,7 @@ mod fix_bench;
 mod floor;
 mod log;
 mod look;
+mod recording;
 mod release;
 mod setting;
 mod trace;
@@ -59,6 +60,7 @@ pub use file::{ADOPT_WITHIN_MS, FileAdded, NewFile, SWEEP_FILES_MAX, StoredFile}
 pub use fix::{Fate, FateRefusal, Taken};
 pub use floor::{FloorCursor, FloorPage};
 pub use look::TablesLook;
+pub use recording::{Kept, NewRecording, Recorded};
 pub use release::{NewRelease, Release, ReleaseAdded, ReleaseChange};
 pub use trace::TRACE_SQL;
 pub use wifi::{WifiChange, WifiPoint};

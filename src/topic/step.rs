@@ -164,6 +164,7 @@ impl Step<'_> {
             Input::Presence(presence) => presence.topic,
             Input::Moved(moved) => moved.topic,
             Input::Raise(raise) => raise.topic,
+            Input::Spoken(spoken) => spoken.topic,
         };
         let Some(topic) = TopicId::from_packed(packed) else {
             self.batch.tally.malformed += 1;
@@ -185,6 +186,7 @@ impl Step<'_> {
             Input::Presence(presence) => self.presence(topic, presence),
             Input::Moved(moved) => self.moved(topic, moved),
             Input::Raise(raise) => self.raise(topic, raise),
+            Input::Spoken(spoken) => self.spoken(topic, spoken),
         }
     }
 

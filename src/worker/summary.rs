@@ -42,6 +42,7 @@ pub(super) fn summary(stream: &str, payload: &[u8]) -> String {
                 Input::Enter(enter) => format!("enter {} group {}", topic(enter.topic), enter.group),
                 Input::Move(step) => format!("move {} of {} version {}", topic(step.topic), step.user, step.version),
                 Input::Moved(moved) => format!("moved {} version {}", topic(moved.topic), moved.version),
+                Input::Spoken(spoken) => format!("talk in {}", topic(spoken.topic)),
                 Input::Raise(raise) => format!("raise {} alert {:x}", topic(raise.topic), raise.alert),
                 Input::Presence(presence) => format!("presence {} of {}", topic(presence.topic), presence.user),
             };

@@ -191,6 +191,15 @@ fn of_fences() -> Input {
     Input::Notice(body.into_notice(inbox, roger::model::MessageKind::FenceCrossed))
 }
 
+fn of_talk() -> Input {
+    let (nickname, file, md5) = ("Früh".into(), "group1/M00/1.mp3".into(), "9e107d9d".into());
+    let (time_ms, duration_ms) = (1_700_000_000_123, 1_500);
+    let body = NoticeBody { recording: 12, group: 9, user: 7, nickname, file, md5, time_ms, duration_ms, ..NoticeBody::default() };
+    let room = roger::model::TopicId::room(roger::model::GroupId(9));
+    let body = body.into_notice(room, roger::model::MessageKind::Talk).body;
+    Input::Spoken(roger::topic::frame::Spoken { topic: room.packed(), desks: vec![4, 5], body })
+}
+
 /// What tells of emergency alerts.
 fn of_alerts(lines: &mut String, golden: &str) {
     let Output::Positions(positions) = positions() else { unreachable!() };
@@ -329,6 +338,7 @@ fn frames_on_redis_stay_as_they_are() {
         line(&mut lines, golden, "OutFrame.people", &OutFrame { items: outputs, ..OutFrame::default() });
         line(&mut lines, golden, "OutFrame.positions", &OutFrame { items: vec![positions().into()], ..OutFrame::default() });
         line(&mut lines, golden, "FixFrame", &fixes());
+        line(&mut lines, golden, "InFrame.talk", &InFrame { items: vec![of_talk().into()], ..InFrame::default() });
         line(&mut lines, golden, "InFrame.fences", &InFrame { items: vec![of_fences().into()], ..InFrame::default() });
         of_alerts(&mut lines, golden);
         line(&mut lines, golden, "FloorFrame.people", &FloorFrame { rows, ..FloorFrame::default() });

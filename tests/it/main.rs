@@ -20,6 +20,7 @@ mod simulator;
 mod store;
 mod supervision;
 mod support;
+mod talk;
 mod tidy;
 mod tracks;
 mod worker;

@@ -13,7 +13,7 @@ use crate::support::{ports, wait_until};
 const STAND_IN: &str = "#!/bin/sh\necho pid=$$ $* ready >&2\ntrap 'exit 0' TERM\nwhile :; do sleep 0.05; done\n";
 
 /// What stands in `supervisor`, by the names of its binaries.
-const PROGRAMS: [&str; 7] = ["directory", "gateway", "delivery", "offline", "sos", "gps", "edge"];
+const PROGRAMS: [&str; 8] = ["directory", "gateway", "delivery", "offline", "sos", "gps", "janus", "edge"];
 
 struct Supervisor {
     process: Process,

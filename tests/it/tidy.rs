@@ -16,7 +16,7 @@ const STEPS: &[&[&str]] = &[
     // Apart from the other plumbing, for they are set up from its types.
     &["config"],
     &["retry", "telemetry", "shutdown", "clock", "throttle"],
-    &["topic", "location", "token"],
+    &["topic", "location", "token", "talk"],
     &["alert"],
     &["broker", "store", "sms"],
     &["session"],
@@ -46,7 +46,7 @@ const KEPT: &[(&str, &str)] =
     &[("redis::", "broker"), ("sqlx::", "store"), ("tonic::include_proto", "proto"), ("backoff::", "retry"), ("object_store::", "gateway")];
 
 /// The programs of the fleet, each with a file in `supervisor` and one in `src/bin`.
-const PROGRAMS: &[&str] = &["delivery", "directory", "edge", "gateway", "gps", "offline", "sos"];
+const PROGRAMS: &[&str] = &["delivery", "directory", "edge", "gateway", "gps", "janus", "offline", "sos"];
 
 /// The most lines of a source file.
 const LINES_MAX: usize = 450;

@@ -29,7 +29,7 @@ pub struct InFrame {
 /// One entry of an [`InFrame`].
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct InItem {
-    #[prost(oneof = "Input", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15")]
+    #[prost(oneof = "Input", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16")]
     pub input: Option<Input>,
 }
 
@@ -72,6 +72,8 @@ pub enum Input {
     Moved(Moved),
     #[prost(message, tag = "15")]
     Raise(Raise),
+    #[prost(message, tag = "16")]
+    Spoken(Spoken),
 }
 
 /// A message for a topic. A repeat is known by (topic, sender, installation, client_seq).
@@ -262,6 +264,20 @@ pub struct Raise {
     #[prost(fixed64, tag = "2")]
     pub alert: u64,
     /// The first entry of the alert: an `AlertBody`.
+    #[prost(bytes = "bytes", tag = "3")]
+    pub body: Bytes,
+}
+
+/// Into the topic of a room: somebody talked there, and it is recorded. Whoever is in the room gets it there, and of `desks` who is not gets it in
+/// their inbox. A repeat is known by its frame's number.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct Spoken {
+    #[prost(uint64, tag = "1")]
+    pub topic: u64,
+    /// The accounts of the group's dispatchers.
+    #[prost(uint64, repeated, tag = "2")]
+    pub desks: Vec<u64>,
+    /// A `NoticeBody`.
     #[prost(bytes = "bytes", tag = "3")]
     pub body: Bytes,
 }

@@ -16,7 +16,7 @@ mod row;
 pub use alert::AlertBody;
 pub use input::{
     Attach, Connection, Detach, Enter, InFrame, InItem, Input, Mark, Membership, Move, Moved, Notice, Post, Presence, Profile, Raise,
-    Register, Watch,
+    Register, Spoken, Watch,
 };
 pub use log::{Feed, Forward, LogFrame, LogItem, MembershipAt, Outcome, Raised, Refusal, Room};
 pub use notice::{NoticeBody, rejected_body};
@@ -58,10 +58,13 @@ pub fn shard_producer(shard: u32) -> u64 {
     0x5348_4400_0000_0000 | u64::from(shard)
 }
 
-/// Whether a producer is there for the life of the deployment, as shards and the directory (`dir:…`) are: it may push the same frame again
+/// The producer of frames that announce talk, each with the number of its recording. Constant: the numbers rise over all there ever are.
+pub const TALK_PRODUCER: u64 = u64::from_be_bytes(*b"jan:talk");
+
+/// Whether a producer is there for the life of the deployment, as shards, the directory (`dir:…`) and talk are: it may push the same frame again
 /// after any time, so its last number is never forgotten. An edge's random number that looks so is kept too, which does no harm.
 pub fn is_lasting_producer(producer: u64) -> bool {
-    [0x5348_4400, u64::from(u32::from_be_bytes(*b"dir:"))].contains(&(producer >> 32))
+    producer == TALK_PRODUCER || [0x5348_4400, u64::from(u32::from_be_bytes(*b"dir:"))].contains(&(producer >> 32))
 }
 
 /// The frame number of what a commit forwards: rises with epoch and commit, up to 2^24 epochs of 2^40 commits.

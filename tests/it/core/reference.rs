@@ -122,8 +122,8 @@ impl Reference {
                 let Some((_, topic)) = self.topic(notice.topic) else { return };
                 topic.say(Said(0, 0, 0, notice.kind, Vec::new()));
             }
-            // What becomes of rooms and alerts are other properties (`rooms`, `alerts`).
-            Input::Attach(_) | Input::Detach(_) | Input::Watch(_) | Input::Raise(_) => {}
+            // What becomes of rooms, alerts and talk are other properties (`rooms`, `alerts`).
+            Input::Attach(_) | Input::Detach(_) | Input::Watch(_) | Input::Raise(_) | Input::Spoken(_) => {}
             Input::Connection(_) | Input::Enter(_) | Input::Move(_) | Input::Moved(_) | Input::Presence(_) => {}
         }
     }

@@ -5,12 +5,14 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use proptest::prelude::*;
 use roger::model::{GroupId, MessageKind, Place, Span, TopicId, UserId};
-use roger::topic::frame::{Connection, Enter, InFrame, Input, Lane, LogFrame, Notice, Output, Presence, Register};
+use roger::topic::frame::{Connection, Enter, InFrame, Input, Lane, LogFrame, Outcome, Output, Presence, Register, Spoken};
 use roger::topic::{Batch, Followers, Shard};
 
 pub(super) const SHARDS: u32 = 4;
 pub(super) const USERS: u64 = 3;
 pub(super) const GROUPS: u64 = 3;
+/// A dispatcher of all groups, who goes into rooms like everybody.
+const DESK: u64 = 1;
 
 /// What happens next.
 #[derive(Clone, Debug)]
@@ -130,8 +132,10 @@ impl World {
             Operation::Say { group } => {
                 let topic = TopicId::room(GroupId(group));
                 let here = (1..=USERS).filter(|user| self.is_in(*user, group)).collect();
-                self.said.entry(GroupId(group)).or_default().push(here);
-                self.push(topic, Input::Notice(Notice { topic: topic.packed(), kind: MessageKind::Text as u32, ..Notice::default() }));
+                let said = self.said.entry(GroupId(group)).or_default();
+                said.push(here);
+                let body = format!("{group} {}", said.len()).into();
+                self.push(topic, Input::Spoken(Spoken { topic: topic.packed(), desks: vec![DESK], body }));
             }
             Operation::Arrive { which } => self.arrive(which),
             Operation::Again { which } => {
@@ -186,6 +190,19 @@ impl World {
         }
     }
 
+    /// The talk that came to the inbox of the dispatcher, in its order.
+    fn at_desk(&self) -> Vec<String> {
+        let inbox = TopicId::inbox(UserId(DESK));
+        let outcomes = self.logs[inbox.shard(SHARDS) as usize].iter().flat_map(|frame| &frame.outcomes);
+        let talk = |outcome: &Outcome| match outcome {
+            Outcome::Entry(entry) if entry.topic == inbox.packed() && entry.kind == MessageKind::Talk as u32 => {
+                Some(String::from_utf8(entry.body.to_vec()).unwrap())
+            }
+            _ => None,
+        };
+        outcomes.filter_map(|item| talk(item.outcome.as_ref()?)).collect()
+    }
+
     /// Lets everything arrive.
     pub(super) fn settle(&mut self) {
         while self.ways.values().any(|way| !way.is_empty()) {
@@ -215,6 +232,16 @@ proptest! {
                 }
             }
         }
+        // A dispatcher hears all talk once: in the room, or else in the inbox.
+        let mut at_desk = world.at_desk();
+        let elsewhere = |(group, messages): (&GroupId, &Vec<BTreeSet<u64>>)| {
+            let missed = messages.iter().enumerate().filter(|(_, here)| !here.contains(&DESK)).map(|(at, _)| format!("{group} {}", at + 1));
+            missed.collect::<Vec<_>>()
+        };
+        let mut missed: Vec<String> = world.said.iter().flat_map(elsewhere).collect();
+        at_desk.sort();
+        missed.sort();
+        prop_assert_eq!(at_desk, missed);
     }
 }
 

@@ -137,6 +137,7 @@ pub(super) fn shard_of(input: &Input) -> usize {
         Input::Presence(presence) => presence.topic,
         Input::Moved(moved) => moved.topic,
         Input::Raise(raise) => raise.topic,
+        Input::Spoken(spoken) => spoken.topic,
     };
     shard(topic)
 }

@@ -38,6 +38,8 @@ pub struct FleetOptions {
     pub sos: usize,
     /// How many gps processes: `gps-0`, …
     pub gps: usize,
+    /// How many janus processes: `janus-0`, …
+    pub janus: usize,
     /// Whether there is a `gateway`.
     pub gateway: bool,
     /// The store.
@@ -57,6 +59,7 @@ impl Default for FleetOptions {
             offline: 1,
             sos: 0,
             gps: 0,
+            janus: 0,
             gateway: false,
             sql: SqlServer::Sqlite,
             appendfsync: Appendfsync::Always,
@@ -128,7 +131,8 @@ impl Fleet {
         if options.gateway {
             fleet.launch("gateway", "gateway", &[]);
         }
-        for (program, count) in [("delivery", options.delivery), ("offline", options.offline), ("sos", options.sos), ("gps", options.gps)] {
+        let counts = [options.delivery, options.offline, options.sos, options.gps, options.janus];
+        for (program, count) in ["delivery", "offline", "sos", "gps", "janus"].into_iter().zip(counts) {
             for number in 0..count {
                 fleet.launch(&format!("{program}-{number}"), program, &[]);
             }

@@ -1,0 +1,34 @@
+//! The list that Janus writes to, and the stream it is worked off from.
+//!
+//! Whoever waits moves one item to a second list, which takes nothing away; the script that moves both lists into the stream begins with that one.
+
+use std::time::Duration;
+
+use redis::Value;
+
+use super::connection::Redis;
+use super::error::Error;
+use super::keys;
+use super::scripts::TALK_MOVE;
+use super::streams::Reader;
+use crate::topic::frame::FORMAT;
+
+impl Reader {
+    /// Waits until there is something on the list, or for a while; takes nothing away.
+    pub async fn wait_for_talk(&mut self, list: &str) -> Result<bool, Error> {
+        const OPERATION: &str = "wait for talk";
+        let mut command = redis::cmd("BLMOVE");
+        let seconds = Duration::from_millis(self.block_ms()).as_secs_f64();
+        command.arg(list).arg(keys::talk_hand(list)).arg("LEFT").arg("RIGHT").arg(seconds);
+        Ok(self.blocking(OPERATION, &command).await? != Value::Nil)
+    }
+}
+
+impl Redis {
+    /// Moves at most `count` items from the list into the stream, the oldest first; how many that were.
+    pub async fn move_talk(&self, list: &str, count: usize) -> Result<usize, Error> {
+        let mut call = TALK_MOVE.call(&[&keys::talk_hand(list), list, &keys::talk(list)]);
+        call.arg(count).arg(FORMAT);
+        self.command("move talk into its stream", call).await
+    }
+}

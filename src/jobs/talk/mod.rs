@@ -1,0 +1,221 @@
+//! Talk: what Janus recorded is kept, and announced to the room it was in, each burst once.
+//!
+//! Consumes the list that Janus writes to, by way of a stream (`broker/talk.rs`), in order, as the holder of a lease. Writes rows of recordings, and
+//! pushes `Spoken` into the input of the room's shard. What Janus says twice is known by its id in SQL. An announcement that was pushed before is
+//! known to the shard by its number, that of the recording: numbers rise in the order of the items, for ever. So a death between any two
+//! steps repeats nothing and loses nothing. There is no limit of attempts: while SQL or Redis is away everything waits. An item that nobody
+//! understands becomes a dead letter and holds up nobody; after a death just then it may become two.
+
+mod program;
+
+use prost::Message as _;
+
+use crate::broker::{self, Reader, Redis, StreamEntry, StreamId, keys};
+use crate::clock::Clock;
+use crate::model::{MessageKind, TopicId};
+use crate::retry::ErrorClass;
+use crate::store::{self, Kept, NewRecording, Recorded, Store};
+use crate::talk::{Burst, Said, parse};
+use crate::topic::frame::{InFrame, Input, NoticeBody, Spoken, TALK_PRODUCER};
+use crate::worker::deadletter::{self, DeadLetter};
+use crate::worker::{Classed, Ordered, Tenure, chain};
+
+pub use program::{ProgramError, run};
+
+/// How long it waits for an item; also how soon a stop is seen.
+const BLOCK: std::time::Duration = std::time::Duration::from_millis(500);
+/// The most items worked off at once.
+const ITEMS_MAX: usize = 512;
+
+/// The job.
+#[derive(Clone, Debug)]
+pub struct Talk {
+    redis: Redis,
+    store: Store,
+    clock: Clock,
+    shards: u32,
+    list: String,
+}
+
+/// Why talk is not announced just now.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Redis did not do what it was asked.
+    #[error("talk on the list {list}")]
+    Broker {
+        /// The list of Janus.
+        list: String,
+        /// What failed.
+        #[source]
+        source: broker::Error,
+    },
+    /// SQL did not do what it was asked.
+    #[error("talk on the list {list}")]
+    Store {
+        /// The list of Janus.
+        list: String,
+        /// What failed.
+        #[source]
+        source: store::Error,
+    },
+    /// A dead letter could not be filed.
+    #[error("talk on the list {list}")]
+    Bury {
+        /// The list of Janus.
+        list: String,
+        /// What failed.
+        #[source]
+        source: deadletter::Error,
+    },
+}
+
+impl Classed for Error {
+    fn class(&self) -> ErrorClass {
+        match self {
+            Self::Broker { source, .. } => source.class(),
+            Self::Store { source, .. } => source.class(),
+            Self::Bury { source, .. } => source.class(),
+        }
+    }
+}
+
+impl Talk {
+    /// The job. `list` is the one that Janus writes to.
+    pub fn new(redis: Redis, store: Store, clock: Clock, shards: u32, list: String) -> Self {
+        Self { redis, store, clock, shards, list }
+    }
+
+    fn broker(&self, source: broker::Error) -> Error {
+        Error::Broker { list: self.list.clone(), source }
+    }
+
+    /// Works items off, in their order, and takes them from the stream.
+    async fn work_off(&self, entries: Vec<StreamEntry>) -> Result<(), Error> {
+        let Some(last) = entries.last().map(|entry| entry.id) else { return Ok(()) };
+        let mut bursts = Vec::with_capacity(entries.len());
+        for entry in entries {
+            match entry.payload.as_deref().map(parse) {
+                Some(Ok(Said::Burst(burst))) => bursts.push((entry, burst)),
+                Some(Ok(Said::Greeting)) => count("greeting", 1),
+                Some(Ok(Said::Quality)) => count("quality", 1),
+                Some(Ok(Said::Reply)) => self.bury(&entry, "a reply, and nobody asked".to_owned()).await?,
+                Some(Err(error)) => self.bury(&entry, error.to_string()).await?,
+                None => self.bury(&entry, "the entry has no item".to_owned()).await?,
+            }
+        }
+        self.announce(bursts).await?;
+        let stream = keys::talk(&self.list);
+        self.redis.trim(&stream, last.next()).await.map(drop).map_err(|source| self.broker(source))
+    }
+
+    async fn announce(&self, bursts: Vec<(StreamEntry, Burst)>) -> Result<(), Error> {
+        if bursts.is_empty() {
+            return Ok(());
+        }
+        let recorded = match self.keep(&bursts).await {
+            // One that SQL can never take must not take the others along.
+            Err(source) if source.class() == ErrorClass::Defect => {
+                for (entry, burst) in bursts {
+                    match self.keep(&[(entry.clone(), burst.clone())]).await {
+                        Ok(recorded) => self.push(&[(entry, burst)], recorded).await?,
+                        Err(source) if source.class() == ErrorClass::Defect => self.bury(&entry, chain(&source)).await?,
+                        Err(source) => return Err(Error::Store { list: self.list.clone(), source }),
+                    }
+                }
+                return Ok(());
+            }
+            recorded => recorded.map_err(|source| Error::Store { list: self.list.clone(), source })?,
+        };
+        self.push(&bursts, recorded).await
+    }
+
+    async fn keep(&self, bursts: &[(StreamEntry, Burst)]) -> Result<Vec<Recorded>, store::Error> {
+        let new = |(entry, burst): &(StreamEntry, Burst)| NewRecording { entry: entry.id.to_string(), burst: burst.clone() };
+        self.store.keep_recordings(bursts.iter().map(new).collect(), self.clock.now_ms()).await
+    }
+
+    /// Pushes the announcements, a frame each: its number is that of the recording.
+    async fn push(&self, bursts: &[(StreamEntry, Burst)], recorded: Vec<Recorded>) -> Result<(), Error> {
+        let mut frames = Vec::with_capacity(recorded.len());
+        for ((entry, burst), recorded) in bursts.iter().zip(recorded) {
+            match recorded {
+                Recorded::Kept(kept) => frames.push(self.frame(burst, kept)),
+                Recorded::Repeat => count("repeated", 1),
+                Recorded::Refused(why) => self.bury(entry, why.to_owned()).await?,
+            }
+        }
+        if !frames.is_empty() {
+            self.redis.add_all(&frames).await.map_err(|source| self.broker(source))?;
+            count("announced", frames.len() as u64);
+        }
+        Ok(())
+    }
+
+    fn frame(&self, burst: &Burst, kept: Kept) -> (String, Vec<u8>) {
+        let room = TopicId::room(burst.group);
+        let body = NoticeBody {
+            recording: kept.id,
+            group: burst.group.0,
+            user: burst.speaker.0,
+            nickname: kept.nickname,
+            file: burst.file.clone(),
+            md5: burst.md5.clone(),
+            time_ms: burst.spoken_ms,
+            duration_ms: burst.duration_ms,
+            ..NoticeBody::default()
+        };
+        let body = body.into_notice(room, MessageKind::Talk).body;
+        let desks = kept.desks.into_iter().map(|desk| desk.0).collect();
+        let spoken = Spoken { topic: room.packed(), desks, body };
+        let items = vec![Input::Spoken(spoken).into()];
+        let frame = InFrame { producer: TALK_PRODUCER, number: kept.id, items, ..InFrame::default() };
+        (keys::input(room.shard(self.shards)), frame.encode_to_vec())
+    }
+
+    async fn bury(&self, entry: &StreamEntry, reason: String) -> Result<(), Error> {
+        count("dead", 1);
+        let letter = DeadLetter {
+            job: Self::JOB.to_owned(),
+            reason,
+            attempts: 1,
+            deliveries: 1,
+            time_ms: self.clock.now_ms(),
+            ..DeadLetter::about(&keys::talk(&self.list), entry.id, entry.payload.as_deref())
+        };
+        let filed = deadletter::add(&self.redis, &letter).await;
+        filed.map(drop).map_err(|source| Error::Bury { list: self.list.clone(), source })
+    }
+}
+
+fn count(outcome: &'static str, items: u64) {
+    metrics::counter!("roger_talk_items_total", "outcome" => outcome).increment(items);
+}
+
+impl Ordered for Talk {
+    const JOB: &'static str = "talk";
+    type Error = Error;
+
+    async fn serve(&self, tenure: Tenure) -> Result<(), Error> {
+        let stream = keys::talk(&self.list);
+        let (mut waiting, mut reader) = (Reader::new(&self.redis, BLOCK), Reader::new(&self.redis, BLOCK));
+        while !tenure.stop.is_cancelled() {
+            tenure.progress.turn();
+            self.redis.move_talk(&self.list, ITEMS_MAX).await.map_err(|source| self.broker(source))?;
+            let entries = reader.behind(&stream, StreamId::default(), ITEMS_MAX).await.map_err(|source| self.broker(source))?;
+            if entries.is_empty() {
+                // Broken off in the middle it loses nothing: what it moved comes first next time.
+                tokio::select! {
+                    () = tenure.stop.cancelled() => {}
+                    waited = waiting.wait_for_talk(&self.list) => drop(waited.map_err(|source| self.broker(source))?),
+                }
+                continue;
+            }
+            let worked = self.work_off(entries).await;
+            if let Err(Error::Store { .. }) = &worked {
+                tenure.progress.waits_for("SQL");
+            }
+            worked?;
+        }
+        Ok(())
+    }
+}

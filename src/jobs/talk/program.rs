@@ -1,0 +1,79 @@
+//! The program `janus`: tells of talk that Janus recorded.
+
+use std::time::Duration;
+
+use super::Talk;
+use crate::broker::{self, Redis};
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::retry::ErrorClass;
+use crate::shutdown::Shutdown;
+use crate::store::{self, Options, Store};
+use crate::worker::{BadSettings, OrderedSettings, Readiness, run_ordered, wait_for};
+
+/// How long the lease of the one that works outlives it.
+const LEASE_LIFETIME: Duration = Duration::from_secs(2);
+
+/// Why the program does not run.
+#[derive(Debug, thiserror::Error)]
+pub enum ProgramError {
+    /// Redis cannot be used, for good.
+    #[error("janus cannot use its Redis")]
+    Broker(#[source] broker::Error),
+    /// SQL cannot be used, for good.
+    #[error("janus cannot use its database")]
+    Store(#[source] store::Error),
+    /// Another number of shards is pinned in Redis.
+    #[error("fleet.shards is {configured}, but this deployment was started with {pinned}: set it to {pinned}")]
+    Shards {
+        /// What the configuration says.
+        configured: u32,
+        /// What Redis says.
+        pinned: u32,
+    },
+    /// The settings of the lease cannot be.
+    #[error("the lease of janus")]
+    Settings(#[source] BadSettings),
+}
+
+impl ProgramError {
+    /// What trying again would change.
+    pub fn class(&self) -> ErrorClass {
+        match self {
+            Self::Broker(source) => source.class(),
+            Self::Store(source) => source.class(),
+            Self::Shards { .. } => ErrorClass::Permanent,
+            Self::Settings(_) => ErrorClass::Defect,
+        }
+    }
+}
+
+/// Runs until it is told to stop. Servers that are away are waited for.
+///
+/// # Errors
+/// What keeps it from running for good.
+pub async fn run(config: Config, clock: Clock, shutdown: Shutdown) -> Result<(), ProgramError> {
+    let shards = u32::from(config.fleet.shards);
+    let redis = Redis::new(broker::Settings::from(&config.redis)).map_err(ProgramError::Broker)?;
+    let options = Options { deadline: config.sql.statement_timeout, ..Options::new(config.sql.url.as_str()) };
+    let store = Store::open_with(&options).map_err(ProgramError::Store)?;
+    // One lease for all of it: announcements are numbered in one row.
+    let lease = OrderedSettings::new(1, LEASE_LIFETIME).map_err(ProgramError::Settings)?;
+    let readiness = Readiness::new();
+    let part = readiness.part("talk");
+    let watch = tokio::spawn(readiness.watch("janus", shutdown.clone()));
+    match wait_for("Redis", &part, &shutdown, || redis.pin_shards(shards)).await.map_err(ProgramError::Broker)? {
+        Some(pinned) if pinned != shards => return Err(ProgramError::Shards { configured: shards, pinned }),
+        Some(_) => {}
+        None => return Ok(()),
+    }
+    if wait_for("SQL", &part, &shutdown, || store.prepare(shards)).await.map_err(ProgramError::Store)?.is_some() {
+        let job = Talk::new(redis.clone(), store.clone(), clock.clone(), shards, config.janus.list);
+        run_ordered(job, redis, lease, clock, shutdown, part).await;
+    }
+    store.close().await;
+    // It ends with the shutdown; how is of no interest.
+    drop(watch.await);
+    tracing::info!("stopped");
+    Ok(())
+}
