@@ -50,14 +50,25 @@ impl Locate {
         (Self { notes, door }, batches)
     }
 
+    /// Where devices are, beside the job.
+    pub fn places(&self) -> Places {
+        Places(self.notes.clone())
+    }
+}
+
+/// Where devices are, beside the job: what needs no commit. It is no door, for what commits ends with the last of those.
+#[derive(Clone, Debug)]
+pub struct Places(Notes);
+
+impl Places {
     /// Notes where devices are from what nobody works on yet, until it is time to stop.
     pub async fn follow(&self, shutdown: &Shutdown) {
-        follow::run(&self.notes, shutdown).await;
+        follow::run(&self.0, shutdown).await;
     }
 
     /// Tells desks that watch where devices are, until it is time to stop. SQL says whose devices they are.
     pub async fn tell_watchers(&self, store: &Store, shutdown: &Shutdown) {
-        live::run(&self.notes.moved, &self.notes.redis, store, shutdown).await;
+        live::run(&self.0.moved, &self.0.redis, store, shutdown).await;
     }
 }
 

@@ -73,7 +73,7 @@ pub async fn run(config: Config, clock: Clock, shutdown: Shutdown) -> Result<(),
         None => return Ok(()),
     }
     let (job, batches) = Locate::new(redis.clone(), shards);
-    let (live, ahead) = (job.clone(), job.clone());
+    let places = job.places();
     let locate = run_competing(job, redis, settings, clock.clone(), shutdown.clone(), readiness.part("locate"));
     let sql = readiness.part("SQL");
     start.goes_on();
@@ -83,14 +83,14 @@ pub async fn run(config: Config, clock: Clock, shutdown: Shutdown) -> Result<(),
             tokio::join!(
                 batches.teaching(config.gps.learn_wifi).run(store.clone()),
                 forget(&store, &clock, &shutdown),
-                live.tell_watchers(&store, &shutdown)
+                places.tell_watchers(&store, &shutdown)
             );
         }
         Ok(())
     };
     let done = tokio::try_join!(
         async {
-            tokio::join!(locate, ahead.follow(&shutdown));
+            tokio::join!(locate, places.follow(&shutdown));
             Ok(())
         },
         keep

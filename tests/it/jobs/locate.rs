@@ -79,8 +79,9 @@ async fn without_sql_what_nobody_is_given_is_noted_and_on_an_emptied_redis_too()
     let (job, _nobody_commits) = Locate::new(redis.clone(), SHARDS);
     let settings = CompetingSettings::new::<Locate>(4, 4, Duration::from_secs(22)).unwrap();
     let part = Readiness::new().part("locate");
-    tokio::spawn(run_competing(job.clone(), redis.clone(), settings, Clock::system(), Shutdown::manual(), part));
-    tokio::spawn(async move { job.follow(&Shutdown::manual()).await });
+    let places = job.places();
+    tokio::spawn(run_competing(job, redis.clone(), settings, Clock::system(), Shutdown::manual(), part));
+    tokio::spawn(async move { places.follow(&Shutdown::manual()).await });
     for round in 0..2 {
         // More than a page, the newest in the middle.
         let newest_ms = NOW_MS + round * HOUR_MS + 50;

@@ -2,7 +2,7 @@
 
 mod long {
     use std::collections::BTreeMap;
-    use std::time::Duration;
+    use std::time::{Duration, Instant};
 
     use roger::broker::keys;
     use roger::clock::Clock;
@@ -21,6 +21,8 @@ mod long {
     const DAY_MS: u64 = 86_400_000;
     /// Far more than gps holds: each is a frame of its own.
     const REPORTS: u64 = 2_200;
+    /// The default of `shutdown.grace_ms`.
+    const GRACE: Duration = Duration::from_secs(6);
     /// How far behind what is known of a device may be.
     const SOON: Duration = Duration::from_secs(8);
 
@@ -51,7 +53,7 @@ mod long {
     async fn positions_follow_while_sql_is_away_and_traces_are_complete_afterwards() {
         let metrics = format!("127.0.0.1:{}", ports::free());
         let overrides = vec![("metrics.gps_listen", format!("{metrics:?}")), ("sql.statement_timeout_ms", "2000".to_owned())];
-        let scene = Scene::with(FleetOptions { gps: 1, sql: SqlServer::MariaDb, overrides, ..FleetOptions::default() }).await;
+        let mut scene = Scene::with(FleetOptions { gps: 1, sql: SqlServer::MariaDb, overrides, ..FleetOptions::default() }).await;
         let (radios, redis) = (scene.radios.clone(), handle(&scene.fleet.redis));
         let users: Vec<UserId> = radios.iter().map(|radio| UserId(radio.id)).collect();
         let tenant: TenantId = scene.store.account(users[0]).await.unwrap().unwrap().tenant;
@@ -100,10 +102,22 @@ mod long {
         assert!(waiting > 1_500, "only {waiting} frames wait: reports shared them");
         assert!(followed(&metrics).await > 1_000);
 
+        // A gps that stops does so in time, and one that starts follows from where the group stands.
+        let begun = Instant::now();
+        assert!(scene.fleet.terminate("gps-0").success());
+        assert!(begun.elapsed() < GRACE + Duration::from_secs(1), "it took {:?}", begun.elapsed());
+        scene.fleet.relaunch("gps-0");
+        report(&scene, &radios[1], report_at(48.0, 13.0)).await;
+        let known = async || {
+            let position = redis.live_of(&users, SHARDS).await.ok()?[1].position;
+            position.is_some_and(|position| position.latitude == 48.0).then_some(())
+        };
+        tokio::time::timeout(SOON, eventually("Redis knows where it is", known)).await.expect("another gps follows soon");
+
         scene.fleet.mariadb.as_ref().unwrap().resume();
         // One that SQL has, and one that waits for it, once more.
         drive(edges[1].clone(), radios.clone(), from_ms, [0, REPORTS - 1].into_iter()).await;
-        tokio::time::timeout(PATIENCE * 2, async {
+        tokio::time::timeout(PATIENCE * 4, async {
             while all_in().await.is_none() {
                 tokio::time::sleep(Duration::from_millis(50)).await
             }
@@ -118,7 +132,7 @@ mod long {
                 sums = [sums[0] + fate.received, sums[1] + fate.stored, sums[2] + fate.duplicate, sums[3] + fate.refused];
             }
         }
-        assert_eq!(sums, [REPORTS + 3, REPORTS + 1, 2, 0], "received, stored, duplicate, refused");
+        assert_eq!(sums, [REPORTS + 4, REPORTS + 2, 2, 0], "received, stored, duplicate, refused");
         for user in users {
             let rows = scene.store.trace_page(&[user], from_ms, from_ms + REPORTS * 1_000, false, None, 10_000).await.unwrap();
             let times: Vec<u64> = rows.iter().map(|row| row.key.fix_ms).collect();
