@@ -44,7 +44,7 @@ pub struct Reclaimed {
     pub lost: Vec<StreamId>,
 }
 
-/// A consumer group, for people.
+/// How a consumer group stands.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct GroupState {
     /// The group's name.
@@ -55,6 +55,9 @@ pub struct GroupState {
     pub pending: u64,
     /// How many entries nobody was given yet, if Redis knows.
     pub lag: Option<u64>,
+    /// Up to where entries were given out, for programs: what stands behind nobody was given yet.
+    #[serde(skip)]
+    pub given: StreamId,
 }
 
 impl Error {
@@ -174,7 +177,7 @@ impl Redis {
         self.command("delete the names of dead consumers", call).await
     }
 
-    /// The consumer groups of a stream, for people; none when there is no stream.
+    /// The consumer groups of a stream; none when there is no stream.
     pub async fn groups(&self, stream: &str) -> Result<Vec<GroupState>, Error> {
         const OPERATION: &str = "describe consumer groups";
         let mut command = redis::cmd("XINFO");
@@ -189,14 +192,16 @@ impl Redis {
             Some(Value::Int(number)) => u64::try_from(*number).ok(),
             _ => None,
         };
+        let text = |group: &std::collections::HashMap<String, Value>, name: &str| match group.get(name) {
+            Some(Value::BulkString(text)) => String::from_utf8_lossy(text).into_owned(),
+            _ => String::new(),
+        };
         let state = |group: &std::collections::HashMap<String, Value>| GroupState {
-            name: match group.get("name") {
-                Some(Value::BulkString(name)) => String::from_utf8_lossy(name).into_owned(),
-                _ => String::new(),
-            },
+            name: text(group, "name"),
             consumers: number(group, "consumers").unwrap_or(0),
             pending: number(group, "pending").unwrap_or(0),
             lag: number(group, "lag"),
+            given: text(group, "last-delivered-id").parse().unwrap_or_default(),
         };
         Ok(groups.iter().map(state).collect())
     }

@@ -179,8 +179,8 @@ pub fn dead() -> String {
     "dead".to_owned()
 }
 
-/// SORTED SET of workers of a job by the time their heartbeat lapses (UTC ms). Written by each worker; read by all of the job, which share
-/// the shards among them. No expiry.
+/// SORTED SET of workers of a job by the time their heartbeat lapses (UTC ms). Written by each worker, on the Redis of what it works on; read by
+/// operators, and by all of a job that share shards among them. No expiry.
 pub fn workers(job: &str) -> String {
     format!("workers:{job}")
 }

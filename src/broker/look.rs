@@ -4,8 +4,9 @@ use std::collections::HashMap;
 
 use super::connection::Redis;
 use super::error::Error;
+use super::groups::GroupState;
 use super::keys;
-use super::streams::StreamId;
+use super::streams::{StreamId, parse_entries};
 
 /// How a shard stands.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
@@ -36,6 +37,28 @@ pub struct ShardLook {
     pub archive: Option<String>,
     /// Sessions whose user's inbox it has.
     pub sessions: u64,
+}
+
+/// How a stream stands from which work is taken.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct StreamLook {
+    /// Its key.
+    pub stream: String,
+    /// How many entries it has, those included that are worked on.
+    pub length: u64,
+    /// For how long the oldest of them has stood there, by the clock of Redis; `None` when there is none.
+    pub oldest_ms: Option<u64>,
+    /// Its consumer groups.
+    pub groups: Vec<GroupState>,
+    /// The workers whose heartbeat has not lapsed, idle ones too; none for a stream that no job reads.
+    pub workers: Vec<String>,
+}
+
+impl StreamLook {
+    /// How many entries are given out and not finished.
+    pub fn pending(&self) -> u64 {
+        self.groups.iter().map(|group| group.pending).sum()
+    }
 }
 
 /// What the server says of itself.
@@ -116,6 +139,22 @@ impl Redis {
         Ok(looks)
     }
 
+    /// How a stream stands, and who works on it: `job` is who takes from it.
+    pub async fn look_at_stream(&self, stream: &str, job: Option<&str>, now_ms: u64) -> Result<StreamLook, Error> {
+        const OPERATION: &str = "look at a stream";
+        let mut pipeline = redis::Pipeline::new();
+        pipeline.cmd("XLEN").arg(stream).cmd("XRANGE").arg(stream).arg("-").arg("+").arg("COUNT").arg(1).cmd("TIME");
+        let (length, oldest, time): (u64, redis::Value, (u64, u64)) = self.pipe(OPERATION, &pipeline).await?;
+        let oldest = parse_entries(OPERATION, oldest)?.pop();
+        // For people alone: the id is by the clock that is asked beside it, and nothing is decided by it.
+        let oldest_ms = oldest.map(|entry| time_ms(time).saturating_sub(entry.id.0));
+        let workers = match job {
+            Some(job) => self.live_workers(job, now_ms).await?,
+            None => Vec::new(),
+        };
+        Ok(StreamLook { stream: stream.to_owned(), length, oldest_ms, groups: self.groups(stream).await?, workers })
+    }
+
     /// What the server says of itself.
     pub async fn look_at_server(&self) -> Result<ServerLook, Error> {
         let mut pipeline = redis::Pipeline::new();
@@ -140,8 +179,13 @@ impl Redis {
             aof_last_write_status: fact("aof_last_write_status"),
             used_memory: fact("used_memory").parse().unwrap_or(0),
             maxmemory: fact("maxmemory").parse().unwrap_or(0),
-            time_ms: time.0 * 1_000 + time.1 / 1_000,
+            time_ms: time_ms(time),
             shards,
         })
     }
+}
+
+/// What TIME says, in UTC ms.
+fn time_ms((seconds, micros): (u64, u64)) -> u64 {
+    seconds * 1_000 + micros / 1_000
 }

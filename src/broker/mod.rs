@@ -33,7 +33,7 @@ pub use error::Error;
 pub use floor_bench::FloorLoad;
 pub use groups::{Delivery, Group, GroupState, Reclaimed};
 pub use live::Live;
-pub use look::{ServerLook, ShardLook};
+pub use look::{ServerLook, ShardLook, StreamLook};
 pub use presence::{FoundSession, OpenAnswer, Opening, Void};
 pub use probe::Probes;
 pub use reports::Reports;

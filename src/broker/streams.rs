@@ -14,7 +14,8 @@ use super::connection::{Facts, Redis};
 use super::error::Error;
 use crate::topic::frame::FORMAT;
 
-/// The id of a stream entry. Ids of `{s}:log` are (epoch, commit); of other streams (ms, counter), and no time is ever read from them.
+/// The id of a stream entry. Ids of `{s}:log` are (epoch, commit); of other streams (ms, counter), and nothing is
+/// ever decided by their time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct StreamId(pub u64, pub u64);
 

@@ -15,7 +15,7 @@ use super::state::State;
 use super::when::utc;
 use crate::alert::frame::{Act, Sos, SosFrame};
 use crate::alert::{Alert, Chain, ChainStep, Stage};
-use crate::broker::{Redis, Settings, keys};
+use crate::broker::{Redis, keys};
 use crate::client::Tokens as _;
 use crate::model::{AlertEvent, AlertId, UserId};
 use crate::proto::status::Refused;
@@ -173,7 +173,7 @@ fn list_text(lines: &[AlertLine]) -> String {
 
 /// Does something to an alert as an operator, and waits until it shows.
 async fn act(context: &Context, id: AlertId, event: AlertEvent, remark: String) -> Result<(), Error> {
-    let redis = Redis::new(Settings { url: context.config.sos_url().to_owned(), ..Settings::from(&context.config.redis) })?;
+    let redis = context.sos_redis()?;
     let nobody = || Error::Usage(format!("there is no alert {id} that is not over"));
     let before = read(&redis, id).await?.filter(|alert| alert.closed_ms.is_none()).ok_or_else(nobody)?;
     let name = super::context::os_user();

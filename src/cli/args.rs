@@ -77,10 +77,9 @@ pub(super) enum Command {
     Groups(As),
     /// List the edges that live, and who is connected to them until when; show by what an account is used, and end it.
     Sessions(Sessions),
-    /// Show what waits on each shard, who delivers and archives it, what SQL does not have yet, and what waits for offline.
+    /// Show what waits on each shard, who delivers and archives it, what SQL does not have yet, and what waits for offline, gps and sos.
     Queues,
     /// Look into dead letters: work the fleet has given up. Put it back, or drop it.
-    #[command(subcommand)]
     Dead(Dead),
     /// Check everything the fleet needs, and say what to do about what is wrong; exit 1 when something fails.
     Doctor,
@@ -231,8 +230,17 @@ pub(super) struct Fate {
     pub(super) day: Day,
 }
 
+#[derive(Args, Debug)]
+pub(super) struct Dead {
+    /// Those of alerts, when sos.redis_url gives alerts a Redis of their own.
+    #[arg(long, global = true)]
+    pub(super) sos: bool,
+    #[command(subcommand)]
+    pub(super) command: DeadCommand,
+}
+
 #[derive(Debug, Subcommand)]
-pub(super) enum Dead {
+pub(super) enum DeadCommand {
     /// List dead letters with their reasons, the oldest first.
     List {
         /// The most to list.

@@ -28,12 +28,17 @@ impl Context {
     }
 
     pub(super) fn redis(&self) -> Result<Redis, Error> {
-        let redis = &self.config.redis;
-        Ok(Redis::new(Settings {
-            url: redis.url.clone(),
-            connect_timeout: redis.connect_timeout,
-            response_timeout: redis.response_timeout,
-        })?)
+        Ok(Redis::new(Settings::from(&self.config.redis))?)
+    }
+
+    /// The Redis of alerts, which may be that of the fleet.
+    pub(super) fn sos_redis(&self) -> Result<Redis, Error> {
+        Ok(Redis::new(Settings { url: self.config.sos_url().to_owned(), ..Settings::from(&self.config.redis) })?)
+    }
+
+    /// Whether alerts have a Redis of their own.
+    pub(super) fn sos_apart(&self) -> bool {
+        self.config.sos_url() != self.config.redis.url
     }
 
     pub(super) fn store(&self) -> Result<Store, Error> {

@@ -3,6 +3,7 @@
 mod shards;
 mod sos;
 mod store;
+mod streams;
 
 use std::time::Duration;
 
@@ -11,7 +12,8 @@ use serde::Serialize;
 use super::context::Context;
 use super::error::Error;
 use super::output::table;
-use crate::broker::{Redis, ServerLook, Settings, keys};
+use super::streams as worked;
+use crate::broker::{Redis, ServerLook, StreamLook, keys};
 use crate::worker::chain;
 
 /// Between two looks at the shards: who has work and does not move in this time stands still.
@@ -72,7 +74,8 @@ pub(super) async fn doctor(context: &Context) -> Result<(), Error> {
             }
         }
     }
-    let sos = Redis::new(Settings { url: context.config.sos_url().to_owned(), ..Settings::from(&context.config.redis) })?;
+    let sos = context.sos_redis()?;
+    streams::judge_alerts(&mut checks, look_at_alerts(&sos, context).await);
     sos::judge(&mut checks, sos.probes().await, context.config.sos.probe_interval, context.clock.now_ms());
     match context.store() {
         Err(Error::Store(error)) => checks.add("sql", Verdict::Fail, chain(&error), "set sql.url"),
@@ -158,7 +161,19 @@ async fn judge_fleet(checks: &mut Checks, redis: &Redis, run_id: &str, context: 
         let seen = format!("{waiting} requests wait, {} consumer groups", groups.len());
         checks.add(name, verdict(false, waiting > INPUT_WARN), seen, "is offline up, and SQL fast enough?");
     }
+    let fix = worked::reports().look(redis, now_ms).await?;
+    streams::judge_reports(checks, &fix, redis.memory_bytes(&keys::fix()).await?, context.config.gps.backlog_bytes_max);
     Ok(())
+}
+
+/// The streams of alerts, and the dead letters beside them unless they were counted with those of the fleet.
+async fn look_at_alerts(sos: &Redis, context: &Context) -> Result<(Vec<StreamLook>, Option<u64>), crate::broker::Error> {
+    let mut looks = Vec::new();
+    for stream in worked::alerts() {
+        looks.push(stream.look(sos, context.clock.now_ms()).await?);
+    }
+    let letters = if context.sos_apart() { sos.lengths(&[keys::dead()]).await?.first().copied() } else { None };
+    Ok((looks, letters))
 }
 
 #[cfg(test)]

@@ -23,12 +23,14 @@ mod heard;
 mod http;
 mod operate;
 mod output;
+mod queues;
 mod radio;
 mod release;
 mod replay;
 mod roster;
 mod sessions;
 mod state;
+mod streams;
 mod trace;
 mod track;
 mod tree;
@@ -97,8 +99,8 @@ async fn run(cli: Cli) -> Result<(), Error> {
         Command::Room(args) => radio::room(&context, args).await,
         Command::Groups(args) => radio::groups(&context, args).await,
         Command::Sessions(args) => sessions::sessions(&context, args).await,
-        Command::Queues => operate::queues(&context).await,
-        Command::Dead(command) => operate::dead(&context, command).await,
+        Command::Queues => queues::queues(&context).await,
+        Command::Dead(args) => operate::dead(&context, args).await,
         Command::Doctor => doctor::doctor(&context).await,
         Command::Audit => operate::audit(&context).await,
         Command::Changes(args) => changes::changes(&context, args).await,

@@ -1,4 +1,4 @@
-//! The commands of an operator: queues, dead letters, audit, keys.
+//! The commands of an operator: dead letters, audit, keys.
 
 use serde::Serialize;
 
@@ -6,7 +6,7 @@ use super::args;
 use super::context::Context;
 use super::error::Error;
 use super::output::{note, table};
-use crate::broker::{GroupState, ShardLook, keys};
+use crate::broker::ShardLook;
 use crate::store::Finding;
 use crate::token::KeyPair;
 use crate::worker::deadletter::{self, Filed};
@@ -14,56 +14,10 @@ use crate::worker::deadletter::{self, Filed};
 /// Topics audited in one call.
 const AUDIT_TOPICS: u32 = 50;
 
-#[derive(Serialize)]
-struct QueuesAnswer {
-    shards: Vec<ShardLook>,
-    streams: Vec<StreamLine>,
-}
-
-#[derive(Serialize)]
-struct StreamLine {
-    stream: String,
-    length: u64,
-    groups: Vec<GroupState>,
-}
-
-pub(super) async fn queues(context: &Context) -> Result<(), Error> {
-    let redis = context.redis()?;
-    let shards = redis.look_at_shards(context.shards()).await?;
-    let names = [keys::replay(), keys::floor(), keys::dead()];
-    let mut streams = Vec::new();
-    for (stream, length) in names.iter().zip(redis.lengths(&names).await?) {
-        streams.push(StreamLine { stream: stream.clone(), length, groups: redis.groups(stream).await? });
-    }
-    context.out.answer(&QueuesAnswer { shards, streams }, |answer| {
-        let holder = |name: &Option<String>| name.clone().unwrap_or_else(|| "nobody".to_owned());
-        let row = |look: &ShardLook| {
-            [
-                look.shard.to_string(),
-                look.input.to_string(),
-                look.urgent.to_string(),
-                look.log.to_string(),
-                format!("{}-{}", look.epoch, look.commit),
-                look.archive_lag.map_or_else(|| "?".to_owned(), |lag| lag.to_string()),
-                holder(&look.deliver),
-                holder(&look.archive),
-            ]
-        };
-        let head = ["SHARD", "IN", "URGENT", "LOG", "COMMIT", "NOT IN SQL", "DELIVERED BY", "ARCHIVED BY"];
-        let shards = table(&head, answer.shards.iter().map(row));
-        let row = |line: &StreamLine| {
-            let group = |group: &GroupState| format!("{}: {} pending, {} consumers", group.name, group.pending, group.consumers);
-            [line.stream.clone(), line.length.to_string(), line.groups.iter().map(group).collect::<Vec<_>>().join("; ")]
-        };
-        format!("{shards}\n\n{}", table(&["STREAM", "LENGTH", "GROUPS"], answer.streams.iter().map(row)))
-    });
-    Ok(())
-}
-
-pub(super) async fn dead(context: &Context, command: args::Dead) -> Result<(), Error> {
-    let redis = context.redis()?;
-    match command {
-        args::Dead::List { limit, after } => {
+pub(super) async fn dead(context: &Context, args: args::Dead) -> Result<(), Error> {
+    let redis = if args.sos { context.sos_redis()? } else { context.redis()? };
+    match args.command {
+        args::DeadCommand::List { limit, after } => {
             let letters = deadletter::list(&redis, after.as_deref(), limit).await?;
             context.out.answer(&letters, |letters| {
                 let row = |filed: &Filed| {
@@ -76,16 +30,16 @@ pub(super) async fn dead(context: &Context, command: args::Dead) -> Result<(), E
                 table(&["ID", "STREAM", "JOB", "REASON", "WHAT"], letters.iter().map(row))
             });
         }
-        args::Dead::Show { id } => {
+        args::DeadCommand::Show { id } => {
             let filed = deadletter::show(&redis, &id).await?;
             context.out.answer(&filed, |filed| serde_json::to_string_pretty(filed).unwrap_or_default());
         }
-        args::Dead::Redrive { id, yes } => {
+        args::DeadCommand::Redrive { id, yes } => {
             confirmed(yes, "putting it back makes the fleet try it again")?;
             let entry = deadletter::redrive(&redis, &id).await?.to_string();
             context.out.answer(&serde_json::json!({ "id": id, "entry": entry }), |_| format!("{id} is back on its stream as {entry}."));
         }
-        args::Dead::Drop { id, yes } => {
+        args::DeadCommand::Drop { id, yes } => {
             confirmed(yes, "its work is lost for good")?;
             deadletter::drop(&redis, &id).await?;
             context.out.answer(&serde_json::json!({ "id": id }), |_| format!("{id} is gone."));

@@ -3,7 +3,7 @@
 //! An entry belongs to a worker from its reading until it is finished. As long as the worker lives it shows so for each, thrice in the
 //! idle time, however slow the work is; when it shows nothing for the idle time, another one takes its entries over. An attempt that
 //! fails is tried again here with a growing delay; after the last one, and when three workers died over it, the entry becomes a dead
-//! letter. What is held is bounded by permits; at the bound nothing more is read.
+//! letter. What is held is bounded by permits; at the bound nothing more is read. Heartbeats tell operators who lives; nothing else goes by them.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
@@ -31,6 +31,9 @@ const READ_MAX: usize = 64;
 const KEEP_MAX: usize = 256;
 /// How often it is judged whether the worker makes progress.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
+/// How often a worker says that it lives, and for how long that holds.
+const BEAT_EVERY: Duration = Duration::from_secs(5);
+const ALIVE: Duration = Duration::from_secs(15);
 /// How long a reader may be silent before the worker no longer counts as ready.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -99,8 +102,13 @@ pub async fn run_competing<J: Competing>(job: J, redis: Redis, settings: Competi
         running: JoinSet::new(),
     };
     worker.work(read, &shutdown).await;
+    let bench = worker.bench.clone();
+    let retire = bench.redis.retire_worker(J::JOB, &bench.group.consumer);
     // The last read comes to its end too: what it was given is given back with the rest.
-    let ((), reader) = tokio::join!(worker.finish(shutdown.grace()), reader);
+    let ((), reader, retired) = tokio::join!(worker.finish(shutdown.grace()), reader, retire);
+    if let Err(error) = retired {
+        tracing::debug!(job = J::JOB, error = chain(&error), "cannot retire, the heartbeat lapses");
+    }
     if reader.is_err() {
         tracing::error!(job = J::JOB, "the reader of a consumer group died");
     }
@@ -143,6 +151,8 @@ impl<J: Competing> Worker<J> {
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut looks = tokio::time::interval(LOOK_EVERY);
         looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut beats = tokio::time::interval(BEAT_EVERY);
+        beats.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut rounds = 0_u64;
         let mut stray = false;
         loop {
@@ -157,6 +167,7 @@ impl<J: Competing> Worker<J> {
                 },
                 () = until(due) => self.wake(),
                 _ = looks.tick() => self.report(),
+                _ = beats.tick() => self.beat().await,
                 _ = ticks.tick() => {
                     rounds += 1;
                     match self.tend(rounds, stray).await {
@@ -166,6 +177,14 @@ impl<J: Competing> Worker<J> {
                     metrics::gauge!("roger_entries_held", "job" => J::JOB).set(self.held.len() as f64);
                 }
             }
+        }
+    }
+
+    /// Says that it lives, to operators: Redis itself shows no consumer that never had anything to do.
+    async fn beat(&self) {
+        let Bench { redis, group, clock, .. } = &*self.bench;
+        if let Err(error) = redis.beat_worker(J::JOB, &group.consumer, clock.now_ms(), ALIVE.as_millis() as u64).await {
+            tracing::debug!(job = J::JOB, error = chain(&error), "cannot say that the worker lives");
         }
     }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot};
 
+use super::FRAMES;
 use super::notes::Notes;
 use crate::broker;
 use crate::location::frame::FixFrame;
@@ -13,8 +14,9 @@ use crate::store::{self, Store};
 
 /// From how many fixes on nothing more is put into a transaction.
 const FIXES: usize = 10_000;
-/// How many frames wait at most.
-const WAITING: usize = 1_024;
+/// How many frames wait at most: as many as are worked on at once. While SQL is away those whose attempts were given up stand among them, and at
+/// the bound no attempt brings another copy.
+const WAITING: usize = FRAMES;
 
 type Outcome = Result<(), Arc<Failed>>;
 

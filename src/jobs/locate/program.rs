@@ -1,8 +1,9 @@
-//! The program `gps`: takes reports of positions in. It needs Redis; SQL it waits for, and meanwhile the reports wait on Redis.
+//! The program `gps`: takes reports of positions in. It needs Redis; SQL it waits for, and meanwhile the reports wait on Redis, and where devices are
+//! is noted from there. Who watches is told once SQL said whose devices they are.
 
 use std::time::Duration;
 
-use super::Locate;
+use super::{FRAMES, Locate};
 use crate::broker::{self, Redis};
 use crate::clock::Clock;
 use crate::config::Config;
@@ -11,8 +12,6 @@ use crate::shutdown::Shutdown;
 use crate::store::{self, Options, Store};
 use crate::worker::{BadGroup, CompetingSettings, Readiness, chain, run_competing, wait_for};
 
-/// The most frames worked on at once, and the most held.
-const FRAMES: (usize, usize) = (128, 512);
 /// After which a frame of a dead process is taken over; above its deadline.
 const IDLE: Duration = Duration::from_secs(22);
 /// How long SQL knows a frame.
@@ -63,7 +62,7 @@ pub async fn run(config: Config, clock: Clock, shutdown: Shutdown) -> Result<(),
     let redis = Redis::new(broker::Settings::from(&config.redis)).map_err(ProgramError::Broker)?;
     let options = Options { deadline: config.sql.statement_timeout, ..Options::new(config.sql.url.as_str()) };
     let store = Store::open_with(&options).map_err(ProgramError::Store)?;
-    let settings = CompetingSettings::new::<Locate>(FRAMES.0, FRAMES.1, IDLE).map_err(ProgramError::Group)?;
+    let settings = CompetingSettings::new::<Locate>(FRAMES, FRAMES, IDLE).map_err(ProgramError::Group)?;
 
     let readiness = Readiness::new();
     let watch = tokio::spawn(readiness.clone().watch("gps", shutdown.clone()));
@@ -74,7 +73,7 @@ pub async fn run(config: Config, clock: Clock, shutdown: Shutdown) -> Result<(),
         None => return Ok(()),
     }
     let (job, batches) = Locate::new(redis.clone(), shards);
-    let live = job.clone();
+    let places = job.places();
     let locate = run_competing(job, redis, settings, clock.clone(), shutdown.clone(), readiness.part("locate"));
     let sql = readiness.part("SQL");
     start.goes_on();
@@ -84,14 +83,14 @@ pub async fn run(config: Config, clock: Clock, shutdown: Shutdown) -> Result<(),
             tokio::join!(
                 batches.teaching(config.gps.learn_wifi).run(store.clone()),
                 forget(&store, &clock, &shutdown),
-                live.tell_watchers(&store, &shutdown)
+                places.tell_watchers(&store, &shutdown)
             );
         }
         Ok(())
     };
     let done = tokio::try_join!(
         async {
-            locate.await;
+            tokio::join!(locate, places.follow(&shutdown));
             Ok(())
         },
         keep

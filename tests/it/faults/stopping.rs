@@ -1,4 +1,4 @@
-//! Edges that are told to stop while Redis is away.
+//! Programs that are told to stop, edges while Redis is away.
 
 use std::time::{Duration, Instant};
 
@@ -37,4 +37,15 @@ async fn an_edge_stops_within_its_grace_while_redis_is_frozen_and_what_had_no_re
     cast.hears("bob", topic, "alice", last).await;
     cast.check(topic);
     assert_eq!(cast.heard("bob").of(topic).len() as u64, last);
+}
+
+#[test]
+fn every_program_stops_within_its_grace() {
+    let mut fleet = Fleet::start(FleetOptions { edges: 1, sos: 1, gps: 1, gateway: true, ..FleetOptions::default() });
+    for name in fleet.names() {
+        let begun = Instant::now();
+        let status = fleet.terminate(&name);
+        assert!(status.success(), "{name}: {status}");
+        assert!(begun.elapsed() < GRACE + Duration::from_secs(1), "{name} took {:?}", begun.elapsed());
+    }
 }

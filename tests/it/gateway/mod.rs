@@ -67,7 +67,7 @@ async fn refused(answer: Response) -> Refused {
     Refused { status, reason: json["reason"].as_str().unwrap().to_owned(), field: json["field"].as_str().unwrap().to_owned() }
 }
 
-fn client() -> Client {
+pub fn client() -> Client {
     drop(rustls::crypto::ring::default_provider().install_default());
     Client::builder().timeout(Duration::from_secs(60)).build().unwrap()
 }

@@ -69,3 +69,29 @@ async fn frames_in_any_order_and_twice_give_one_trace_and_the_newest_position() 
     redis.note_fixes(&[fix(NOW_MS + 2, -1.0)], SHARDS).await.unwrap();
     assert_eq!(server.cli(&["HLEN", &keys::polar(TenantId(1))]).trim(), "0");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_sql_what_nobody_is_given_is_noted_and_on_an_emptied_redis_too() {
+    let server = redis::Redis::start();
+    let redis = handle(&server);
+    // What is added behind it has higher ids than what an emptied Redis will give.
+    server.cli(&["XADD", &keys::fix(), "9999999999999-0", "1", "nonsense"]);
+    let (job, _nobody_commits) = Locate::new(redis.clone(), SHARDS);
+    let settings = CompetingSettings::new::<Locate>(4, 4, Duration::from_secs(22)).unwrap();
+    let part = Readiness::new().part("locate");
+    let places = job.places();
+    tokio::spawn(run_competing(job, redis.clone(), settings, Clock::system(), Shutdown::manual(), part));
+    tokio::spawn(async move { places.follow(&Shutdown::manual()).await });
+    for round in 0..2 {
+        // More than a page, the newest in the middle.
+        let newest_ms = NOW_MS + round * HOUR_MS + 50;
+        let times = (newest_ms - 50..=newest_ms).chain(newest_ms - 25..newest_ms);
+        for (number, fix_ms) in (round * 100..).zip(times) {
+            redis.add(&keys::fix(), &frame(number, vec![fix(fix_ms, 52.0)]).encode_to_vec()).await.unwrap();
+        }
+        let position = async || redis.live_of(&[UserId(7)], SHARDS).await.ok()?[0].position;
+        eventually("the newest is known", async || position().await.filter(|position| position.fix_ms == newest_ms).map(drop)).await;
+        assert!(redis.lengths(&[keys::fix()]).await.unwrap()[0] >= 76, "nothing was taken");
+        server.flushall();
+    }
+}

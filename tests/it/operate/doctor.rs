@@ -9,16 +9,19 @@ use roger::store::Store;
 use serde_json::Value;
 
 use super::{SHARDS, Site};
-use crate::support::fleet::{Fleet, FleetOptions};
+use crate::support::fleet::{Answer, Fleet, FleetOptions};
 use crate::support::mariadb::MariaDb;
 use crate::support::{PATIENCE, wait_for};
 
 /// What the doctor says, by check.
-struct Said(BTreeMap<String, Value>);
+pub(super) struct Said(BTreeMap<String, Value>);
 
 impl Said {
     fn by(site: &Site, environment: &[(&str, &str)]) -> Self {
-        let answer = site.roger_with(&["doctor", "--json"], environment);
+        Self::of(&site.roger_with(&["doctor", "--json"], environment))
+    }
+
+    pub(super) fn of(answer: &Answer) -> Self {
         assert!([0, 1].contains(&answer.code), "{}", answer.stderr);
         let checks = answer.json().as_array().unwrap().clone();
         let failed = checks.iter().any(|check| check["verdict"] == "FAIL");
@@ -28,7 +31,7 @@ impl Said {
 
     /// A check has this verdict and says this; what is wrong says what to do.
     #[track_caller]
-    fn says(&self, check: &str, verdict: &str, words: &str) {
+    pub(super) fn says(&self, check: &str, verdict: &str, words: &str) {
         let found = self.0.get(check).unwrap_or_else(|| panic!("no check {check}"));
         let (seen, fix) = (found["reason"].as_str().unwrap(), found["fix"].as_str().unwrap());
         assert_eq!(found["verdict"], verdict, "{check}: {seen}");
@@ -131,7 +134,7 @@ async fn planted_troubles_of_sql_are_named() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_healthy_fleet_is_told_nothing() {
-    let fleet = Fleet::start(FleetOptions { sos: 1, ..FleetOptions::default() });
+    let fleet = Fleet::start(FleetOptions { sos: 1, gps: 1, ..FleetOptions::default() });
     // Just started, a shard may not be archived yet, no probe have come through, or this machine be slow.
     wait_for("a doctor with nothing to say", PATIENCE * 2, || {
         let checks = fleet.roger(&["doctor", "--json"]).json();

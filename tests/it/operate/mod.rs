@@ -5,6 +5,7 @@ mod changes;
 mod devices;
 mod doctor;
 mod help;
+mod queues;
 mod sessions;
 mod traces;
 

@@ -17,19 +17,19 @@ async fn location(scene: &Scene, edge: usize) -> TalkCloudLocationClient<Channel
     TalkCloudLocationClient::connect(scene.fleet.edge(edge)).await.unwrap()
 }
 
-async fn watch(scene: &Scene, edge: usize, radio: &Radio, on: bool) -> Result<(), Status> {
+pub(super) async fn watch(scene: &Scene, edge: usize, radio: &Radio, on: bool) -> Result<(), Status> {
     let request = v1::WatchPositionsRequest { session_id: radio.heard.welcome.session_id, on };
     location(scene, edge).await.watch_positions(request).await.map(drop)
 }
 
-async fn report(scene: &Scene, who: &Somebody, report: v1::Report) {
+pub(super) async fn report(scene: &Scene, who: &Somebody, report: v1::Report) {
     let request = v1::ReportGpsDataRequest { token: who.token(), reports: vec![report], ..Default::default() };
     let answers = location(scene, 0).await.report_gps_data(request).await.unwrap().into_inner().answers;
     assert_eq!(answers[0].reason, 0, "{answers:?}");
 }
 
 /// Reads until the last position of a device is at this latitude.
-async fn sees(desk: &mut Radio, who: &Somebody, latitude: f64) -> v1::DevicePosition {
+pub(super) async fn sees(desk: &mut Radio, who: &Somebody, latitude: f64) -> v1::DevicePosition {
     let last = |positions: &[v1::DevicePosition]| positions.iter().rfind(|told| told.device_id == who.id).copied();
     let there = |told: &v1::DevicePosition| told.position.is_some_and(|position| position.latitude == latitude);
     desk.until(&format!("{} at {latitude}", who.name), |heard| last(&heard.positions).filter(there)).await

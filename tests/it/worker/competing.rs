@@ -259,3 +259,17 @@ fn an_idle_time_within_a_deadline_is_refused() {
     assert_eq!(refused.to_string(), "obey: the reclaim idle of 900ms must exceed the deadline of 900ms");
     assert!(CompetingSettings::new::<Obey>(2, 1, IDLE).is_err());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_that_never_had_anything_to_do_shows_that_it_lives_until_it_stops() {
+    let server = redis::Redis::start();
+    let worker = Running::start(&server);
+    let (redis, job) = (handle(&server), Obey::JOB);
+    let alive = async |count: usize, at_ms: u64| (redis.live_workers(job, at_ms).await.ok()?.len() == count).then_some(());
+    let now_ms = Clock::system().now_ms();
+    eventually("it says that it lives", async || alive(1, now_ms).await).await;
+    assert!(redis.live_workers(job, now_ms + 60_000).await.unwrap().is_empty(), "a heartbeat lapses");
+    worker.shutdown.start();
+    worker.task.await.unwrap();
+    assert!(redis.live_workers(job, now_ms).await.unwrap().is_empty());
+}

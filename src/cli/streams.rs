@@ -1,0 +1,47 @@
+//! The streams that workers take from, for the commands that look at them.
+
+use crate::broker::{Error, Redis, StreamLook, keys};
+use crate::jobs::alert::{Keep, TakeSos, Tell, Texts};
+use crate::jobs::floor::Floor;
+use crate::jobs::locate::Locate;
+use crate::jobs::replay::Replay;
+use crate::worker::Competing;
+
+/// A stream with a consumer group.
+pub(super) struct Worked {
+    /// Its key.
+    pub(super) key: String,
+    /// The job that takes from it, by which its workers say that they live.
+    pub(super) job: &'static str,
+}
+
+fn worked<J: Competing>(key: String) -> Worked {
+    Worked { key, job: J::JOB }
+}
+
+impl Worked {
+    /// How it stands on that Redis.
+    pub(super) async fn look(&self, redis: &Redis, now_ms: u64) -> Result<StreamLook, Error> {
+        redis.look_at_stream(&self.key, Some(self.job), now_ms).await
+    }
+}
+
+/// Reports of positions, on the Redis of the fleet.
+pub(super) fn reports() -> Worked {
+    worked::<Locate>(keys::fix())
+}
+
+/// Requests to offline, on the Redis of the fleet.
+pub(super) fn requests() -> [Worked; 2] {
+    [worked::<Replay>(keys::replay()), worked::<Floor>(keys::floor())]
+}
+
+/// On the Redis of alerts: presses and acts, what topics are told, texts, and what SQL keeps.
+pub(super) fn alerts() -> [Worked; 4] {
+    [
+        worked::<TakeSos>(keys::sos()),
+        worked::<Tell>(keys::alert_tells()),
+        worked::<Texts>(keys::alert_texts()),
+        worked::<Keep>(keys::alert_events()),
+    ]
+}
