@@ -9,6 +9,7 @@ use redis::Value;
 use super::connection::Redis;
 use super::error::Error;
 use super::keys;
+use super::look::StreamLook;
 use super::scripts::TALK_MOVE;
 use super::streams::Reader;
 use crate::topic::frame::FORMAT;
@@ -30,5 +31,14 @@ impl Redis {
         let mut call = TALK_MOVE.call(&[&keys::talk_hand(list), list, &keys::talk(list)]);
         call.arg(count).arg(FORMAT);
         self.command("move talk into its stream", call).await
+    }
+
+    /// What waits of talk, on the list and behind it; it goes by the name of the list. `job` is who works it off.
+    pub async fn look_at_talk(&self, list: &str, job: &str, now_ms: u64) -> Result<StreamLook, Error> {
+        let mut pipeline = redis::Pipeline::new();
+        pipeline.cmd("LLEN").arg(list).cmd("LLEN").arg(keys::talk_hand(list));
+        let (waiting, in_hand): (u64, u64) = self.pipe("look at the list of talk", &pipeline).await?;
+        let look = self.look_at_stream(&keys::talk(list), Some(job), now_ms).await?;
+        Ok(StreamLook { stream: list.to_owned(), length: look.length + waiting + in_hand, ..look })
     }
 }

@@ -162,6 +162,7 @@ async fn judge_fleet(checks: &mut Checks, redis: &Redis, run_id: &str, context: 
         checks.add(name, verdict(false, waiting > INPUT_WARN), seen, "is offline up, and SQL fast enough?");
     }
     let fix = worked::reports().look(redis, now_ms).await?;
+    streams::judge_talk(checks, &worked::talk(redis, &context.config.janus.list, now_ms).await?);
     streams::judge_reports(checks, &fix, redis.memory_bytes(&keys::fix()).await?, context.config.gps.backlog_bytes_max);
     Ok(())
 }

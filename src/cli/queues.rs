@@ -36,6 +36,7 @@ pub(super) async fn queues(context: &Context) -> Result<(), Error> {
     for stream in streams::requests().into_iter().chain([streams::reports()]) {
         lines.push(Line { redis: FLEET, look: stream.look(&redis, now_ms).await? });
     }
+    lines.push(Line { redis: FLEET, look: streams::talk(&redis, &context.config.janus.list, now_ms).await? });
     lines.push(Line { redis: FLEET, look: redis.look_at_stream(&keys::dead(), None, now_ms).await? });
     match of_alerts(&context.sos_redis()?, context.sos_apart(), now_ms).await {
         Ok(found) => lines.extend(found),

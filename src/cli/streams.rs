@@ -5,7 +5,8 @@ use crate::jobs::alert::{Keep, TakeSos, Tell, Texts};
 use crate::jobs::floor::Floor;
 use crate::jobs::locate::Locate;
 use crate::jobs::replay::Replay;
-use crate::worker::Competing;
+use crate::jobs::talk::Talk;
+use crate::worker::{Competing, Ordered};
 
 /// A stream with a consumer group.
 pub(super) struct Worked {
@@ -29,6 +30,11 @@ impl Worked {
 /// Reports of positions, on the Redis of the fleet.
 pub(super) fn reports() -> Worked {
     worked::<Locate>(keys::fix())
+}
+
+/// What Janus says, on the Redis of the fleet.
+pub(super) async fn talk(redis: &Redis, list: &str, now_ms: u64) -> Result<StreamLook, Error> {
+    redis.look_at_talk(list, <Talk as Ordered>::JOB, now_ms).await
 }
 
 /// Requests to offline, on the Redis of the fleet.

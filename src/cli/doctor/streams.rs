@@ -26,6 +26,13 @@ const FIX: Asked = Asked {
     fix: "is gps up, and SQL, and fast enough? the log of gps says what it waits for",
 };
 
+const TALK: Asked = Asked {
+    check: "talk",
+    late: Duration::from_secs(60),
+    grave: true,
+    fix: "is janus up, and SQL? until they are nobody gets what was recorded; the log of janus says what it waits for",
+};
+
 const ALERTS: [Asked; 4] = [
     Asked {
         check: "sos",
@@ -52,6 +59,14 @@ const ALERTS: [Asked; 4] = [
         fix: "are sos and SQL up? alerts go on, and SQL hears later what happened; see the log of sos",
     },
 ];
+
+/// What Janus says. A deployment without Janus runs no janus, and nothing waits for one.
+pub(super) fn judge_talk(checks: &mut Checks, look: &StreamLook) {
+    if look.length == 0 && look.workers.is_empty() {
+        return checks.add(TALK.check, Verdict::Ok, "nothing waits; nobody works on it".to_owned(), TALK.fix);
+    }
+    judge(checks, &TALK, look);
+}
 
 /// Reports of positions: `backlog_bytes` of them stand there, and at `bytes_max` no more are let in.
 pub(super) fn judge_reports(checks: &mut Checks, look: &StreamLook, backlog_bytes: u64, bytes_max: u64) {
@@ -81,6 +96,7 @@ fn judge(checks: &mut Checks, asked: &Asked, look: &StreamLook) {
     let nobody = look.workers.is_empty();
     let oldest = look.oldest_ms.map(Duration::from_millis);
     let mut seen = match oldest {
+        None if look.length > 0 => format!("{} wait", look.length),
         None => "nothing waits".to_owned(),
         Some(oldest) => format!("{} wait, the oldest for {} s", look.length, oldest.as_secs()),
     };
@@ -90,7 +106,7 @@ fn judge(checks: &mut Checks, asked: &Asked, look: &StreamLook) {
         (true, pending) => format!("; nobody works on it, and {pending} are in the hands of the dead"),
     });
     let late = oldest.is_some_and(|oldest| oldest > asked.late);
-    checks.add(asked.check, verdict(nobody && oldest.is_some() && asked.grave, nobody || late), seen, asked.fix);
+    checks.add(asked.check, verdict(nobody && look.length > 0 && asked.grave, nobody || late), seen, asked.fix);
 }
 
 #[cfg(test)]

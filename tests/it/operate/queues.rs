@@ -40,12 +40,13 @@ mod long {
     async fn who_works_on_reports_and_alerts_is_seen_and_what_nobody_works_on_is_found() {
         let alerts = Redis::start();
         let overrides = vec![("sos.redis_url", format!("{:?}", alerts.url())), ("sos.probe_interval_s", "0".to_owned())];
-        let mut fleet = Fleet::start(FleetOptions { edges: 1, sos: 2, gps: 1, overrides, ..FleetOptions::default() });
+        let mut fleet = Fleet::start(FleetOptions { edges: 1, sos: 2, gps: 1, janus: 1, overrides, ..FleetOptions::default() });
 
         // Idle ones are seen too, each on the Redis it works on.
-        let all = [("fleet", keys::replay(), 1), ("fleet", keys::floor(), 1), ("fleet", keys::fix(), 1), ("fleet", keys::dead(), 0)];
+        let all = [("fleet", keys::replay(), 1), ("fleet", keys::floor(), 1), ("fleet", keys::fix(), 1)];
+        let more = [("fleet", "janusImUrlList".to_owned(), 1), ("fleet", keys::dead(), 0)];
         let of_alerts = [keys::sos(), keys::alert_tells(), keys::alert_texts(), keys::alert_events()].map(|stream| ("sos", stream, 2));
-        let expected: Vec<_> = all.into_iter().chain(of_alerts).chain([("sos", keys::dead(), 0)]).collect();
+        let expected: Vec<_> = all.into_iter().chain(more).chain(of_alerts).chain([("sos", keys::dead(), 0)]).collect();
         let seen = wait_for("all workers are alive", PATIENCE, || {
             let lines = streams(&fleet);
             let seen = lines.iter().map(|line| (line["redis"].as_str().unwrap(), line["stream"].as_str().unwrap(), workers(line)));
@@ -59,17 +60,20 @@ mod long {
             }
         }
         let said = doctor(&fleet, &[]);
-        for check in ["fix", "fix.backlog", "sos", "sos.tell", "sos.text", "sos.events", "sos.dead-letters"] {
+        for check in ["fix", "fix.backlog", "talk", "sos", "sos.tell", "sos.text", "sos.events", "sos.dead-letters"] {
             said.says(check, "OK", "");
         }
 
         // Who stops says so, and what comes from then on waits.
-        for name in ["gps-0", "sos-0", "sos-1"] {
+        for name in ["gps-0", "sos-0", "sos-1", "janus-0"] {
             fleet.terminate(name);
         }
         let said = doctor(&fleet, &[]);
         said.says("fix", "WARN", "nothing waits; nobody works on it");
         said.says("sos", "WARN", "nothing waits; nobody works on it");
+        // Not every deployment has a Janus.
+        said.says("talk", "OK", "nothing waits; nobody works on it");
+        fleet.redis.cli(&["RPUSH", "janusImUrlList", "one", "another"]);
         let (redis, sos) = (handle(&fleet.redis), handle(&alerts));
         let payload = vec![0xff; 100_000];
         redis.add(&keys::fix(), &payload).await.unwrap();
@@ -82,6 +86,7 @@ mod long {
         let said = doctor(&fleet, &[("ROGER_GPS_BACKLOG_BYTES_MAX", "65536")]);
         said.says("fix", "FAIL", "1 wait, the oldest for");
         said.says("fix.backlog", "FAIL", "of 65536 bytes");
+        said.says("talk", "FAIL", "2 wait; nobody works on it");
         said.says("sos", "FAIL", "2 wait, the oldest for");
         said.says("sos", "FAIL", "nobody works on it, and 1 are in the hands of the dead");
         said.says("sos.events", "WARN", "1 wait");
@@ -99,7 +104,7 @@ mod long {
         assert_eq!(stream(&fleet, &keys::sos())["length"], 3);
 
         // Whoever comes back takes it all: nothing of it reads, so it becomes dead letters, each where it came from.
-        for name in ["gps-0", "sos-0"] {
+        for name in ["gps-0", "sos-0", "janus-0"] {
             fleet.restart(name);
         }
         wait_until("nothing waits", || streams(&fleet).iter().all(|line| line["stream"] == keys::dead() || line["length"] == 0));
@@ -108,12 +113,12 @@ mod long {
             .filter(|line| line["stream"] == keys::dead())
             .map(|line| (line["redis"].clone(), line["length"].clone()))
             .collect();
-        assert_eq!(letters, [("fleet".into(), 1.into()), ("sos".into(), 4.into())]);
+        assert_eq!(letters, [("fleet".into(), 3.into()), ("sos".into(), 4.into())]);
 
         // Without the Redis of alerts the rest is shown.
         drop(alerts);
         let answer = fleet.roger(&["queues", "--json"]).succeeded();
-        assert_eq!(answer.json()["streams"].as_array().unwrap().len(), 4);
+        assert_eq!(answer.json()["streams"].as_array().unwrap().len(), 5);
         assert!(answer.stderr.contains("the Redis of sos.redis_url does not answer"), "{}", answer.stderr);
         doctor(&fleet, &[]).says("sos", "FAIL", "");
     }
