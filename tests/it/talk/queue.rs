@@ -6,6 +6,7 @@ use roger::model::{GroupId, TopicId, UserId};
 use roger::proto::v1;
 
 use super::scene::{LIST, Scene, all, burst, enveloped, files, talk};
+use crate::messages::hello;
 use crate::support::eventually;
 use crate::support::fleet::FleetOptions;
 
@@ -124,6 +125,36 @@ async fn what_nobody_understands_is_a_dead_letter_by_name_and_holds_up_nobody() 
     let mut sorted = expected;
     sorted.sort();
     assert_eq!(letters, sorted);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_comes_while_sql_is_away_waits_and_an_emptied_redis_makes_nothing_new_of_a_repeat() {
+    let scene = Scene::with(Scene::on_mariadb()).await;
+    let inbox = TopicId::inbox(UserId(scene.first.id));
+    let speaker = scene.radios[0].id;
+    let mut first = scene.on(0, &scene.first).await;
+    let mariadb = scene.fleet.mariadb.as_ref().unwrap();
+    mariadb.stop();
+    scene.push(&[burst(speaker, scene.air, 1).to_string()]);
+    // Nothing says that it waits but that it is still there.
+    let waits = || async { (scene.fleet.redis.cli(&["XLEN", "{janusImUrlList}:in"]).trim() == "1").then_some(()) };
+    eventually("it waits on the stream", waits).await;
+    mariadb.resume();
+    first.until("what waited", |heard| (files(heard, inbox) == [file(1)]).then_some(())).await;
+    drop(first);
+
+    scene.fleet.redis.flushall();
+    scene.push(&[burst(speaker, scene.air, 1).to_string(), burst(speaker, scene.air, 2).to_string()]);
+    let mut again = eventually("a session after the loss", async || {
+        let mut radio = crate::messages::Radio::open(&scene.fleet.edge(1), hello(&scene.first.login, 7)).await.ok()?;
+        radio.follows(inbox).await;
+        Some(radio)
+    })
+    .await;
+    again.until("the other one", |heard| files(heard, inbox).contains(&file(2)).then_some(())).await;
+    again.beat().await;
+    assert_eq!(files(&again.heard, inbox).iter().filter(|told| **told == file(2)).count(), 1);
+    assert!(files(&again.heard, inbox).iter().filter(|told| **told == file(1)).count() <= 1);
 }
 
 mod long {
