@@ -13,6 +13,7 @@
 //! | [`talk`] | what Janus says of talk, pure |
 //! | [`location`] | reports of positions, pure: what is good, where access points place a device, traces, what devices do at geofences |
 //! | [`alert`] | emergency alerts, pure: from the first press to the end |
+//! | [`floor`] | who may talk in a group's room, pure: requests, grants, the queue |
 //! | [`token`] | access tokens: signed by the directory, verified by edges |
 //! | [`broker`] | Redis: connections, keys, streams, scripts |
 //! | [`sms`] | texts to telephones |
@@ -38,6 +39,7 @@ pub mod clock;
 pub mod config;
 pub mod directory;
 pub mod edge;
+pub mod floor;
 pub mod gateway;
 pub mod jobs;
 pub mod location;

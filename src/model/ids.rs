@@ -75,6 +75,17 @@ id!(
     FenceId
 );
 
+id!(
+    /// A grant of the floor of a group's room: rises with each, so that what speaks for an older one is known by it. Never 0; 0 stands before the
+    /// first.
+    GrantNumber
+);
+
+id!(
+    /// A press of the talk button, chosen by the installation that asks for the floor, another one for each press. A repeat carries the same.
+    FloorRequestId
+);
+
 /// What a topic is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum TopicKind {

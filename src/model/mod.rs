@@ -12,7 +12,10 @@ mod reason;
 
 pub use digest::{Digest, DigestParseError};
 pub use file::{FileId, FileIdParseError, FilePurpose};
-pub use ids::{AlertId, FenceId, GroupId, InstallationId, ReleaseId, SessionId, TenantId, TopicId, TopicKind, TopicParseError, UserId};
+pub use ids::{
+    AlertId, FenceId, FloorRequestId, GrantNumber, GroupId, InstallationId, ReleaseId, SessionId, TenantId, TopicId, TopicKind,
+    TopicParseError, UserId,
+};
 pub use imei::{Imei, ImeiParseError};
 pub use message::{Durability, FRAME_MARKS_MAX, FRAME_MESSAGES_MAX, MessageKind, TEXT_BYTES_MAX, check_text};
 pub use people::{AlertEvent, FenceEvent, FriendState, GroupKind, LeftWhy, MemberRole, PresenceState, UserKind};

@@ -10,7 +10,9 @@ use prost::Message as _;
 use prost_types::field_descriptor_proto::{Label, Type};
 use prost_types::{DescriptorProto, FileDescriptorSet};
 use roger::alert::frame as alert;
+use roger::floor::{Floor, Input as FloorInput, Limits, Participant, Request};
 use roger::location::frame as location;
+use roger::model::{FloorRequestId, GrantNumber, InstallationId, UserId};
 use roger::topic::frame::*;
 
 fn place(epoch: u64, seq: u64) -> WirePlace {
@@ -343,6 +345,40 @@ fn frames_on_redis_stay_as_they_are() {
         of_alerts(&mut lines, golden);
         line(&mut lines, golden, "FloorFrame.people", &FloorFrame { rows, ..FloorFrame::default() });
         lines
+    });
+}
+
+/// Floors in every stage: asked for, taken, over.
+fn floors() -> Vec<Floor> {
+    let who = |user| Participant { user: UserId(user), installation: InstallationId(u64::MAX - user) };
+    let press = |user, level, emergency| {
+        FloorInput::Request(Request { who: who(user), id: FloorRequestId(12), level, emergency, name: format!("Côte {user}") })
+    };
+    let steps = [
+        press(1, 10, false),
+        FloorInput::Unmuted(GrantNumber(8)),
+        press(2, 10, false),
+        press(3, 20, false),
+        press(4, 0, true),
+        FloorInput::Unmuted(GrantNumber(10)),
+        FloorInput::Dissolved,
+    ];
+    let mut floor = Floor::new(GrantNumber(7));
+    let mut stand = |input| {
+        floor.step(input, &Limits::default(), 1_700_000_000_123);
+        floor.clone()
+    };
+    steps.into_iter().map(&mut stand).collect()
+}
+
+#[test]
+fn a_stored_floor_stays_as_it_is() {
+    check("floor.txt", |golden| {
+        for line in golden.lines() {
+            let floor: Floor = serde_json::from_str(line).unwrap();
+            assert_eq!(serde_json::to_string(&floor).unwrap(), line);
+        }
+        floors().iter().map(|floor| serde_json::to_string(floor).unwrap() + "\n").collect()
     });
 }
 

@@ -17,7 +17,7 @@ const STEPS: &[&[&str]] = &[
     &["config"],
     &["retry", "telemetry", "shutdown", "clock", "throttle"],
     &["topic", "location", "token", "talk"],
-    &["alert"],
+    &["alert", "floor"],
     &["broker", "store", "sms"],
     &["session"],
     &["worker", "proto"],

@@ -4,6 +4,7 @@
 
 mod alerts;
 mod cursor;
+mod floor;
 mod operations;
 mod people;
 mod recovery;
