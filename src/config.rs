@@ -78,6 +78,8 @@ pub struct Config {
     pub sms: Sms,
     /// Where each program serves its counters.
     pub metrics: Metrics,
+    /// Who yields the processor to whom.
+    pub processor: Processor,
     /// What goes to stderr.
     pub log: Log,
     /// How long stopping may take.
@@ -347,6 +349,15 @@ pub struct Metrics {
     /// Of the janus program.
     #[serde(deserialize_with = "address_or_off")]
     pub janus_listen: Option<SocketAddr>,
+}
+
+/// `[processor]`.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Processor {
+    /// Whether programs set their niceness.
+    #[serde(rename = "yield")]
+    pub yields: bool,
 }
 
 /// `[log]`.

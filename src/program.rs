@@ -166,7 +166,8 @@ fn main(name: &'static str, program: Program, sources: &Sources, run: Run) -> Ex
     };
     telemetry::start(&config.log, name);
     // Before there are other threads: each has a niceness of its own, and begins with that of its maker.
-    if let Err(error) = rustix::process::nice(niceness(program)) {
+    let niceness = if config.processor.yields { niceness(program) } else { 0 };
+    if let Err(error) = rustix::process::nice(niceness) {
         tracing::warn!(error = &error as &dyn StdError, "this program does not yield the processor as it should");
     }
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {

@@ -148,6 +148,7 @@ pub const KEYS: &[Key] = &[
     key("metrics", "sos_listen", text(""), LoopbackOrOff),
     key("metrics", "gps_listen", text(""), LoopbackOrOff),
     key("metrics", "janus_listen", text(""), LoopbackOrOff),
+    key("processor", "yield", Value::Switch(true), Switch),
     key("log", "format", text("text"), OneOf(&["text", "json"])),
     key("log", "level", text("info"), OneOf(&["error", "warn", "info", "debug", "trace"])),
     key("shutdown", "grace_ms", int(6000), Integer(0, 9000)),

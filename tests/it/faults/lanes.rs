@@ -89,7 +89,9 @@ async fn an_alert_overtakes_a_backlog_of_thousands() {
 
 #[test]
 fn what_may_lag_yields_the_processor_to_messages_and_those_to_sos() {
-    let mut fleet = Fleet::start(FleetOptions { edges: 1, sos: 1, gps: 1, ..options() });
+    let mut options = FleetOptions { edges: 1, sos: 1, gps: 1, ..options() };
+    options.overrides.push(("processor.yield", "true".to_owned()));
+    let mut fleet = Fleet::start(options);
     let mut niceness = |name: &str| procfs::process::Process::new(fleet.program(name).pid() as i32).unwrap().stat().unwrap().nice;
     let sos = niceness("sos-0");
     for (name, more) in [("edge-0", 5), ("delivery-0", 5), ("directory", 5), ("offline-0", 10), ("gps-0", 10)] {

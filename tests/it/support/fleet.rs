@@ -288,6 +288,8 @@ impl Fleet {
             ("gateway.object_url", format!("\"file://{}\"", self.folder().join("objects").display())),
             ("gateway.spool_dir", path("spool")),
             ("directory.listen", format!("\"127.0.0.1:{}\"", self.directory_port)),
+            // Beside other tests, which keep all processors busy, what yields would hardly get any.
+            ("processor.yield", "false".to_owned()),
         ];
         let toml = config_text(own.into_iter().chain(overrides.iter().cloned()));
         fs::write(self.config(), toml).unwrap();
