@@ -65,6 +65,10 @@ impl Scene {
 
     /// Goes into the room of a group, or out of any.
     pub async fn enter(&self, edge: usize, radio: &mut Radio, group: u64) {
+        if group != 0 {
+            // Whoever was just made a member may have to wait for the word of it.
+            radio.follows(TopicId::group(GroupId(group))).await;
+        }
         radio.enter(&self.fleet.edge(edge), group).await.unwrap();
         if group != 0 {
             radio.follows(TopicId::room(GroupId(group))).await;
