@@ -155,8 +155,8 @@ impl Redis {
             Ok(answer) => Ok((answer, facts)),
             Err(source) => {
                 let error = Error::of(operation, source);
-                // Any of these may mean another server, or answers that come late: none of them is worth keeping the connection for.
-                if !matches!(error, Error::Rejected { .. }) {
+                // Any but these may mean another server, or answers that come late: none of them is worth keeping the connection for.
+                if !matches!(error, Error::Rejected { .. }) && !error.is_full() {
                     self.discard(number).await;
                 }
                 Err(error)

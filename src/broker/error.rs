@@ -89,11 +89,16 @@ impl Error {
             "NOSCRIPT",
             "UNBLOCKED",
         ];
-        match source.code() {
+        match code(&source).as_deref() {
             None => Self::Unanswered { operation, source },
             Some(code) if FOR_NOW.contains(&code) => Self::Refused { operation, source },
             Some(_) => Self::Rejected { operation, source },
         }
+    }
+
+    /// Whether the memory of Redis is full: it takes nothing new, but is the same server as before, and has all that it had.
+    pub fn is_full(&self) -> bool {
+        matches!(self, Self::Refused { source, .. } if code(source).as_deref() == Some("OOM"))
     }
 
     pub(super) fn answer(operation: &'static str, answer: &redis::Value) -> Self {
@@ -101,4 +106,10 @@ impl Error {
         answer.truncate(answer.char_indices().nth(120).map_or(answer.len(), |(at, _)| at));
         Self::Answer { operation, answer }
     }
+}
+
+/// What Redis calls its refusal; of a pipeline, that of the first command that was refused. `None` when it did not answer.
+pub(super) fn code(error: &redis::RedisError) -> Option<String> {
+    let of_pipeline = || error.clone().into_server_errors()?.first().map(|(_, error)| error.code().to_owned());
+    error.code().map(str::to_owned).or_else(of_pipeline)
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use redis::Value;
 
 use super::connection::Redis;
-use super::error::Error;
+use super::error::{Error, code};
 use super::keys;
 use super::scripts::{FAIL, FINISH, GIVE_BACK, KEEP, REAP, RECLAIM};
 use super::streams::{Reader, StreamEntry, StreamId, parse_entries, parse_streams};
@@ -63,7 +63,7 @@ pub struct GroupState {
 impl Error {
     /// Whether the consumer group, or its stream, is not there: Redis was emptied, or this is the first start.
     pub fn is_no_group(&self) -> bool {
-        matches!(self, Self::Rejected { source, .. } if source.code() == Some("NOGROUP"))
+        matches!(self, Self::Rejected { source, .. } if code(source).as_deref() == Some("NOGROUP"))
     }
 }
 
@@ -98,7 +98,7 @@ impl Redis {
         let mut command = redis::cmd("XGROUP");
         command.arg("CREATE").arg(&group.stream).arg(&group.group).arg(0).arg("MKSTREAM");
         match self.command::<()>("make a consumer group", command).await {
-            Err(Error::Rejected { source, .. }) if source.code() == Some("BUSYGROUP") => Ok(()),
+            Err(Error::Rejected { source, .. }) if code(&source).as_deref() == Some("BUSYGROUP") => Ok(()),
             done => done,
         }
     }

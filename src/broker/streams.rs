@@ -12,6 +12,7 @@ use redis::aio::MultiplexedConnection;
 
 use super::connection::{Facts, Redis};
 use super::error::Error;
+use super::scripts::WHEN_FULL;
 use crate::topic::frame::FORMAT;
 
 /// The id of a stream entry. Ids of `{s}:log` are (epoch, commit); of other streams (ms, counter), and nothing is
@@ -235,6 +236,21 @@ impl Redis {
             pipeline.cmd("XADD").arg(key).arg("*").arg(FORMAT).arg(payload.as_slice()).ignore();
         }
         self.pipe_to::<()>("push frames", &pipeline).await.map(|((), facts)| facts)
+    }
+
+    /// As [`Redis::add_all`], also when memory is full: for what comes of an input that was taken in, and frees its place only when it is done with.
+    pub async fn add_all_when_full(&self, entries: &[(String, Vec<u8>)]) -> Result<(), Error> {
+        match self.add_all(entries).await {
+            Err(error) if error.is_full() => {}
+            answer => return answer.map(drop),
+        }
+        let mut pipeline = redis::Pipeline::new();
+        for (key, payload) in entries {
+            let mut command = WHEN_FULL.call(&[key]);
+            command.arg("XADD").arg("*").arg(FORMAT).arg(payload.as_slice());
+            pipeline.add_command(command).ignore();
+        }
+        self.pipe("push frames", &pipeline).await
     }
 
     /// Adds entries to streams that exist; others are not made, their reader is gone. A stream is capped near `length_max` entries.

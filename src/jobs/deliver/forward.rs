@@ -57,7 +57,7 @@ impl Forwards {
                 frames.push((key, InFrame { producer, number, items, ..InFrame::default() }.encode_to_vec()));
             }
         }
-        redis.add_all(&frames).await?;
+        redis.add_all_when_full(&frames).await?;
         self.owed.clear();
         Ok(())
     }

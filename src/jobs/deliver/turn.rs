@@ -83,10 +83,12 @@ impl Owner {
     }
 
     /// Tells every live edge that there is a new owner: they attach their sessions again.
+    /// Those that it does not reach learn it from the beats.
     pub(super) async fn announce(&mut self) -> Result<(), Error> {
         let edges = self.redis.live_edges(self.job.clock.now_ms()).await.map_err(|source| self.failed(source))?;
         let frames = self.outlet.beat(edges.into_iter().map(Arc::from), self.state.commit());
-        outlet::write(&self.redis, frames).await.map_err(|source| self.failed(source))
+        self.note_untold(outlet::write(&self.redis, frames).await);
+        Ok(())
     }
 
     /// Serves until it is time to stop.
@@ -157,7 +159,7 @@ impl Owner {
 
     fn note_untold(&self, told: Result<(), broker::Error>) {
         if let Err(error) = told {
-            tracing::warn!(shard = self.fence.shard, error = %error, "edges were not told of a batch; they will attach again");
+            tracing::warn!(shard = self.fence.shard, error = chain(&error), "edges were not told of a batch; they will attach again");
         }
     }
 

@@ -6,6 +6,9 @@ mod long {
     use crate::support::fleet::{Fleet, FleetOptions};
     use crate::support::wait_until;
 
+    /// Messages of a thousand bytes.
+    const BALLAST: usize = 10_000;
+
     fn used(fleet: &Fleet) -> u64 {
         let memory = fleet.redis.cli(&["INFO", "memory"]);
         memory.lines().find_map(|line| line.strip_prefix("used_memory:")).unwrap().trim().parse().unwrap()
@@ -19,6 +22,7 @@ mod long {
         let mut cast = Cast::of(&fleet).await;
         cast.join(["alice", "bob"]).await;
         let topic = cast.group("air", ["alice", "bob"]).await;
+        let ballast = cast.group("ballast", ["alice"]).await;
         for name in ["alice", "bob"] {
             cast.on(name, 0);
             cast.follows(name, topic).await;
@@ -30,7 +34,11 @@ mod long {
             fleet.stop(program);
         }
         cast.say("alice", topic, 8_000).await;
-        // Below what is in use, once the buffers of its clients have shrunk, and above what it was.
+        for _ in 0..BALLAST {
+            cast.session("alice").send(ballast, "x".repeat(1_000)).await.unwrap();
+        }
+        cast.session("alice").flush().await.unwrap();
+        // Below what is in use, and above what it was; the buffers of clients come and go beside it, and are a fraction of the ballast.
         wait_until("the memory is full", || {
             let max = (before + used(&fleet)) / 2;
             fleet.redis.cli(&["CONFIG", "SET", "maxmemory", &max.to_string()]);
