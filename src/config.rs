@@ -66,6 +66,8 @@ pub struct Config {
     pub gateway: Gateway,
     /// The delivery program.
     pub delivery: Delivery,
+    /// Who may talk in a room, and for how long.
+    pub floor: Floor,
     /// The offline program.
     pub offline: Offline,
     /// The gps program, and what it leaves to the doors.
@@ -247,6 +249,22 @@ pub struct Delivery {
     /// How often the state of a shard is written beside its log.
     #[serde(rename = "checkpoint_interval_ms", deserialize_with = "milliseconds")]
     pub checkpoint_interval: Duration,
+}
+
+/// `[floor]`.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Floor {
+    /// The longest burst.
+    pub burst_ms: u64,
+    /// The longest the media server may take to open a microphone.
+    pub prepare_ms: u64,
+    /// How long somebody who talks or waits is there without being heard of.
+    pub vanish_ms: u64,
+    /// The most who wait for the floor of a room.
+    pub queue_max: usize,
+    /// How often who waits may be passed over by those with a higher level.
+    pub age_bursts: u32,
 }
 
 /// `[offline]`.

@@ -13,6 +13,12 @@ pub fn urgent(shard: u32) -> String {
     format!("{{s{shard}}}:urgent")
 }
 
+/// STREAM of [`crate::topic::frame::InFrame`]: what the shard's rooms have for the media server, seats and microphones. Made and kept alive by who works the
+/// media server, written by the shard's owner after its commit, read and trimmed by who works the media server.
+pub fn media(shard: u32) -> String {
+    format!("{{s{shard}}}:media")
+}
+
 /// STREAM of [`crate::topic::frame::LogFrame`] under the ids `<epoch>-<commit>`: every outcome in order. Written by the shard's owner;
 /// read by the archive, by a new owner, and for replays; trimmed by the archive.
 pub fn log(shard: u32) -> String {

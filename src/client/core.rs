@@ -7,10 +7,13 @@ use bytes::Bytes;
 
 use super::error::class_of;
 use super::event::{Body, Event, Gap, Receipt, Refusal, durability_of, entry_of, place_of, presence_of, reason_of};
+use super::floor::{Presses, floor_of};
 use super::memory::{Memory, TopicMemory};
 use super::outbox::Outbox;
 use super::topics::{Arrival, Inbound};
-use crate::model::{Durability, FRAME_MARKS_MAX, FRAME_MESSAGES_MAX, InstallationId, Place, Reason, TopicId, UserId};
+use crate::model::{
+    Durability, FRAME_MARKS_MAX, FRAME_MESSAGES_MAX, FloorRequestId, GroupId, InstallationId, Place, Reason, TopicId, UserId,
+};
 use crate::proto::v1;
 use crate::retry::ErrorClass;
 
@@ -67,6 +70,7 @@ pub struct Core {
     marked: Vec<TopicId>,
     unacknowledged: usize,
     linger_until: Option<Instant>,
+    presses: Presses,
     unreceipted: usize,
     durability: Durability,
     user: UserId,
@@ -85,6 +89,7 @@ impl Core {
             marked: Vec::new(),
             unacknowledged: 0,
             linger_until: None,
+            presses: Presses::default(),
             unreceipted: 0,
             durability: Durability::Memory,
             user: UserId(0),
@@ -159,11 +164,22 @@ impl Core {
         self.linger_until.get_or_insert(now + ACKNOWLEDGE_LINGER);
     }
 
+    /// Asks for the floor of a group's room, instead of whatever was asked for there before.
+    pub fn ask_floor(&mut self, group: GroupId, request: FloorRequestId, emergency: bool) {
+        self.presses.ask(group, request, emergency);
+    }
+
+    /// Gives the floor of a group's room back, or asks no longer.
+    pub fn release_floor(&mut self, group: GroupId) {
+        self.presses.release(group);
+    }
+
     /// The first frame of a connection. Forgets what the last connection had sent.
     pub fn hello(&mut self, token: String) -> v1::ClientFrame {
         self.marked.clear();
         (self.unacknowledged, self.linger_until) = (0, None);
         self.ready.clear();
+        self.presses.rewind();
         for (topic, outbox) in &mut self.outboxes {
             self.counts.resent += outbox.sent() as u64;
             outbox.rewind();
@@ -186,7 +202,7 @@ impl Core {
         v1::ClientFrame { hello: Some(hello), ..v1::ClientFrame::default() }
     }
 
-    /// When a frame is due that nobody asked for: acknowledgements, or messages the fleet wanted later. `None` when nothing waits.
+    /// When a frame is due that nobody asked for: acknowledgements, messages the fleet wanted later, what the talk button says. `None` when nothing waits.
     pub fn due(&self, now: Instant) -> Option<Instant> {
         if self.unacknowledged >= UNACKNOWLEDGED_MAX {
             return Some(now);
@@ -195,7 +211,7 @@ impl Core {
             let outbox = self.outboxes.get(topic)?;
             outbox.next_bytes().map(|_| outbox.not_before.unwrap_or(now))
         });
-        later.chain(self.linger_until).min()
+        later.chain(self.linger_until).chain(self.presses.due(now)).min()
     }
 
     /// The next frame that is due; `None` when nothing is.
@@ -232,6 +248,7 @@ impl Core {
                 break;
             }
         }
+        frame.presses = self.presses.take(now);
         let marks = self.marked.len().min(FRAME_MARKS_MAX);
         for topic in self.marked.drain(..marks) {
             let Some(inbound) = self.inbound.get_mut(&topic) else { continue };
@@ -282,6 +299,10 @@ impl Core {
         }
         for follow in frame.follows {
             self.take_follow(&follow, events);
+        }
+        for event in frame.floor.into_iter().filter_map(floor_of) {
+            self.presses.heard(&event);
+            events.push(Event::Floor(event));
         }
         events.extend(frame.presences.into_iter().filter_map(presence_of).map(Event::Presence));
     }

@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 
+use super::floor::FloorEvent;
 use super::told::{Alert, Talk, alert_of, talk_of};
 use crate::model::{
     Durability, FenceEvent, FenceId, GroupId, GroupKind, InstallationId, LeftWhy, MemberRole, Place, PresenceState, Reason, SessionId,
@@ -58,6 +59,8 @@ pub enum Event {
     },
     /// Somebody came, went or changed room. Told while connected, and not kept.
     Presence(Presence),
+    /// Something of the floor of a room. Told while connected, and not kept.
+    Floor(FloorEvent),
     /// The session has ended for good; nothing comes after this.
     Closed {
         /// Why; `None` when the app closed it.

@@ -8,9 +8,11 @@ use tonic::Streaming;
 use tonic::transport::{Channel, Endpoint};
 
 use super::error::Error;
+use super::floor::Media;
 use crate::model::{GroupId, SessionId};
 use crate::proto::v1;
 use crate::proto::v1::talk_cloud_client::TalkCloudClient;
+use crate::proto::v1::voice_service_client::VoiceServiceClient;
 
 /// For the TCP connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
@@ -67,9 +69,34 @@ pub(super) async fn open(endpoint: &Endpoint, hello: v1::ClientFrame) -> Result<
 pub(super) async fn enter(endpoint: &Endpoint, session: SessionId, group: GroupId) -> Result<(), Error> {
     let mut client = TalkCloudClient::new(connect(endpoint).await?);
     let call = client.set_lock_group_id(v1::SetLockGroupIdRequest { session_id: session.0, group_id: group.0 });
+    in_time(endpoint, "enter a room", call).await.map(drop)
+}
+
+/// Takes a seat at the media server of a room.
+pub(super) async fn join_voice(endpoint: &Endpoint, session: SessionId, group: GroupId, media: Media) -> Result<Media, Error> {
+    const CALL: &str = "join the voice of a room";
+    let mut client = VoiceServiceClient::new(connect(endpoint).await?);
+    let call = client.join_voice(v1::JoinVoiceRequest { session_id: session.0, group_id: group.0, media: Some(media.into()) });
+    let answer = in_time(endpoint, CALL, call).await?;
+    let unread = || Error::refused(CALL, tonic::Status::internal("the answer names no media"));
+    answer.media.and_then(Media::answered).ok_or_else(unread)
+}
+
+/// Gives the seat at the media server back.
+pub(super) async fn leave_voice(endpoint: &Endpoint, session: SessionId, group: GroupId) -> Result<(), Error> {
+    let mut client = VoiceServiceClient::new(connect(endpoint).await?);
+    let call = client.leave_voice(v1::LeaveVoiceRequest { session_id: session.0, group_id: group.0 });
+    in_time(endpoint, "leave the voice of a room", call).await.map(drop)
+}
+
+async fn in_time<T>(
+    endpoint: &Endpoint,
+    operation: &'static str,
+    call: impl Future<Output = Result<tonic::Response<T>, tonic::Status>>,
+) -> Result<T, Error> {
     match tokio::time::timeout(CALL_TIMEOUT, call).await {
-        Ok(Ok(_)) => Ok(()),
-        Ok(Err(status)) => Err(Error::refused("enter a room", status)),
+        Ok(Ok(answer)) => Ok(answer.into_inner()),
+        Ok(Err(status)) => Err(Error::refused(operation, status)),
         Err(_) => Err(Error::TimedOut { address: endpoint.uri().to_string(), after_ms: CALL_TIMEOUT.as_millis() as u64 }),
     }
 }

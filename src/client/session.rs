@@ -13,9 +13,10 @@ use super::directory::Tokens;
 use super::driver::{Driver, Sink};
 use super::error::Error;
 use super::event::Event;
+use super::floor::Media;
 use super::link;
 use super::memory::Memory;
-use crate::model::{GroupId, Place, Reason, SessionId, TopicId, TopicKind, UserId, check_text};
+use crate::model::{FloorRequestId, GroupId, Place, Reason, SessionId, TopicId, TopicKind, UserId, check_text};
 
 /// How to open a session.
 #[derive(Clone)]
@@ -227,19 +228,65 @@ impl Session {
     /// [`Error::Refused`] when the user is not a member of the group, [`Error::Closed`] when the session ends before; those of a connection
     /// that breaks: ask again.
     pub async fn enter(&self, group: GroupId) -> Result<(), Error> {
-        let (endpoint, session) = loop {
+        let (endpoint, session) = self.opened().await?;
+        link::enter(&endpoint, session, group).await
+    }
+
+    /// Waits until the session is open: at which edge, and as which.
+    async fn opened(&self) -> Result<(Endpoint, SessionId), Error> {
+        loop {
             let changed = self.shared.changed.notified();
             tokio::pin!(changed);
             changed.as_mut().enable();
             if let Some(open) = self.shared.open.lock().unwrap_or_else(PoisonError::into_inner).clone() {
-                break open;
+                return Ok(open);
             }
             if let Some(reason) = self.shared.ended() {
                 return Err(Error::Closed { reason });
             }
             changed.await;
-        };
-        link::enter(&endpoint, session, group).await
+        }
+    }
+
+    /// Takes a seat at the media server of a group's room, in which the user has to be; comes back with the media server's side. The seat follows
+    /// the user into the next room. That it is lost is told by [`super::FloorWhat::Lost`].
+    ///
+    /// # Errors
+    /// As [`Session::enter`]; and [`Error::Refused`] while the media server is away.
+    pub async fn join_voice(&self, group: GroupId, media: Media) -> Result<Media, Error> {
+        let (endpoint, session) = self.opened().await?;
+        link::join_voice(&endpoint, session, group, media).await
+    }
+
+    /// Gives the seat at the media server back.
+    ///
+    /// # Errors
+    /// As [`Session::join_voice`].
+    pub async fn leave_voice(&self, group: GroupId) -> Result<(), Error> {
+        let (endpoint, session) = self.opened().await?;
+        link::leave_voice(&endpoint, session, group).await
+    }
+
+    /// Presses the talk button: asks for the floor of a group's room, in which the user has to be. What comes of it are events; until it is
+    /// denied, revoked or released the session says that it is still there, and asks again on another connection. A press before in the same room
+    /// is over with that.
+    ///
+    /// # Errors
+    /// [`Error::Closed`] once the session has ended.
+    pub fn ask_floor(&self, group: GroupId, emergency: bool) -> Result<FloorRequestId, Error> {
+        if let Some(reason) = self.shared.ended() {
+            return Err(Error::Closed { reason });
+        }
+        let request = FloorRequestId(rand::random_range(1..=u64::MAX));
+        self.shared.core().ask_floor(group, request, emergency);
+        self.shared.wake.notify_one();
+        Ok(request)
+    }
+
+    /// Lets go of the talk button.
+    pub fn release_floor(&self, group: GroupId) {
+        self.shared.core().release_floor(group);
+        self.shared.wake.notify_one();
     }
 
     /// Drops the connection and makes another one, at the next edge.

@@ -11,7 +11,7 @@ use super::views::Heard;
 use super::watch;
 use crate::broker::{Reader, StreamEntry, StreamId, edge_streams};
 use crate::model::{Reason, SessionId, TopicId};
-use crate::proto::convert;
+use crate::proto::{convert, v1};
 use crate::retry::Delays;
 use crate::shutdown::Shutdown;
 use crate::topic::frame::{Entry, Lane, OutFrame, Output};
@@ -266,6 +266,22 @@ fn hand(edge: &Arc<Edge>, output: Output, touched: &mut Touched) {
         Output::Acted(acted) => {
             one(acted.session, touched, &mut |_, state| state.acts.answered(acted));
         }
+        Output::FloorTold(told) => {
+            let Some(room) = TopicId::from_packed(told.topic) else { return };
+            let meant = |session: &Session| (session.claims.user.0, session.claims.installation.0) == (told.user, told.installation);
+            hand_floor(edge, room, meant, convert::floor_told(room, told), touched);
+        }
+        Output::FloorNow(now) => {
+            let Some(room) = TopicId::from_packed(now.topic) else { return };
+            let only = now.session;
+            hand_floor(edge, room, |session| only == 0 || session.id.0 == only, convert::floor_now(room, now), touched);
+        }
+        Output::Seated(seated) => {
+            let Some(room) = TopicId::from_packed(seated.topic) else { return };
+            let session = seated.session;
+            let mut seated = Some(seated);
+            one(session, touched, &mut |_, state| seated.take().into_iter().for_each(|seated| state.seated(room, seated)));
+        }
         // For the program sos alone.
         Output::Raised(_) => {}
         Output::Positions(positions) => watch::located(edge, positions),
@@ -274,6 +290,16 @@ fn hand(edge: &Arc<Edge>, output: Output, touched: &mut Touched) {
                 session.close(edge, Reason::from_number(displace.reason).unwrap_or(Reason::Superseded), 0);
             }
         }
+    }
+}
+
+/// Hands something of the floor of a room to those who follow the room and are meant.
+fn hand_floor(edge: &Arc<Edge>, room: TopicId, meant: impl Fn(&Session) -> bool, event: v1::FloorEvent, touched: &mut Touched) {
+    let followers = edge.index.of(room);
+    for session in followers.iter().flat_map(|followers| followers.iter()).filter(|session| meant(session)) {
+        let mut state = session.lock();
+        state.queue.floor(event.clone());
+        touched.add(session, &mut state);
     }
 }
 

@@ -20,6 +20,7 @@ mod service;
 mod session;
 mod stream;
 mod views;
+mod voice;
 mod watch;
 
 use std::sync::Arc;
@@ -148,6 +149,8 @@ pub async fn run(config: Config, clock: Clock, shutdown: Shutdown) -> Result<(),
         .max_encoding_message_size(CLIENT_FRAME_BYTES_MAX);
     let emergency = v1::emergency_service_server::EmergencyServiceServer::new(service::Service(edge.clone()))
         .max_decoding_message_size(CLIENT_FRAME_BYTES_MAX);
+    let voice =
+        v1::voice_service_server::VoiceServiceServer::new(service::Service(edge.clone())).max_decoding_message_size(CLIENT_FRAME_BYTES_MAX);
     let name = <v1::talk_cloud_server::TalkCloudServer<service::Service> as tonic::server::NamedService>::NAME;
     reporter.set_service_status(name, tonic_health::ServingStatus::Serving).await;
     spawn(&tasks, &edge, &shutdown, move |edge, _| async move { health::watch(&edge, reporter, name).await });
@@ -160,7 +163,8 @@ pub async fn run(config: Config, clock: Clock, shutdown: Shutdown) -> Result<(),
         age: None,
         cors_origins: edge.config.cors_origins.clone(),
     };
-    let routes = Routes::new(service).add_service(location).add_service(emergency).add_service(health).add_service(reflection);
+    let routes =
+        Routes::new(service).add_service(location).add_service(emergency).add_service(voice).add_service(health).add_service(reflection);
     let closing = tokio::spawn({
         let (edge, shutdown) = (edge.clone(), shutdown.clone());
         async move {

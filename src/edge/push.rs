@@ -111,6 +111,14 @@ impl Pusher {
         self.notify.notify_one();
     }
 
+    /// An input that waits behind no message.
+    pub(super) fn push_first(&self, topic: TopicId, input: Input) {
+        self.pending_bytes.fetch_add(ITEM_OVERHEAD, Ordering::Relaxed);
+        let buffer = &self.buffers[topic.shard(self.shards) as usize][Lane::Urgent as usize];
+        lock(buffer).items.push_back((input.into(), ITEM_OVERHEAD, None));
+        self.notify.notify_one();
+    }
+
     /// An acknowledgement: waits a little for others to share a frame with, and replaces an older one.
     pub(super) fn mark(&self, topic: TopicId, mark: Mark) {
         let buffer = &self.buffers[topic.shard(self.shards) as usize][Lane::of(topic) as usize];

@@ -11,6 +11,8 @@ use crate::topic::frame::Entry;
 const FRAME_BYTES: usize = 64 * 1024;
 /// How many changes of presence wait for a client at most.
 const PRESENCES_MAX: usize = 256;
+/// How many events of floors wait for a client at most.
+const FLOOR_EVENTS_MAX: usize = 64;
 /// How much an entry weighs beside its body.
 const ENTRY_OVERHEAD: usize = 64;
 
@@ -28,6 +30,8 @@ pub(super) struct Queue {
     presences: VecDeque<v1::Presence>,
     /// Follows and gaps stand between entries: each with the number of entries that go before it.
     asides: VecDeque<(u64, Aside)>,
+    /// Bounded: of too many the oldest is dropped. What a client has to know it hears again when it asks again.
+    floor: VecDeque<v1::FloorEvent>,
     written: u64,
     pub(super) beat: bool,
     close: Option<v1::Close>,
@@ -53,6 +57,7 @@ impl Queue {
             positions: Vec::new(),
             presences: VecDeque::new(),
             asides: VecDeque::new(),
+            floor: VecDeque::new(),
             written: 0,
             beat: false,
             close: None,
@@ -79,6 +84,7 @@ impl Queue {
             && self.positions.is_empty()
             && self.presences.is_empty()
             && self.asides.is_empty()
+            && self.floor.is_empty()
             && !self.beat
             && self.close.is_none()
     }
@@ -116,6 +122,14 @@ impl Queue {
         self.presences.push_back(presence);
     }
 
+    /// Something of the floor of a room.
+    pub(super) fn floor(&mut self, event: v1::FloorEvent) {
+        if self.floor.len() >= FLOOR_EVENTS_MAX {
+            self.floor.pop_front();
+        }
+        self.floor.push_back(event);
+    }
+
     pub(super) fn follow(&mut self, follow: v1::Follow) {
         self.asides.push_back((self.written + self.entries.len() as u64, Aside::Follow(follow)));
     }
@@ -145,6 +159,7 @@ impl Queue {
             report_answers: std::mem::take(&mut self.report_answers),
             positions: std::mem::take(&mut self.positions),
             presences: self.presences.drain(..).collect(),
+            floor: self.floor.drain(..).collect(),
             beat: std::mem::take(&mut self.beat),
             ..v1::ServerFrame::default()
         };

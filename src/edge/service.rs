@@ -284,6 +284,7 @@ fn take(edge: &Arc<Edge>, session: &Arc<Session>, mut frame: v1::ClientFrame) ->
             }
         }
         session.report(edge, &mut state, frame.reports);
+        session.press_all(edge, &mut state, frame.presses);
         state.queue.refusals.len() > REFUSALS_MAX || state.queue.report_answers.len() > 2 * REPORTS_MAX
     };
     if deaf {

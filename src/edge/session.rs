@@ -16,6 +16,7 @@ use super::hub::Edge;
 use super::queue::Queue;
 use super::room::Wishes;
 use super::send::Sending;
+use super::voice::Seats;
 use super::watch::Watching;
 use crate::model::{Durability, Place, Reason, SessionId, TopicId};
 use crate::proto::v1;
@@ -62,6 +63,8 @@ pub(super) struct State {
     pub(super) battery: Option<u32>,
     /// What was done to alerts, and is not answered yet.
     pub(super) acts: Acts,
+    /// Seats at the media server that were asked for.
+    pub(super) seats: Seats,
     /// Presses of SOS that wait for their stream.
     pub(super) presses_open: usize,
     /// Reports that wait for the stream.
@@ -132,6 +135,7 @@ impl Session {
         state.waiters.clear();
         state.wishes = Wishes::default();
         state.acts = Acts::default();
+        state.seats = Seats::default();
         state.watching = None;
         let text = crate::proto::status::text_of(reason).to_owned();
         state.queue.close(v1::Close { reason: v1::Reason::from(reason).into(), retry_after_ms, text });
@@ -184,6 +188,7 @@ impl State {
             beaten_ms: now_ms,
             battery: None,
             acts: Acts::default(),
+            seats: Seats::default(),
             presses_open: 0,
             reports_open: 0,
             watching: None,

@@ -90,26 +90,28 @@ pub struct Taken {
     pub emergency: bool,
 }
 
-/// Why a request came to its end.
+/// Why a request came to its end. The numbers are those of the client protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Ending {
     /// As many wait as may, and none stands lower.
-    QueueFull,
+    QueueFull = 1,
     /// The media server did not open the microphone in time, or lost it.
-    MediaFailed,
+    MediaFailed = 2,
     /// It was released, or a later request of the installation took its place: a repeat that comes late.
-    Over,
+    Over = 3,
     /// Somebody with a higher priority asked.
-    PreEmpted,
+    PreEmpted = 4,
     /// The burst was as long as one may be.
-    TimeOver,
+    TimeOver = 5,
     /// The user is no longer in the room.
-    Left,
+    Left = 6,
     /// Nothing was heard of the installation.
-    Vanished,
+    Vanished = 7,
     /// The group is no more.
-    Dissolved,
+    Dissolved = 8,
+    /// The user is not in the room: said by whoever holds the floor.
+    NotInRoom = 9,
 }
 
 impl Ending {
@@ -124,6 +126,7 @@ impl Ending {
             Self::Left => "left",
             Self::Vanished => "vanished",
             Self::Dissolved => "dissolved",
+            Self::NotInRoom => "not_in_room",
         }
     }
 }

@@ -130,6 +130,11 @@ impl Floor {
         Some(Holder { command: grant.command(), request: grant.claim.request.id, talks: matches!(self.stage, Stage::Talking(_)) })
     }
 
+    /// Whether nobody has it and nobody waits: time changes nothing.
+    pub fn is_idle(&self) -> bool {
+        self.stage == Stage::Idle && self.queue.iter().next().is_none()
+    }
+
     /// Who waits, the next one first, with the request.
     pub fn waiting(&self) -> Vec<(Participant, FloorRequestId)> {
         // Each step leaves the queue in its order.

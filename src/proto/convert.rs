@@ -161,6 +161,24 @@ fn membership(body: frame::NoticeBody) -> v1::MembershipNotice {
     }
 }
 
+/// How a request for the floor of a room stands.
+pub fn floor_told(room: TopicId, told: frame::FloorTold) -> v1::FloorEvent {
+    let frame::FloorTold { request: request_id, word, grant, until_ms, position, ending, .. } = told;
+    // The numbers of words and endings are those of the protocol.
+    let answer = v1::FloorAnswer { request_id, word, grant, until_ms, position, ending: ending as i32 };
+    v1::FloorEvent { group_id: room.id(), event: Some(v1::floor_event::Event::Answer(answer)) }
+}
+
+/// Who talks in a room.
+pub fn floor_now(room: TopicId, now: frame::FloorNow) -> v1::FloorEvent {
+    let frame::FloorNow { talker: talker_id, installation: installation_id, name, grant, level, emergency, .. } = now;
+    let event = match talker_id {
+        0 => v1::floor_event::Event::Idle(v1::FloorIdle {}),
+        _ => v1::floor_event::Event::Taken(v1::FloorTaken { talker_id, installation_id, name, grant, level, emergency }),
+    };
+    v1::FloorEvent { group_id: room.id(), event: Some(event) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -131,7 +131,7 @@ impl ArchiveBatch {
                     }
                 }
                 // Of use only while Redis lives: it stands in checkpoints.
-                Outcome::Raised(_) => {}
+                Outcome::Raised(_) | Outcome::Floor(_) => {}
                 // The other shard archives what it makes of it; that a number was refused is this one's.
                 Outcome::Forward(forward) => {
                     if let Some(Refusal { topic, sender, installation, client_seq }) = forward.refusal() {

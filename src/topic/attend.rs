@@ -36,6 +36,9 @@ impl Step<'_> {
                     room: known.and_then(Topic::room).unwrap_or_default().0,
                     former_rooms: known.map(Topic::former_rooms).unwrap_or_default(),
                 }));
+                if live {
+                    self.tell_floor(topic, attach.session);
+                }
             }
             Err(reason) => self.answer(Output::Refused(Refused { topic: topic.packed(), session: attach.session, reason: reason as u32 })),
         }

@@ -6,12 +6,19 @@ use super::step::Step;
 use crate::model::{GroupId, MessageKind, TopicId, TopicKind, UserId};
 
 impl Step<'_> {
-    pub(super) fn membership(&mut self, topic: TopicId, membership: Membership) {
+    /// `next` is the group whose room a user goes to who leaves one; 0 for none.
+    pub(super) fn membership(&mut self, topic: TopicId, membership: Membership, next: GroupId) {
+        let user = UserId(membership.user);
+        let here = |step: &Self| step.topic(topic).and_then(|topic| topic.members.get(&user)).is_some_and(super::member::Member::present);
+        let was_here = here(self);
         self.belong(topic, membership);
         // Whoever is in a room hears its alerts: the two belong to one shard, and change in one step.
         if let Some(group) = topic.room_of() {
             let alerts = TopicId::alert_room(group);
             self.belong(alerts, Membership { topic: alerts.packed(), ..membership });
+            if was_here && !here(self) {
+                self.leave_talk(topic, user, membership.version, next);
+            }
         }
     }
 

@@ -17,6 +17,7 @@ mod recover;
 mod room;
 mod state;
 mod step;
+mod talk;
 
 pub use cursor::{Cursor, Offer};
 pub use follow::{Followers, Outputs};

@@ -46,6 +46,7 @@ impl Shard {
             self.adopt(&mut batch, input, now_ms);
         }
         self.repeat_rooms(&mut batch, now_ms);
+        self.renew_floors(&mut batch, now_ms);
         (rows, batch)
     }
 }

@@ -5,9 +5,7 @@
 //! however the shards of the two stand to each other, and what is said in a room has exactly its members of that moment. What sessions
 //! wish meanwhile waits, in memory alone: edges wish again at a new owner.
 
-use super::frame::{
-    Connection, Enter, Entered, Forward, Input, Membership, Move, Moved, Notice, NoticeBody, Outcome, Output, Presence, Room, Spoken,
-};
+use super::frame::{Connection, Enter, Entered, Forward, Input, Membership, Move, Moved, NoticeBody, Outcome, Output, Presence, Room};
 use super::state::Topic;
 use super::step::Step;
 use crate::model::{GroupId, MessageKind, PresenceState, Reason, TopicId, TopicKind, UserId};
@@ -129,7 +127,8 @@ impl Step<'_> {
     pub(super) fn move_on(&mut self, topic: TopicId, step: Move) {
         let Move { user, version, next, arrives, .. } = step;
         let Some(inbox) = TopicId::checked(TopicKind::Inbox, user).filter(|_| topic.kind() == TopicKind::Room) else { return };
-        self.membership(topic, Membership { topic: topic.packed(), user, version, joined: arrives });
+        let membership = Membership { topic: topic.packed(), user, version, joined: arrives };
+        self.membership(topic, membership, GroupId(if arrives { 0 } else { next }));
         if !arrives && next != 0 {
             self.forward(Input::Move(Move { topic: TopicId::room(GroupId(next)).packed(), user, version, next, arrives: true }));
         } else {
@@ -185,23 +184,6 @@ impl Step<'_> {
         for edge in self.followers.edges_of(topic) {
             self.batch.outputs.push(edge, Output::Presence(presence.clone()));
         }
-    }
-
-    /// Somebody talked here: who is in the room hears of it here, and dispatchers who are elsewhere in their inboxes.
-    pub(super) fn spoken(&mut self, room: TopicId, spoken: Spoken) {
-        if room.kind() != TopicKind::Room {
-            self.batch.tally.malformed += 1;
-            return;
-        }
-        let Spoken { topic, desks, body } = spoken;
-        let kind = MessageKind::Talk as u32;
-        let here = |desk: UserId| self.topic(room).and_then(|room| room.members.get(&desk)).is_some_and(super::member::Member::present);
-        let elsewhere: Vec<TopicId> =
-            desks.into_iter().filter(|desk| !here(UserId(*desk))).filter_map(|desk| TopicId::checked(TopicKind::Inbox, desk)).collect();
-        for inbox in elsewhere {
-            self.forward(Input::Notice(Notice { topic: inbox.packed(), kind, body: body.clone() }));
-        }
-        self.notice(room, Notice { topic, kind, body });
     }
 
     /// After a loss the rooms may know less than the inboxes: those hear all of it again, and drop what they know. Moves that were under way

@@ -3,7 +3,7 @@
 //! Everything here follows from the outcomes in the shard's log, so a new owner rebuilds it from a checkpoint and the log behind it. What
 //! is not durable, who follows a topic right now, is in [`super::follow`].
 
-use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 
 use super::frame::{
     Entry, Feed, Forward, HeadRow, Lane, LogFrame, Mark, MemberRow, Outcome, ProducerRow, Profile, Raised, RaisesRow, Refusal, Register,
@@ -11,6 +11,8 @@ use super::frame::{
 };
 use super::member::Member;
 use super::recent::{Recent, fingerprint};
+use super::talk::Held;
+use crate::floor::Limits;
 use crate::model::{GroupId, InstallationId, Place, Span, TenantId, TopicId, UserId};
 
 /// How many of an installation's last messages in a topic are remembered with their content, to tell a repeat from a reused sequence.
@@ -27,6 +29,10 @@ pub struct Shard {
     pub(super) commit: u64,
     pub(super) topics: HashMap<TopicId, Topic>,
     pub(super) feeds: HashMap<(u64, u32), Feed>,
+    /// The bounds of floors.
+    pub(super) limits: Limits,
+    /// Rooms whose floor somebody has or waits for.
+    pub(super) busy_floors: BTreeSet<TopicId>,
     dirty: HashSet<RowKey>,
 }
 
@@ -51,6 +57,8 @@ pub struct Topic {
     pub(super) undelivered: VecDeque<Undelivered>,
     /// Of an inbox: the last alerts of its user, and who is told of them.
     pub(super) raised: VecDeque<Raised>,
+    /// Of a room, once somebody asked for it.
+    pub(super) floor: Option<Box<Held>>,
 }
 
 impl Topic {
@@ -104,7 +112,7 @@ pub(super) struct Undelivered {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-enum RowKey {
+pub(super) enum RowKey {
     Head(TopicId),
     Member(TopicId, UserId),
     Register(TopicId, GroupId),
@@ -112,6 +120,7 @@ enum RowKey {
     Producer(TopicId, UserId, InstallationId),
     Mark(TopicId, UserId, InstallationId),
     Raises(TopicId),
+    Floor(TopicId),
     Feed(u64, u32),
 }
 
@@ -215,6 +224,10 @@ impl Shard {
                 let Some(id) = TopicId::from_packed(raised.topic) else { return };
                 self.topics.entry(id).or_default().remember(raised.clone());
                 self.dirty.insert(RowKey::Raises(id));
+            }
+            Outcome::Floor(kept) => {
+                let Some(id) = TopicId::from_packed(kept.topic) else { return };
+                self.apply_floor(id, kept);
             }
             Outcome::Forward(forward) => self.apply_refusal(forward),
         }
@@ -327,8 +340,13 @@ impl Shard {
                 row.raised.into_iter().for_each(|raised| topic.remember(raised));
                 self.dirty.insert(RowKey::Raises(id));
             }
+            RowKind::Floor(row) => self.apply_floor(id, &row),
             RowKind::Feed(_) => {}
         }
+    }
+
+    pub(super) fn mark_dirty(&mut self, key: RowKey) {
+        self.dirty.insert(key);
     }
 
     /// The rows that changed since the last call, for the next checkpoint.
@@ -380,6 +398,7 @@ impl Shard {
                 RowKind::Mark(Mark { topic: id.packed(), user: user.0, installation: installation.0, place: (*place).into() })
             }
             RowKey::Raises(id) => RowKind::Raises(RaisesRow { topic: id.packed(), raised: topic(id)?.raised.iter().cloned().collect() }),
+            RowKey::Floor(id) => RowKind::Floor(topic(id)?.floor.as_ref()?.row()),
             RowKey::Feed(producer, lane) => RowKind::Feed(*self.feeds.get(&(producer, lane))?),
         })
     }
@@ -401,6 +420,9 @@ impl Shard {
             if !topic.raised.is_empty() {
                 all.dirty.insert(RowKey::Raises(*id));
             }
+            if topic.floor.is_some() {
+                all.dirty.insert(RowKey::Floor(*id));
+            }
             for (user, marks) in &topic.marks {
                 all.dirty.extend(marks.iter().map(|(installation, _)| RowKey::Mark(*id, *user, *installation)));
             }
@@ -419,6 +441,7 @@ fn topic_of(row: &RowKind) -> Option<TopicId> {
         RowKind::Producer(row) => row.topic,
         RowKind::Mark(row) => row.topic,
         RowKind::Raises(row) => row.topic,
+        RowKind::Floor(row) => row.topic,
         RowKind::Feed(_) => return None,
     })
 }

@@ -9,7 +9,7 @@ use super::follow::{Followers, Outputs};
 use super::frame::{Entry, Feed, Forward, InFrame, Input, Lane, LogFrame, LogItem, Notice, Outcome, Output, Post, rejected_body};
 use super::recent::fingerprint;
 use super::state::{Shard, Topic};
-use crate::model::{InstallationId, MessageKind, Reason, SessionId, TenantId, TopicId, TopicKind, UserId};
+use crate::model::{GroupId, InstallationId, MessageKind, Reason, SessionId, TenantId, TopicId, TopicKind, UserId};
 use bytes::Bytes;
 
 /// What the frames of one commit decided.
@@ -43,6 +43,11 @@ impl Batch {
     /// Whether there is anything to append to the log.
     pub fn is_empty(&self) -> bool {
         self.outcomes.is_empty()
+    }
+
+    /// Adds what is in the state already.
+    pub(super) fn push(&mut self, outcome: Outcome) {
+        self.outcomes.push(outcome.into());
     }
 
     /// The index of the item of its frame that was stepped last: where a panic happened.
@@ -105,14 +110,14 @@ impl Shard {
         let high = TopicId::from_packed(post.topic)
             .and_then(|topic| self.topics.get(&topic))
             .and_then(|topic| topic.producers.get(&(UserId(post.sender), InstallationId(post.installation))).map(|producer| producer.high));
-        let mut step = Step { shard: self, batch, followers: &mut followers, edge: "", now_ms };
+        let mut step = Step::of_owner(self, batch, &mut followers, now_ms);
         step.reject(post, Reason::Quarantined, high.unwrap_or(0));
     }
 
     /// Brings a topic to the directory's current version, silently: used when a shard begins a new epoch.
     pub fn adopt(&mut self, batch: &mut Batch, input: Input, now_ms: u64) {
         let mut followers = Followers::default();
-        let mut step = Step { shard: self, batch, followers: &mut followers, edge: "", now_ms };
+        let mut step = Step::of_owner(self, batch, &mut followers, now_ms);
         match input {
             Input::Register(register) => step.register(register, false),
             other => step.take(other),
@@ -122,7 +127,7 @@ impl Shard {
     /// Tells the rooms' topics again what the inboxes know: used when a shard begins a new epoch.
     pub fn repeat_rooms(&mut self, batch: &mut Batch, now_ms: u64) {
         let mut followers = Followers::default();
-        Step { shard: self, batch, followers: &mut followers, edge: "", now_ms }.repeat_rooms();
+        Step::of_owner(self, batch, &mut followers, now_ms).repeat_rooms();
     }
 
     /// Closes a batch into the frame of the next commit; `None` when it decided nothing.
@@ -143,7 +148,14 @@ pub(super) struct Step<'a> {
     pub(super) followers: &'a mut Followers,
     /// Empty for producers that are not edges.
     pub(super) edge: &'a str,
-    now_ms: u64,
+    pub(super) now_ms: u64,
+}
+
+impl<'a> Step<'a> {
+    /// What the owner does by itself.
+    pub(super) fn of_owner(shard: &'a mut Shard, batch: &'a mut Batch, followers: &'a mut Followers, now_ms: u64) -> Self {
+        Self { shard, batch, followers, edge: "", now_ms }
+    }
 }
 
 impl Step<'_> {
@@ -165,6 +177,12 @@ impl Step<'_> {
             Input::Moved(moved) => moved.topic,
             Input::Raise(raise) => raise.topic,
             Input::Spoken(spoken) => spoken.topic,
+            Input::Press(press) => press.topic,
+            Input::Microphone(microphone) => microphone.topic,
+            Input::MicrophoneIs(is) => is.topic,
+            Input::Seat(seat) => seat.topic,
+            Input::Unseat(unseat) => unseat.topic,
+            Input::Roll(roll) => roll.topic,
         };
         let Some(topic) = TopicId::from_packed(packed) else {
             self.batch.tally.malformed += 1;
@@ -176,7 +194,7 @@ impl Step<'_> {
             Input::Attach(attach) => self.attach(topic, &attach),
             Input::Detach(detach) => self.followers.detach(topic, SessionId(detach.session)),
             Input::Watch(watch) => self.watch(topic, &watch),
-            Input::Membership(membership) => self.membership(topic, membership),
+            Input::Membership(membership) => self.membership(topic, membership, GroupId(0)),
             Input::Register(register) => self.register(register, true),
             Input::Profile(profile) => self.profile(topic, profile),
             Input::Notice(notice) => self.notice(topic, notice),
@@ -187,6 +205,12 @@ impl Step<'_> {
             Input::Moved(moved) => self.moved(topic, moved),
             Input::Raise(raise) => self.raise(topic, raise),
             Input::Spoken(spoken) => self.spoken(topic, spoken),
+            Input::Press(press) => self.press(topic, press),
+            Input::MicrophoneIs(is) => self.microphone_is(topic, is),
+            Input::Seat(seat) => self.seat(topic, seat),
+            Input::Roll(roll) => self.roll(topic, roll),
+            // For who works the media server.
+            Input::Microphone(_) | Input::Unseat(_) => self.batch.tally.malformed += 1,
         }
     }
 

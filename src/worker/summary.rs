@@ -43,6 +43,14 @@ pub(super) fn summary(stream: &str, payload: &[u8]) -> String {
                 Input::Move(step) => format!("move {} of {} version {}", topic(step.topic), step.user, step.version),
                 Input::Moved(moved) => format!("moved {} version {}", topic(moved.topic), moved.version),
                 Input::Spoken(spoken) => format!("talk in {}", topic(spoken.topic)),
+                Input::Press(press) => format!("press {} of {} in {}", press.request, press.user, topic(press.topic)),
+                Input::Microphone(microphone) => {
+                    format!("microphone of {} by grant {} in {}", microphone.user, microphone.grant, topic(microphone.topic))
+                }
+                Input::Seat(seat) => format!("seat of {} in {}", seat.user, topic(seat.topic)),
+                Input::Unseat(unseat) => format!("unseat {} in {}", unseat.user, topic(unseat.topic)),
+                Input::Roll(roll) => format!("roll of {}", topic(roll.topic)),
+                Input::MicrophoneIs(is) => format!("microphone of grant {} in {}", is.grant, topic(is.topic)),
                 Input::Raise(raise) => format!("raise {} alert {:x}", topic(raise.topic), raise.alert),
                 Input::Presence(presence) => format!("presence {} of {}", topic(presence.topic), presence.user),
             };

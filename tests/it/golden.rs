@@ -3,13 +3,14 @@
 //! A file of `tests/golden` is written anew with `ROGER_GOLDEN=write cargo test --test it golden`. A line may be added to it. One that changes
 //! means that programs and clients of before no longer understand what is written, or write what is no longer understood.
 
+mod urgent;
+
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use prost::Message as _;
 use prost_types::field_descriptor_proto::{Label, Type};
 use prost_types::{DescriptorProto, FileDescriptorSet};
-use roger::alert::frame as alert;
 use roger::floor::{Floor, Input as FloorInput, Limits, Participant, Request};
 use roger::location::frame as location;
 use roger::model::{FloorRequestId, GrantNumber, InstallationId, UserId};
@@ -202,85 +203,6 @@ fn of_talk() -> Input {
     Input::Spoken(roger::topic::frame::Spoken { topic: room.packed(), desks: vec![4, 5], body })
 }
 
-/// What tells of emergency alerts.
-fn of_alerts(lines: &mut String, golden: &str) {
-    let Output::Positions(positions) = positions() else { unreachable!() };
-    let located = positions.located.first().copied();
-    let body = AlertBody {
-        alert: 0xa1e7,
-        number: 3,
-        event: 3,
-        time_ms: 1_700_000_000_123,
-        device: 7,
-        nickname: "Früh".into(),
-        opened_ms: 1_700_000_000_000,
-        presses: 2,
-        located,
-        located_by_press: true,
-        text: "help".into(),
-        by: 4,
-        by_name: "desk".into(),
-        remark: "on the way".into(),
-        holder: 4,
-        holder_name: "desk".into(),
-        over: true,
-        room: 9,
-    };
-    line(lines, golden, "AlertBody", &body);
-    let raised = Raised { topic: 0x39, alert: 0xa1e7, rooms: vec![9], manager: 4, nickname: "Früh".into() };
-    let raise = Input::Raise(Raise { topic: 0x39, alert: 0xa1e7, body: "body".into() });
-    let acted = Acted { session: 77, request: 2, reason: 35, alert: 0xa1e7 };
-    line(lines, golden, "InFrame.alerts", &InFrame { items: vec![raise.into()], ..InFrame::default() });
-    let outcomes = vec![Outcome::Raised(raised.clone()).into()];
-    line(lines, golden, "LogFrame.alerts", &LogFrame { epoch: 3, commit: 9, outcomes, ..LogFrame::default() });
-    let items = vec![Output::Raised(raised.clone()).into(), Output::Acted(acted).into()];
-    line(lines, golden, "OutFrame.alerts", &OutFrame { items, ..OutFrame::default() });
-    let rows = vec![RowKind::Raises(RaisesRow { topic: 0x39, raised: vec![raised] }).into()];
-    line(lines, golden, "FloorFrame.alerts", &FloorFrame { rows, ..FloorFrame::default() });
-    let press = alert::Press {
-        device: 7,
-        tenant: 3,
-        name: "Früh".into(),
-        installation: 5,
-        press: 0xbeef,
-        cancel: true,
-        arrival_ms: 1_700_000_000_123,
-        located,
-        text: "help".into(),
-    };
-    line(lines, golden, "SosFrame.press", &alert::SosFrame::from(alert::Sos::Press(press)));
-    let act = alert::Act {
-        alert: 0xa1e7,
-        actor: 4,
-        name: "desk".into(),
-        tenant: 3,
-        kind: 2,
-        room: 9,
-        event: 3,
-        remark: "on the way".into(),
-        arrival_ms: 1_700_000_000_123,
-        edge: "a-1".into(),
-        session: 77,
-        request: 2,
-    };
-    line(lines, golden, "SosFrame.act", &alert::SosFrame::from(alert::Sos::Act(act)));
-    let (edge, body) = ("a-1".to_owned(), bytes::Bytes::from("body"));
-    let tell = alert::TellFrame {
-        alert: 0xa1e7,
-        device: 7,
-        raise: true,
-        topics: vec![0x3d],
-        number: 3,
-        body: body.clone(),
-        edge,
-        acted: Some(acted),
-    };
-    line(lines, golden, "TellFrame", &tell);
-    let text = alert::TextFrame { key: "a1e7-1".into(), number: "+4712345678".into(), text: "SOS".into() };
-    line(lines, golden, "TextFrame", &text);
-    line(lines, golden, "EventFrame", &alert::EventFrame { state: "{}".into(), body });
-}
-
 /// One line a frame: its name, and its bytes in hex. What was read from the bytes must be what was written.
 fn line<T: prost::Message + Default + PartialEq + std::fmt::Debug>(lines: &mut String, golden: &str, name: &str, frame: &T) {
     let hex: String = frame.encode_to_vec().iter().map(|byte| format!("{byte:02x}")).collect();
@@ -342,7 +264,8 @@ fn frames_on_redis_stay_as_they_are() {
         line(&mut lines, golden, "FixFrame", &fixes());
         line(&mut lines, golden, "InFrame.talk", &InFrame { items: vec![of_talk().into()], ..InFrame::default() });
         line(&mut lines, golden, "InFrame.fences", &InFrame { items: vec![of_fences().into()], ..InFrame::default() });
-        of_alerts(&mut lines, golden);
+        urgent::of_alerts(&mut lines, golden);
+        urgent::of_floors(&mut lines, golden);
         line(&mut lines, golden, "FloorFrame.people", &FloorFrame { rows, ..FloorFrame::default() });
         lines
     });

@@ -16,8 +16,9 @@ const STEPS: &[&[&str]] = &[
     // Apart from the other plumbing, for they are set up from its types.
     &["config"],
     &["retry", "telemetry", "shutdown", "clock", "throttle"],
+    &["floor"],
     &["topic", "location", "token", "talk"],
-    &["alert", "floor"],
+    &["alert"],
     &["broker", "store", "sms"],
     &["session"],
     &["worker", "proto"],

@@ -48,8 +48,10 @@ pub(super) async fn take(job: &Deliver, tenure: &Tenure, lost: Option<&str>) -> 
     }
     let outlet = Outlet::new(shard, state.epoch(), claim.token, fence.nonce());
     tracing::info!(shard, epoch = state.epoch(), commit = state.commit(), token = claim.token, topics = state.topics(), "owns the shard");
+    state.set_floor_limits(job.settings.floor);
     let mut owner = Owner::new(job, redis, tenure.clone(), fence, claim, state, outlet, forwards);
     owner.announce().await?;
+    owner.resume_floors().await?;
     Ok(Some(owner))
 }
 

@@ -22,6 +22,7 @@ use std::time::Duration;
 
 use crate::broker::{self, Redis};
 use crate::clock::Clock;
+use crate::floor::Limits;
 use crate::retry::ErrorClass;
 use crate::topic::LostTail;
 use crate::worker::{Classed, Ordered, Tenure, deadletter};
@@ -40,6 +41,8 @@ pub struct Settings {
     pub batch_frames_max: usize,
     /// How often the state is written beside the log.
     pub checkpoint_interval: Duration,
+    /// The bounds of the floors of rooms.
+    pub floor: Limits,
 }
 
 /// The job: owns shards and moves them forward.

@@ -116,6 +116,8 @@ fn is_urgent(item: &OutItem) -> bool {
         Some(Output::Presence(presence)) => presence.topic,
         // Somebody waits for help.
         Some(Output::Raised(_)) => return true,
+        // Or to talk.
+        Some(Output::FloorTold(_) | Output::FloorNow(_) | Output::Seated(_)) => return true,
         Some(Output::Acted(_) | Output::Page(_) | Output::Displace(_) | Output::Positions(_)) | None => return false,
     };
     TopicId::from_packed(topic).is_some_and(|topic| Lane::of(topic) == Lane::Urgent)

@@ -4,6 +4,7 @@ use super::{Deliver, Settings};
 use crate::broker::{self, Redis};
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::floor::Limits;
 use crate::retry::ErrorClass;
 use crate::shutdown::Shutdown;
 use crate::worker::{BadSettings, OrderedSettings, Readiness, run_ordered, wait_for};
@@ -53,8 +54,12 @@ pub async fn run(config: Config, clock: Clock, shutdown: Shutdown) -> Result<(),
         Some(_) => {}
         None => return Ok(()),
     }
-    let settings =
-        Settings { shards, batch_frames_max: config.delivery.batch_frames_max, checkpoint_interval: config.delivery.checkpoint_interval };
+    let settings = Settings {
+        shards,
+        batch_frames_max: config.delivery.batch_frames_max,
+        checkpoint_interval: config.delivery.checkpoint_interval,
+        floor: Limits::from(&config.floor),
+    };
     let job = Deliver::new(redis.clone(), clock.clone(), settings);
     run_ordered(job, redis, leases, clock, shutdown, part).await;
     // It ends with the shutdown; how is of no interest.

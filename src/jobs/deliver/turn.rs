@@ -21,6 +21,9 @@ const TICK: Duration = Duration::from_secs(1);
 /// After this long without a frame a producer is forgotten.
 const FEED_MEMORY_MS: u64 = 86_400_000;
 
+/// How much later than due time passes for the floors while there is input.
+const FLOOR_PATIENCE_MS: u64 = 200;
+
 /// Who owns a shard, with its state in memory. Dropped whenever anything is in doubt.
 pub(super) struct Owner {
     pub(super) job: Deliver,
@@ -36,6 +39,8 @@ pub(super) struct Owner {
     taken: [StreamId; 2],
     pub(super) deaths: u64,
     pub(super) suspect: Option<usize>,
+    /// There was no input left at the end of the last turn.
+    idle: bool,
     ticked: Instant,
     checkpointed: Instant,
 }
@@ -65,6 +70,7 @@ impl Owner {
             taken: claim.taken,
             deaths: claim.deaths,
             suspect: claim.suspect,
+            idle: false,
             ticked: now,
             checkpointed: now,
         }
@@ -108,15 +114,27 @@ impl Owner {
                 drop(shared);
                 told
             };
+            let due = self.floor_due();
+            let next = async {
+                tokio::select! {
+                    biased;
+                    next = intake.next() => next,
+                    () = tokio::time::sleep(due) => Ok(None),
+                }
+            };
             let (next, told) = tokio::select! {
                 () = self.tenure.stop.cancelled() => break,
-                both = async { tokio::join!(intake.next(), tell) } => both,
+                both = async { tokio::join!(next, tell) } => both,
             };
             self.note_untold(told);
             if let Some(Bite { lane, entries, share: held }) = next.map_err(|source| self.failed(source))? {
                 unsent = self.turn(lane, entries, poison).await?;
                 share = held;
+                self.idle = false;
+            } else {
+                self.idle = true;
             }
+            unsent.extend(self.tick_floors().await?);
             self.tenure.progress.turn();
             if self.ticked.elapsed() >= TICK {
                 unsent.extend(self.tick().await?);
@@ -168,7 +186,7 @@ impl Owner {
         let shard = self.fence.shard;
         let now_ms = self.job.clock.now_ms();
         let mut batch = Batch::default();
-        let mut commit = Commit { epoch: self.state.epoch(), previous: self.state.commit(), ..Commit::default() };
+        let mut commit = self.next_commit();
         let stream = match lane {
             Lane::Urgent => keys::urgent(shard),
             Lane::Normal => keys::input(shard),
@@ -194,10 +212,48 @@ impl Owner {
                 self.put_item_aside(&stream, &aside, &mut batch).await?;
             }
         }
+        self.close(batch, commit, now_ms).await
+    }
+
+    /// Commits a batch; returns what the edges are to be told.
+    async fn close(&mut self, mut batch: Batch, mut commit: Commit, now_ms: u64) -> Result<Frames, Error> {
         commit.frame = self.state.seal(&mut batch, now_ms);
         self.commit(commit).await?;
         count(&batch);
         Ok(self.outlet.pack(batch.outputs, self.state.commit()))
+    }
+
+    /// How long until time changes a floor.
+    fn floor_due(&self) -> Duration {
+        let due = self.state.next_floor_due_ms().map(|due| Duration::from_millis(due.saturating_sub(self.job.clock.now_ms())));
+        due.unwrap_or(BLOCK).min(BLOCK)
+    }
+
+    /// Lets time pass for the floors: once there is no input left, for whoever seems gone may only have been unheard; under a flood a little later.
+    async fn tick_floors(&mut self) -> Result<Frames, Error> {
+        let now_ms = self.job.clock.now_ms();
+        let patience = if self.idle { 0 } else { FLOOR_PATIENCE_MS };
+        if self.state.next_floor_due_ms().is_none_or(|due| due.saturating_add(patience) > now_ms) {
+            return Ok(Frames::new());
+        }
+        let (mut batch, commit) = (Batch::default(), self.next_commit());
+        self.state.tick_floors(&mut batch, &mut self.followers, now_ms);
+        if batch.is_empty() { Ok(Frames::new()) } else { self.close(batch, commit, now_ms).await }
+    }
+
+    /// Of those who had, or waited for, the floors of the shard's rooms nothing could be heard until now.
+    pub(super) async fn resume_floors(&mut self) -> Result<(), Error> {
+        let (mut batch, commit, now_ms) = (Batch::default(), self.next_commit(), self.job.clock.now_ms());
+        self.state.resume_floors(&mut batch, now_ms);
+        if !batch.is_empty() {
+            let unsent = self.close(batch, commit, now_ms).await?;
+            self.note_untold(outlet::write(&self.redis, unsent).await);
+        }
+        Ok(())
+    }
+
+    fn next_commit(&self) -> Commit {
+        Commit { epoch: self.state.epoch(), previous: self.state.commit(), ..Commit::default() }
     }
 
     /// Commits, and pushes what that forwards.

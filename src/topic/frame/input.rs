@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use prost::Oneof;
 
-use super::WirePlace;
+use super::{Microphone, MicrophoneIs, Press, Roll, Seat, Spoken, Unseat, WirePlace};
 
 /// On `{s}:in` and `{s}:urgent`: everything one producer had for the shard since its last round trip.
 #[derive(Clone, PartialEq, prost::Message)]
@@ -29,7 +29,7 @@ pub struct InFrame {
 /// One entry of an [`InFrame`].
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct InItem {
-    #[prost(oneof = "Input", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16")]
+    #[prost(oneof = "Input", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22")]
     pub input: Option<Input>,
 }
 
@@ -74,6 +74,18 @@ pub enum Input {
     Raise(Raise),
     #[prost(message, tag = "16")]
     Spoken(Spoken),
+    #[prost(message, tag = "17")]
+    Press(Press),
+    #[prost(message, tag = "18")]
+    Microphone(Microphone),
+    #[prost(message, tag = "19")]
+    MicrophoneIs(MicrophoneIs),
+    #[prost(message, tag = "20")]
+    Seat(Seat),
+    #[prost(message, tag = "21")]
+    Unseat(Unseat),
+    #[prost(message, tag = "22")]
+    Roll(Roll),
 }
 
 /// A message for a topic. A repeat is known by (topic, sender, installation, client_seq).
@@ -264,20 +276,6 @@ pub struct Raise {
     #[prost(fixed64, tag = "2")]
     pub alert: u64,
     /// The first entry of the alert: an `AlertBody`.
-    #[prost(bytes = "bytes", tag = "3")]
-    pub body: Bytes,
-}
-
-/// Into the topic of a room: somebody talked there, and it is recorded. Whoever is in the room gets it there, and of `desks` who is not gets it in
-/// their inbox. A repeat is known by its frame's number.
-#[derive(Clone, PartialEq, Eq, prost::Message)]
-pub struct Spoken {
-    #[prost(uint64, tag = "1")]
-    pub topic: u64,
-    /// The accounts of the group's dispatchers.
-    #[prost(uint64, repeated, tag = "2")]
-    pub desks: Vec<u64>,
-    /// A `NoticeBody`.
     #[prost(bytes = "bytes", tag = "3")]
     pub body: Bytes,
 }

@@ -2,7 +2,7 @@
 
 use prost::Oneof;
 
-use super::{Entry, InItem, Input, Mark, Membership, Profile, Register, WirePlace};
+use super::{Entry, FloorKept, InItem, Input, Mark, Membership, Profile, Register, WirePlace};
 use crate::model::{InstallationId, TopicId, UserId};
 
 /// On `{s}:log`: one commit, under the id `<epoch>-<commit>`.
@@ -24,7 +24,7 @@ pub struct LogFrame {
 /// One entry of a [`LogFrame`].
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct LogItem {
-    #[prost(oneof = "Outcome", tags = "1, 2, 3, 4, 5, 6, 7, 8")]
+    #[prost(oneof = "Outcome", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9")]
     pub outcome: Option<Outcome>,
 }
 
@@ -53,6 +53,8 @@ pub enum Outcome {
     Room(Room),
     #[prost(message, tag = "8")]
     Raised(Raised),
+    #[prost(message, tag = "9")]
+    Floor(FloorKept),
 }
 
 /// Of an inbox: who is told of an alert of its user.

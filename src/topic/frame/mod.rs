@@ -12,11 +12,12 @@ mod log;
 mod notice;
 mod output;
 mod row;
+mod talk;
 
 pub use alert::AlertBody;
 pub use input::{
     Attach, Connection, Detach, Enter, InFrame, InItem, Input, Mark, Membership, Move, Moved, Notice, Post, Presence, Profile, Raise,
-    Register, Spoken, Watch,
+    Register, Watch,
 };
 pub use log::{Feed, Forward, LogFrame, LogItem, MembershipAt, Outcome, Raised, Refusal, Room};
 pub use notice::{NoticeBody, rejected_body};
@@ -25,6 +26,7 @@ pub use output::{
     Watched,
 };
 pub use row::{FloorFrame, FloorRequest, HeadRow, MemberRow, ProducerRow, RaisesRow, Row, RowKind};
+pub use talk::{FloorKept, FloorNow, FloorTold, FloorWord, Microphone, MicrophoneIs, Press, PressKind, Roll, Seat, Seated, Spoken, Unseat};
 
 use bytes::Bytes;
 use prost::Message as _;

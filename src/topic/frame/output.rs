@@ -2,7 +2,7 @@
 
 use prost::Oneof;
 
-use super::{Entry, Presence, Raised, WirePlace, WireSpan};
+use super::{Entry, FloorNow, FloorTold, Presence, Raised, Seated, WirePlace, WireSpan};
 use crate::model::{Position, PositionSource, UserId};
 
 /// On `out:<edge>` and its lanes: what one shard, or one replay worker, has for the sessions of an edge.
@@ -32,7 +32,7 @@ pub struct OutFrame {
 /// One entry of an [`OutFrame`].
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct OutItem {
-    #[prost(oneof = "Output", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13")]
+    #[prost(oneof = "Output", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16")]
     pub output: Option<Output>,
 }
 
@@ -71,6 +71,12 @@ pub enum Output {
     Raised(Raised),
     #[prost(message, tag = "13")]
     Acted(Acted),
+    #[prost(message, tag = "14")]
+    FloorTold(FloorTold),
+    #[prost(message, tag = "15")]
+    FloorNow(FloorNow),
+    #[prost(message, tag = "16")]
+    Seated(Seated),
 }
 
 /// Answers what a session did to an alert. Written by sos.

@@ -2,7 +2,7 @@
 
 use prost::Oneof;
 
-use super::{Feed, InItem, Mark, Raised, Register, Room, WirePlace, WireSpan};
+use super::{Feed, FloorKept, InItem, Mark, Raised, Register, Room, WirePlace, WireSpan};
 use crate::model::TopicId;
 
 /// On `floor`: a shard lost state and wants a new epoch, with everything SQL knows of it on `reply`.
@@ -39,7 +39,7 @@ pub struct FloorFrame {
 /// One row of a shard's state, in `{s}:state` and from SQL. Rows of one key merge by taking the later of each part.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct Row {
-    #[prost(oneof = "RowKind", tags = "1, 2, 3, 4, 5, 6, 7, 8")]
+    #[prost(oneof = "RowKind", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9")]
     pub row: Option<RowKind>,
 }
 
@@ -68,6 +68,9 @@ pub enum RowKind {
     Room(Room),
     #[prost(message, tag = "8")]
     Raises(RaisesRow),
+    /// Only in checkpoints: with Redis it is lost, and who asked for the floor asks again.
+    #[prost(message, tag = "9")]
+    Floor(FloorKept),
 }
 
 /// The head of a topic, and the profile of an inbox.
@@ -148,6 +151,7 @@ impl RowKind {
             Self::Producer(row) => format!("producer {} {} {:x}", topic(row.topic), row.user, row.installation),
             Self::Mark(row) => format!("mark {} {} {:x}", topic(row.topic), row.user, row.installation),
             Self::Raises(row) => format!("raises {}", topic(row.topic)),
+            Self::Floor(row) => format!("floor {}", topic(row.topic)),
             Self::Feed(row) => format!("feed {:x} {}", row.producer, row.lane),
         }
     }

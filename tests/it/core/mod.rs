@@ -11,6 +11,7 @@ mod recovery;
 mod reference;
 mod rooms;
 mod steps;
+mod talk;
 
 use std::collections::BTreeMap;
 
@@ -51,6 +52,8 @@ fn forwards(shard: u32, shards: u32, log: &LogFrame) -> BTreeMap<(u32, Lane), In
             Input::Moved(moved) => moved.topic,
             Input::Notice(notice) => notice.topic,
             Input::Presence(presence) => presence.topic,
+            // For who works the media server.
+            Input::Microphone(_) | Input::Seat(_) | Input::Unseat(_) => continue,
             other => panic!("{other:?}"),
         };
         let topic = TopicId::from_packed(topic).unwrap();

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use proptest::prelude::*;
 use roger::model::{GroupId, MessageKind, Place, Span, TopicId, UserId};
-use roger::topic::frame::{Connection, Enter, InFrame, Input, Lane, LogFrame, Outcome, Output, Presence, Register, Spoken};
+use roger::topic::frame::{Connection, Enter, InFrame, Input, Lane, LogFrame, Microphone, Outcome, Output, Presence, Register, Spoken};
 use roger::topic::{Batch, Followers, Shard};
 
 pub(super) const SHARDS: u32 = 4;
@@ -59,6 +59,10 @@ pub(super) struct World {
     /// Who was in the room at each message, by place.
     said: BTreeMap<GroupId, Vec<BTreeSet<u64>>>,
     presences: Vec<Presence>,
+    /// The clock of all owners.
+    pub(super) now_ms: u64,
+    /// What was decided for the media server, repeats included.
+    pub(super) microphones: Vec<Microphone>,
 }
 
 impl World {
@@ -72,6 +76,8 @@ impl World {
             version: 0,
             said: BTreeMap::new(),
             presences: Vec::new(),
+            now_ms: 1,
+            microphones: Vec::new(),
         }
     }
 
@@ -85,15 +91,21 @@ impl World {
     fn step(&mut self, shard: u32, lane: Lane, frame: InFrame) {
         let (mut batch, mut followers) = (Batch::default(), Followers::default());
         let state = &mut self.shards[shard as usize];
-        state.step(&mut batch, &mut followers, lane, frame, 1).unwrap();
-        if let Some(frame) = state.seal(&mut batch, 1) {
-            self.forward(shard, &frame);
-            self.logs[shard as usize].push(frame);
-        }
+        state.step(&mut batch, &mut followers, lane, frame, self.now_ms).unwrap();
+        self.commit(shard, batch);
         self.check_one_room();
     }
 
+    /// What an owner decided goes into its log, and on its ways.
+    pub(super) fn commit(&mut self, shard: u32, mut batch: Batch) {
+        if let Some(frame) = self.shards[shard as usize].seal(&mut batch, self.now_ms) {
+            self.forward(shard, &frame);
+            self.logs[shard as usize].push(frame);
+        }
+    }
+
     fn forward(&mut self, shard: u32, frame: &LogFrame) {
+        self.microphones.extend(super::talk::microphones(frame));
         for ((target, lane), mut frame) in super::forwards(shard, SHARDS, frame) {
             // Presence goes to whoever is there, and leaves nothing behind.
             frame.items.retain(|item| match &item.input {
@@ -153,6 +165,9 @@ impl World {
                 for frame in self.logs[shard as usize].clone() {
                     self.forward(shard, &frame);
                 }
+                let mut batch = Batch::default();
+                self.shards[shard as usize].resume_floors(&mut batch, self.now_ms);
+                self.commit(shard, batch);
             }
         }
     }
@@ -166,7 +181,7 @@ impl World {
         }
     }
 
-    fn is_in(&self, user: u64, group: u64) -> bool {
+    pub(super) fn is_in(&self, user: u64, group: u64) -> bool {
         self.ask(user, group).is_some_and(|(_, live)| live)
     }
 

@@ -83,7 +83,7 @@ impl Heard {
                 self.disconnects.push(format!("{reason:?}"));
             }
             Event::Closed { reason: Some(reason), text } => self.closed = Some(format!("{reason}: {text}")),
-            Event::Closed { .. } | Event::Disposition { .. } | Event::Presence(_) => {}
+            Event::Closed { .. } | Event::Disposition { .. } | Event::Presence(_) | Event::Floor(_) => {}
         }
     }
 

@@ -265,6 +265,7 @@ pub(super) fn brief(frame: &LogFrame) -> Vec<String> {
             Outcome::Profile(profile) => format!("profile {}", profile.topic),
             Outcome::Forward(_) => "forward".into(),
             Outcome::Raised(raised) => format!("raised {} of {}", raised.alert, raised.topic),
+            Outcome::Floor(kept) => format!("floor {} grant {}", kept.topic, kept.grant),
             Outcome::Room(room) => format!("room {} g{} v{} {}", room.topic, room.group, room.version, room.joined),
         })
         .collect()

@@ -270,6 +270,7 @@ impl Edge {
                     }
                 }
                 Output::Watched(_) | Output::Delivered(_) | Output::Page(_) | Output::Displace(_) => {}
+                Output::FloorTold(_) | Output::FloorNow(_) | Output::Seated(_) => {}
                 Output::Entered(_) | Output::Presence(_) | Output::Positions(_) | Output::Raised(_) | Output::Acted(_) => {}
             }
         }

@@ -138,6 +138,12 @@ pub(super) fn shard_of(input: &Input) -> usize {
         Input::Moved(moved) => moved.topic,
         Input::Raise(raise) => raise.topic,
         Input::Spoken(spoken) => spoken.topic,
+        Input::Press(press) => press.topic,
+        Input::Microphone(microphone) => microphone.topic,
+        Input::MicrophoneIs(is) => is.topic,
+        Input::Seat(seat) => seat.topic,
+        Input::Unseat(unseat) => unseat.topic,
+        Input::Roll(roll) => roll.topic,
     };
     shard(topic)
 }

@@ -103,7 +103,8 @@ pub async fn deliver_with(hook: Hook, config: Config, clock: Clock, stop: Shutdo
     let redis = Redis::new(broker::Settings::from(&config.redis)).unwrap();
     eventually("Redis", async || redis.pin_shards(shards).await.ok()).await;
     let (batch_frames_max, checkpoint_interval) = (config.delivery.batch_frames_max, config.delivery.checkpoint_interval);
-    let job = Deliver::new(redis.clone(), clock.clone(), deliver::Settings { shards, batch_frames_max, checkpoint_interval });
+    let settings = deliver::Settings { shards, batch_frames_max, checkpoint_interval, floor: (&config.floor).into() };
+    let job = Deliver::new(redis.clone(), clock.clone(), settings);
     let leases = OrderedSettings::new(shards, config.delivery.lease_ttl).unwrap();
     let part = Readiness::new().part("shards");
     run_ordered(job.with_hook(hook), redis, leases, clock, stop, part).await;

@@ -258,6 +258,7 @@ impl Judge {
         let lasted_ms = self.closed.as_ref().map_or(0, |closed| self.now_ms - closed.since_ms);
         let others = || self.claims.values().filter(|other| other.request.who != who);
         match ending {
+            Ending::NotInRoom => panic!("that is for whoever holds the floor to say"),
             Ending::QueueFull => {
                 let open = self.open.as_ref().unwrap().command.who;
                 let before = others().filter(|other| other.request.who != open);
