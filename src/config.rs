@@ -8,6 +8,7 @@
 
 mod keys;
 mod load;
+mod secret;
 #[cfg(test)]
 mod tests;
 
@@ -19,6 +20,7 @@ use serde::{Deserialize, Deserializer};
 
 pub use keys::{KEYS, Key, Rule, Value};
 pub use load::{Error, Origin, Sources};
+pub use secret::{BadSecret, Secret};
 
 /// The exit code of a program whose configuration is wrong; supervisord takes it as final.
 pub const EXIT_CODE: u8 = 78;

@@ -18,6 +18,7 @@
 //! | [`broker`] | Redis: connections, keys, streams, scripts |
 //! | [`sms`] | texts to telephones |
 //! | [`store`] | SQL: SQLite and MariaDB |
+//! | [`janus`] | the client of the media server, a stock Janus |
 //! | [`session`] | who is connected, where, until when |
 //! | [`worker`] | the engine: ordered work by lease, competing work by consumer group, dead letters |
 //! | [`proto`] | the client protocol, its conversions, its statuses, its server |
@@ -41,6 +42,7 @@ pub mod directory;
 pub mod edge;
 pub mod floor;
 pub mod gateway;
+pub mod janus;
 pub mod jobs;
 pub mod location;
 pub mod model;

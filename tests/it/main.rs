@@ -12,6 +12,7 @@ mod faults;
 mod gateway;
 mod golden;
 mod harness;
+mod janus;
 mod jobs;
 mod messages;
 mod operate;

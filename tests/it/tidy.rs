@@ -20,7 +20,7 @@ const STEPS: &[&[&str]] = &[
     &["topic", "location", "token", "talk"],
     &["alert"],
     &["broker", "store", "sms"],
-    &["session"],
+    &["session", "janus"],
     &["worker", "proto"],
     &["client"],
     &["jobs", "edge", "directory", "gateway"],

@@ -6,6 +6,8 @@
 pub mod apk;
 pub mod company;
 pub mod fleet;
+pub mod janus;
+pub mod link;
 pub mod mariadb;
 pub mod ports;
 pub mod process;

@@ -1,0 +1,5 @@
+//! The client of the media server, against a real Janus.
+
+mod rooms;
+mod scene;
+mod transport;

@@ -1,0 +1,47 @@
+//! A link between a client and a server of this machine that a test can cut.
+
+use std::sync::Mutex;
+
+use tokio::io::copy_bidirectional;
+use tokio::net::{TcpListener, TcpStream};
+use tokio_util::sync::CancellationToken;
+
+/// Carries TCP from a port of its own to that of a server. Ends with the runtime of the test.
+#[derive(Debug)]
+pub struct Link {
+    port: u16,
+    up: std::sync::Arc<Mutex<CancellationToken>>,
+}
+
+impl Link {
+    /// A link to a port on 127.0.0.1.
+    pub async fn to(server: u16) -> Self {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let up = std::sync::Arc::new(Mutex::new(CancellationToken::new()));
+        let current = up.clone();
+        tokio::spawn(async move {
+            while let Ok((mut near, _)) = listener.accept().await {
+                let cut = current.lock().unwrap().clone();
+                tokio::spawn(async move {
+                    let Ok(mut far) = TcpStream::connect(("127.0.0.1", server)).await else { return };
+                    tokio::select! {
+                        () = cut.cancelled() => {}
+                        _ = copy_bidirectional(&mut near, &mut far) => {}
+                    }
+                });
+            }
+        });
+        Self { port, up }
+    }
+
+    /// Its port on 127.0.0.1.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Breaks all connections over it; new ones may be made at once.
+    pub fn cut(&self) {
+        std::mem::take(&mut *self.up.lock().unwrap()).cancel();
+    }
+}
