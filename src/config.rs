@@ -42,7 +42,7 @@ pub enum Program {
     Sos,
     /// Needs no key.
     Gps,
-    /// Needs no key.
+    /// Needs the secret of Janus, where there is a stock one.
     Janus,
     /// The command line: its commands open what they need themselves.
     Roger,
@@ -319,6 +319,26 @@ impl Config {
 pub struct Janus {
     /// The Redis list that Janus writes to.
     pub list: String,
+    /// Where the API of a stock Janus is; `None` when there is none.
+    #[serde(deserialize_with = "text_or_off")]
+    pub url: Option<String>,
+    /// The file with the secret of that API; there when `url` is.
+    #[serde(deserialize_with = "path_or_off")]
+    pub api_secret_file: Option<PathBuf>,
+    /// The folder, on the machine of Janus, for recordings; `None` for where Janus puts them by itself.
+    #[serde(deserialize_with = "path_or_off")]
+    pub recordings_dir: Option<PathBuf>,
+    /// The Redis list that commands to a media server are taken from.
+    pub commands: String,
+    /// How long one request to Janus may take.
+    #[serde(rename = "request_timeout_ms", deserialize_with = "milliseconds")]
+    pub request_timeout: Duration,
+    /// How long a command may take, with all attempts.
+    #[serde(rename = "command_timeout_ms", deserialize_with = "milliseconds")]
+    pub command_timeout: Duration,
+    /// The `session_timeout` of Janus.
+    #[serde(rename = "session_timeout_s", deserialize_with = "seconds")]
+    pub session_timeout: Duration,
 }
 
 /// `[sms]`.
@@ -420,6 +440,11 @@ fn seconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Er
 fn address_or_off<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<SocketAddr>, D::Error> {
     let text = String::deserialize(deserializer)?;
     if text.is_empty() { Ok(None) } else { text.parse().map(Some).map_err(serde::de::Error::custom) }
+}
+
+fn text_or_off<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    Ok((!text.is_empty()).then_some(text))
 }
 
 fn path_or_off<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<PathBuf>, D::Error> {

@@ -259,8 +259,8 @@ pub fn shards() -> String {
     "shards".to_owned()
 }
 
-/// STREAM of what Janus says, JSON as it came, in the slot of the list that Janus writes to, whose name is configured. Written (moved there from
-/// that list), read in order and trimmed by the janus program that holds the lease. No expiry.
+/// STREAM of what Janus says, or of commands to it, JSON as it came, in the slot of the list that was written to, whose name is configured. Written
+/// (moved there from that list), read in order and trimmed by the janus program that holds the lease. No expiry.
 pub fn talk(list: &str) -> String {
     beside(list, "in")
 }
@@ -268,6 +268,24 @@ pub fn talk(list: &str) -> String {
 /// LIST: an item of that list which somebody waited for, on its way to [`talk`]. Written and read by that program. No expiry.
 pub fn talk_hand(list: &str) -> String {
     beside(list, "hand")
+}
+
+/// STRING: the process that waits for the answer to a request to a media server, as it is called in [`answers`]. Written by who asks; read by the janus
+/// program. Expires with the deadline of the request.
+pub fn command_asker(id: &str) -> String {
+    format!("command:{{{id}}}:asker")
+}
+
+/// HASH about a request to a media server that was answered: `command` (which one it was), `item` (the answer as it went onto the list). Written and
+/// read by the janus program that has commands carried out. Expires ten minutes later.
+pub fn command_answer(id: &str) -> String {
+    format!("command:{{{id}}}:answer")
+}
+
+/// STREAM of answers of a media server to a process, JSON. Made, read and trimmed by that process; written by the janus program, only while it exists.
+/// Expires soon unless the process lives.
+pub fn answers(process: &str) -> String {
+    format!("answers:{{{process}}}")
 }
 
 /// A key in the slot of another.

@@ -6,6 +6,7 @@
 pub mod keys;
 
 mod alerts;
+mod commands;
 mod connection;
 mod edges;
 mod error;
@@ -27,6 +28,7 @@ mod talk;
 mod watch;
 
 pub use alerts::{AlertAnswer, AlertCommit};
+pub use commands::Given;
 pub use connection::{Facts, Redis, Settings};
 pub use edges::{EdgeBeat, LiveEdge, edge_streams};
 pub use error::Error;

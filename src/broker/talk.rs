@@ -1,4 +1,4 @@
-//! The list that Janus writes to, and the stream it is worked off from.
+//! The lists that a media server and Roger write to, and the streams they are worked off from.
 //!
 //! Whoever waits moves one item to a second list, which takes nothing away; the script that moves both lists into the stream begins with that one.
 
@@ -15,9 +15,9 @@ use super::streams::Reader;
 use crate::topic::frame::FORMAT;
 
 impl Reader {
-    /// Waits until there is something on the list, or for a while; takes nothing away.
-    pub async fn wait_for_talk(&mut self, list: &str) -> Result<bool, Error> {
-        const OPERATION: &str = "wait for talk";
+    /// Waits until there is something on a list, or for a while; takes nothing away.
+    pub async fn wait_for_list(&mut self, list: &str) -> Result<bool, Error> {
+        const OPERATION: &str = "wait for a list";
         let mut command = redis::cmd("BLMOVE");
         let seconds = Duration::from_millis(self.block_ms()).as_secs_f64();
         command.arg(list).arg(keys::talk_hand(list)).arg("LEFT").arg("RIGHT").arg(seconds);
@@ -26,11 +26,11 @@ impl Reader {
 }
 
 impl Redis {
-    /// Moves at most `count` items from the list into the stream, the oldest first; how many that were.
-    pub async fn move_talk(&self, list: &str, count: usize) -> Result<usize, Error> {
+    /// Moves at most `count` items from a list into its stream, the oldest first; how many that were.
+    pub async fn move_list(&self, list: &str, count: usize) -> Result<usize, Error> {
         let mut call = TALK_MOVE.call(&[&keys::talk_hand(list), list, &keys::talk(list)]);
         call.arg(count).arg(FORMAT);
-        self.command("move talk into its stream", call).await
+        self.command("move a list into its stream", call).await
     }
 
     /// What waits of talk, on the list and behind it; it goes by the name of the list. `job` is who works it off.

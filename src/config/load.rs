@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Map, Value as Json};
 
 use super::keys::{KEYS, Key, is_loopback};
-use super::{Config, Program};
+use super::{BadSecret, Config, Program, Secret};
 
 /// Where a configuration comes from; later ones override earlier ones.
 #[derive(Clone, Debug, Default)]
@@ -246,7 +246,11 @@ impl Draft {
             "delivery",
             "backlog_frames_max",
             "at least delivery.batch_frames_max",
-        )
+        )?;
+        let janus = &config.janus;
+        require(janus.url.is_none() || janus.api_secret_file.is_some(), "janus", "api_secret_file", "set when janus.url is")?;
+        require(janus.commands != janus.list, "janus", "commands", "another list than janus.list")?;
+        require(janus.command_timeout >= janus.request_timeout, "janus", "command_timeout_ms", "at least janus.request_timeout_ms")
     }
 
     fn check_listen(&self, section: &str, address: SocketAddr, beyond: bool) -> Result<(), Error> {
@@ -269,11 +273,23 @@ impl Draft {
             }
         }
         if program == Program::Directory {
-            let mode = self.open("auth", "secret_key_file", &config.auth.secret_key_file)?;
-            if mode & !0o640 != 0 {
-                let rule = format!("a file whose mode is at most 0640, not {mode:04o}");
-                return Err(self.refuse("auth", "secret_key_file", &rule));
+            self.open_secret("auth", "secret_key_file", &config.auth.secret_key_file)?;
+        }
+        if let (Program::Janus, Some(_), Some(path)) = (program, &config.janus.url, &config.janus.api_secret_file) {
+            self.open_secret("janus", "api_secret_file", path)?;
+            // What cannot be read any more, after it could just now, is told when it is used.
+            if let Err(BadSecret::Rule { rule, .. }) = Secret::read(path) {
+                return Err(self.refuse("janus", "api_secret_file", &format!("a file whose secret is {rule}")));
             }
+        }
+        Ok(())
+    }
+
+    /// Refuses a file that others may read or write.
+    fn open_secret(&self, section: &str, name: &str, path: &Path) -> Result<(), Error> {
+        let mode = self.open(section, name, path)?;
+        if mode & !0o640 != 0 {
+            return Err(self.refuse(section, name, &format!("a file whose mode is at most 0640, not {mode:04o}")));
         }
         Ok(())
     }

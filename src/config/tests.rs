@@ -168,6 +168,47 @@ fn files_are_looked_at_before_anything_starts() {
 }
 
 #[test]
+fn the_secret_of_janus_is_looked_at_where_there_is_a_janus() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("secret");
+    let file = format!("[janus]\nurl = \"ws://127.0.0.1:8188\"\napi_secret_file = {path:?}");
+    let load = |program| load_in(folder.path(), program, &file, &[]).map(drop).map_err(|error| error.to_string());
+    let write = |text: &str, mode| {
+        fs::write(&path, text).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+    };
+    assert!(load(Program::Janus).unwrap_err().contains("janus.api_secret_file"));
+    assert_eq!(load(Program::Delivery), Ok(()));
+    for (text, mode, expected) in [
+        ("correct horse\n", 0o644, "must be a file whose mode is at most 0640, not 0644"),
+        ("janusrocks\n", 0o600, "must be a file whose secret is one of your own: this one stands in the sample configuration of Janus"),
+        ("short", 0o600, "must be a file whose secret is 8 to 256 printable ASCII characters"),
+    ] {
+        write(text, mode);
+        let text = load(Program::Janus).unwrap_err();
+        assert!(text.contains("janus.api_secret_file") && text.contains(expected), "{text}");
+    }
+    write("correct horse\n", 0o600);
+    assert_eq!(load(Program::Janus), Ok(()));
+    check("[janus]\nurl = \"ws://h:1\"", &[], "janus.api_secret_file = \"\": must be set when janus.url is (the default)");
+    check(
+        "[janus]\nurl = \"http://h:1\"",
+        &[],
+        "janus.url = \"http://h:1\": must be a URL that begins with ws://, or empty for off (from DIR/roger.toml)",
+    );
+    check(
+        "[janus]\ncommands = \"janusImUrlList\"",
+        &[],
+        "janus.commands = \"janusImUrlList\": must be another list than janus.list (from DIR/roger.toml)",
+    );
+    check(
+        "[janus]\ncommand_timeout_ms = 1000",
+        &[],
+        "janus.command_timeout_ms = 1000: must be at least janus.request_timeout_ms (from DIR/roger.toml)",
+    );
+}
+
+#[test]
 fn a_file_that_is_not_there_or_not_toml_is_named() {
     check("[fleet", &[], "DIR/roger.toml is not TOML");
     let sources = Sources { file: Some("/nonexistent/roger.toml".into()), ..Sources::default() };

@@ -69,6 +69,16 @@ impl Rooms {
         Self { handle: self.handle.within(timeout), settings: self.settings.clone() }
     }
 
+    /// Whether both go by the same handle.
+    pub(super) fn is_by(&self, other: &Self) -> bool {
+        self.handle.id() == other.handle.id()
+    }
+
+    /// Keeps the session alive no longer.
+    pub(super) fn forget(&self) {
+        self.handle.session().forget();
+    }
+
     /// Makes the room of a group, unless there is one; whether there was none.
     ///
     /// # Errors

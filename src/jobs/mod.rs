@@ -5,6 +5,7 @@ pub mod archive;
 pub mod deliver;
 pub mod floor;
 pub mod locate;
+pub mod media;
 pub mod offline;
 pub mod replay;
 pub mod talk;

@@ -22,8 +22,8 @@ pub enum Said {
     Burst(Burst),
     /// Only that the list is there: Janus pushes such an item when it starts.
     Greeting,
-    /// The answer to a request.
-    Reply,
+    /// The answer to a request, with the id of that if it has one.
+    Reply(Option<String>),
     /// How well somebody hears and is heard.
     Quality,
 }
@@ -88,11 +88,16 @@ pub fn parse(item: &[u8]) -> Result<Said, NotUnderstood> {
                 Some(_) => Err(NotUnderstood::Bad { field: "ptt_msg", rule: "has to be an object" }),
                 None => Err(NotUnderstood::Missing("ptt_msg")),
             },
-            Some(2) => Ok(Said::Reply),
+            Some(2) => Ok(Said::Reply(request(&item))),
             Some(3) => Ok(Said::Quality),
             _ => Err(NotUnderstood::UnknownType(kind.to_string())),
         },
     }
+}
+
+/// Whose answer it is; whoever asked reads the rest.
+fn request(item: &Map<String, Value>) -> Option<String> {
+    item.get("signal_msg")?.get("request_id")?.as_str().map(str::to_owned)
 }
 
 fn burst(item: &Map<String, Value>, host: String) -> Result<Burst, NotUnderstood> {
@@ -203,7 +208,9 @@ mod tests {
         let long = ITEM.replace("abc", &"x".repeat(2_000));
         for (item, expected) in [
             (r#"{"info":"init"}"#, "Greeting"),
-            (r#"{"msg_type":2,"signal_msg":{}}"#, "Reply"),
+            (r#"{"msg_type":2,"signal_msg":{}}"#, "Reply(None)"),
+            (r#"{"msg_type":2}"#, "Reply(None)"),
+            (r#"{"msg_type":2,"signal_msg":{"request_id":"r-1","res":{"code":0}}}"#, r#"Reply(Some("r-1"))"#),
             (r#"{"msg_type":"3","quality_msg":{}}"#, "Quality"),
             ("", "the item is no JSON object"),
             ("[1]", "the item is no JSON object"),

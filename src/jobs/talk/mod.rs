@@ -93,19 +93,33 @@ impl Talk {
     async fn work_off(&self, entries: Vec<StreamEntry>) -> Result<(), Error> {
         let Some(last) = entries.last().map(|entry| entry.id) else { return Ok(()) };
         let mut bursts = Vec::with_capacity(entries.len());
+        let mut dead = Vec::new();
         for entry in entries {
             match entry.payload.as_deref().map(parse) {
                 Some(Ok(Said::Burst(burst))) => bursts.push((entry, burst)),
                 Some(Ok(Said::Greeting)) => count("greeting", 1),
                 Some(Ok(Said::Quality)) => count("quality", 1),
-                Some(Ok(Said::Reply)) => self.bury(&entry, "a reply, and nobody asked".to_owned()).await?,
-                Some(Err(error)) => self.bury(&entry, error.to_string()).await?,
-                None => self.bury(&entry, "the entry has no item".to_owned()).await?,
+                Some(Ok(Said::Reply(Some(id)))) => self.hand_on(&id, &entry).await?,
+                Some(Ok(Said::Reply(None))) => dead.push((entry, "a reply, and nobody asked".to_owned())),
+                Some(Err(error)) => dead.push((entry, error.to_string())),
+                None => dead.push((entry, "the entry has no item".to_owned())),
             }
         }
         self.announce(bursts).await?;
+        // Behind what may have to be done again while SQL is away: each attempt would be one more letter.
+        for (entry, reason) in dead {
+            self.bury(&entry, reason).await?;
+        }
         let stream = keys::talk(&self.list);
         self.redis.trim(&stream, last.next()).await.map(drop).map_err(|source| self.broker(source))
+    }
+
+    /// Gives an answer to who asked, who knows it when it comes twice. Nobody waits for one that is late, and it is no loss.
+    async fn hand_on(&self, id: &str, entry: &StreamEntry) -> Result<(), Error> {
+        let item = entry.payload.as_deref().unwrap_or_default();
+        let taken = self.redis.hand_answer_on(id, item).await.map_err(|source| self.broker(source))?;
+        count(if taken { "answer" } else { "late answer" }, 1);
+        Ok(())
     }
 
     async fn announce(&self, bursts: Vec<(StreamEntry, Burst)>) -> Result<(), Error> {
@@ -200,13 +214,13 @@ impl Ordered for Talk {
         let (mut waiting, mut reader) = (Reader::new(&self.redis, BLOCK), Reader::new(&self.redis, BLOCK));
         while !tenure.stop.is_cancelled() {
             tenure.progress.turn();
-            self.redis.move_talk(&self.list, ITEMS_MAX).await.map_err(|source| self.broker(source))?;
+            self.redis.move_list(&self.list, ITEMS_MAX).await.map_err(|source| self.broker(source))?;
             let entries = reader.behind(&stream, StreamId::default(), ITEMS_MAX).await.map_err(|source| self.broker(source))?;
             if entries.is_empty() {
                 // Broken off in the middle it loses nothing: what it moved comes first next time.
                 tokio::select! {
                     () = tenure.stop.cancelled() => {}
-                    waited = waiting.wait_for_talk(&self.list) => drop(waited.map_err(|source| self.broker(source))?),
+                    waited = waiting.wait_for_list(&self.list) => drop(waited.map_err(|source| self.broker(source))?),
                 }
                 continue;
             }

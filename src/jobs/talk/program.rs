@@ -1,11 +1,14 @@
-//! The program `janus`: tells of talk that Janus recorded.
+//! The program `janus`: tells of talk that Janus recorded, and has a stock Janus carry commands out.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::Talk;
 use crate::broker::{self, Redis};
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::{BadSecret, Config, Secret};
+use crate::janus::{self, Api, Janus, RoomSettings};
+use crate::jobs::media::Media;
 use crate::retry::ErrorClass;
 use crate::shutdown::Shutdown;
 use crate::store::{self, Options, Store};
@@ -31,6 +34,12 @@ pub enum ProgramError {
         /// What Redis says.
         pinned: u32,
     },
+    /// The secret of Janus cannot be used.
+    #[error("janus.api_secret_file")]
+    Secret(#[source] BadSecret),
+    /// Janus cannot be asked at all.
+    #[error("janus cannot ask its media server")]
+    Janus(#[source] janus::Error),
     /// The settings of the lease cannot be.
     #[error("the lease of janus")]
     Settings(#[source] BadSettings),
@@ -42,7 +51,8 @@ impl ProgramError {
         match self {
             Self::Broker(source) => source.class(),
             Self::Store(source) => source.class(),
-            Self::Shards { .. } => ErrorClass::Permanent,
+            Self::Shards { .. } | Self::Secret(_) => ErrorClass::Permanent,
+            Self::Janus(source) => source.class(),
             Self::Settings(_) => ErrorClass::Defect,
         }
     }
@@ -61,19 +71,42 @@ pub async fn run(config: Config, clock: Clock, shutdown: Shutdown) -> Result<(),
     let lease = OrderedSettings::new(1, LEASE_LIFETIME).map_err(ProgramError::Settings)?;
     let readiness = Readiness::new();
     let part = readiness.part("talk");
+    let media = media(&config, &redis, &clock)?.map(|media| (media, readiness.part("media")));
     let watch = tokio::spawn(readiness.watch("janus", shutdown.clone()));
     match wait_for("Redis", &part, &shutdown, || redis.pin_shards(shards)).await.map_err(ProgramError::Broker)? {
         Some(pinned) if pinned != shards => return Err(ProgramError::Shards { configured: shards, pinned }),
         Some(_) => {}
         None => return Ok(()),
     }
+    // Commands need no SQL, so they do not wait for it.
+    let carrying = media.map(|(media, part)| {
+        let (redis, clock, shutdown) = (redis.clone(), clock.clone(), shutdown.clone());
+        tokio::spawn(run_ordered(media, redis, lease.with_patience(config.janus.command_timeout * 2), clock, shutdown, part))
+    });
     if wait_for("SQL", &part, &shutdown, || store.prepare(shards)).await.map_err(ProgramError::Store)?.is_some() {
         let job = Talk::new(redis.clone(), store.clone(), clock.clone(), shards, config.janus.list);
         run_ordered(job, redis, lease, clock, shutdown, part).await;
     }
     store.close().await;
+    if let Some(carrying) = carrying {
+        // It ends with the shutdown; how is of no interest.
+        drop(carrying.await);
+    }
     // It ends with the shutdown; how is of no interest.
     drop(watch.await);
     tracing::info!("stopped");
     Ok(())
+}
+
+/// The work on commands; `None` without a stock Janus.
+fn media(config: &Config, redis: &Redis, clock: &Clock) -> Result<Option<Media>, ProgramError> {
+    let own = &config.janus;
+    let (Some(url), Some(path)) = (&own.url, &own.api_secret_file) else { return Ok(None) };
+    let secret = Secret::read(path).map_err(ProgramError::Secret)?;
+    let rooms = Arc::new(RoomSettings::new(&secret, own.recordings_dir.clone()));
+    let settings = janus::Settings { url: url.clone(), secret, request_timeout: own.request_timeout, session_timeout: own.session_timeout };
+    // Nobody needs its events: commands are answered.
+    let (client, _) = Janus::connect(settings).map_err(ProgramError::Janus)?;
+    let server = Arc::new(Api::new(client, rooms, clock.clone()));
+    Ok(Some(Media::new(redis.clone(), server, clock.clone(), own.commands.clone(), own.list.clone())))
 }

@@ -1,5 +1,6 @@
 //! The client of the media server, against a real Janus.
 
+mod commands;
 mod rooms;
 mod scene;
 mod transport;

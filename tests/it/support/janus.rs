@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::fs;
 use std::net::TcpStream;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 
@@ -66,6 +67,9 @@ impl Janus {
         fs::create_dir(&config).unwrap();
         fs::create_dir(folder.path().join("recordings")).unwrap();
         write_config(&config, &options, ws_port, http_port);
+        let secret = folder.path().join("api.secret");
+        fs::write(&secret, &options.api_secret).unwrap();
+        fs::set_permissions(&secret, fs::Permissions::from_mode(0o600)).unwrap();
         let program = Program {
             name: format!("janus:{ws_port}"),
             executable: "janus".into(),
@@ -99,6 +103,16 @@ impl Janus {
     /// What every request has to name.
     pub fn api_secret(&self) -> &str {
         &self.options.api_secret
+    }
+
+    /// The keys of the configuration that make a fleet use this Janus.
+    pub fn overrides(&self) -> Vec<(&'static str, String)> {
+        vec![
+            ("janus.url", format!("{:?}", self.ws_url())),
+            ("janus.api_secret_file", format!("{:?}", self.folder().join("api.secret"))),
+            ("janus.recordings_dir", format!("{:?}", self.recordings())),
+            ("janus.session_timeout_s", self.options.session_timeout_s.to_string()),
+        ]
     }
 
     /// The folder for recordings, which is there and empty at first.
