@@ -3,10 +3,11 @@
 use std::time::{Duration, Instant};
 
 use roger::config::Secret;
-use roger::janus::{Error, Event, HandleNumber, Janus as Client, SessionNumber, Settings};
+use roger::janus::{Error, Event, HandleNumber, Janus as Client, RoomEvent, SessionNumber, Settings};
+use roger::model::GroupId;
 use roger::retry::ErrorClass;
 
-use super::scene::{client, event, settings};
+use super::scene::{Radio, client, event, rooms, settings};
 use crate::support::eventually;
 use crate::support::janus::{Janus, JanusOptions};
 use crate::support::link::Link;
@@ -108,12 +109,23 @@ async fn sessions_and_handles_outlive_a_connection_that_breaks() {
     let url = format!("ws://127.0.0.1:{}", link.port());
     let (client, mut events) = Client::connect(Settings { url, ..settings(&janus) }).unwrap();
     let session = client.create_session().await.unwrap();
-    let handle = session.attach("uid:7").await.unwrap();
-    for _ in 0..3 {
+    rooms(&janus, &session).await.ensure(GroupId(100), "air").await.unwrap();
+    let (handle, _) = Radio::new(100, 7).await.sit(&session).await;
+    let others = super::scene::client(&janus).0.create_session().await.unwrap();
+    for user in 8..11 {
         link.cut();
         event(&mut events, "the end of the connection", |event| (*event == Event::Disconnected).then_some(())).await;
         event(&mut events, "the next one", |event| (*event == Event::Connected).then_some(())).await;
+        // What happens in the room is told on the connection that claimed the session.
+        Radio::new(100, user).await.sit(&others).await;
+        let told = event(&mut events, "who came", |event| match event {
+            Event::Said { handle: told, data, .. } if *told == handle.id() => RoomEvent::of(data),
+            _ => None,
+        })
+        .await;
+        assert!(matches!(&told, RoomEvent::Changed { participants, .. } if participants[0].user.0 == user), "{told:?}");
     }
+    handle.talk(true).await.unwrap();
     handle.trickle(None).await.unwrap();
 }
 

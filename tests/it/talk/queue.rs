@@ -157,6 +157,23 @@ async fn what_comes_while_sql_is_away_waits_and_an_emptied_redis_makes_nothing_n
     assert!(files(&again.heard, inbox).iter().filter(|told| **told == file(1)).count() <= 1);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn garbage_in_front_of_what_waits_for_sql_is_one_dead_letter() {
+    let overrides = vec![("sql.statement_timeout_ms", "1000".to_owned()), ("log.level", "\"debug\"".to_owned())];
+    let mut scene = Scene::with(FleetOptions { overrides, ..Scene::on_mariadb() }).await;
+    let inbox = TopicId::inbox(UserId(scene.first.id));
+    let mut first = scene.on(0, &scene.first).await;
+    scene.fleet.mariadb.as_ref().unwrap().stop();
+    scene.push(&["garbage".to_owned(), burst(scene.radios[0].id, scene.air, 1).to_string()]);
+    // At least twice.
+    scene.fleet.program("janus-0").wait_for_log("serving a shard failed again");
+    scene.fleet.mariadb.as_ref().unwrap().resume();
+    first.until("what waited", |heard| (files(heard, inbox) == [file(1)]).then_some(())).await;
+    let letters = || async { (!scene.letters().is_empty()).then_some(()) };
+    eventually("the garbage is told of", letters).await;
+    assert_eq!(scene.letters(), [("garbage".to_owned(), "the item is no JSON object".to_owned())]);
+}
+
 mod long {
     use super::*;
 
