@@ -6,6 +6,7 @@ use roger::config::Secret;
 use roger::janus::{Error, Event, HandleNumber, Janus as Client, RoomEvent, SessionNumber, Settings};
 use roger::model::GroupId;
 use roger::retry::ErrorClass;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::scene::{Radio, client, event, rooms, settings};
 use crate::support::eventually;
@@ -34,6 +35,23 @@ async fn sessions_begin_are_taken_over_by_their_number_and_end() {
     assert_eq!(gone, Error::SessionGone { operation: "claim a session", session });
     assert!(gone.is_gone());
     assert_eq!(gone.class(), ErrorClass::Transient);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_janus_that_is_asked_for_speaks_http_and_tells_events() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let events = Some(format!("ws://{}", listener.local_addr().unwrap()));
+    let mut janus = Janus::start_with(JanusOptions { http: true, events, ..JanusOptions::default() });
+    // Its handler of events knocks.
+    listener.accept().await.unwrap();
+    let address = janus.http_url();
+    let (host, path) = address.strip_prefix("http://").unwrap().split_once('/').unwrap();
+    let mut stream = tokio::net::TcpStream::connect(host).await.unwrap();
+    stream.write_all(format!("GET /{path}/info HTTP/1.0\r\n\r\n").as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.contains("server_info") && answer.contains("1.1.2"), "{answer}");
+    assert!(janus.terminate().success());
 }
 
 #[tokio::test(flavor = "multi_thread")]
