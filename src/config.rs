@@ -9,6 +9,7 @@
 mod keys;
 mod load;
 mod secret;
+mod talk;
 #[cfg(test)]
 mod tests;
 
@@ -21,6 +22,7 @@ use serde::{Deserialize, Deserializer};
 pub use keys::{KEYS, Key, Rule, Value};
 pub use load::{Error, Origin, Sources};
 pub use secret::{BadSecret, Secret};
+pub use talk::{Floor, Janus};
 
 /// The exit code of a program whose configuration is wrong; supervisord takes it as final.
 pub const EXIT_CODE: u8 = 78;
@@ -253,22 +255,6 @@ pub struct Delivery {
     pub checkpoint_interval: Duration,
 }
 
-/// `[floor]`.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Floor {
-    /// The longest burst.
-    pub burst_ms: u64,
-    /// The longest the media server may take to open a microphone.
-    pub prepare_ms: u64,
-    /// How long somebody who talks or waits is there without being heard of.
-    pub vanish_ms: u64,
-    /// The most who wait for the floor of a room.
-    pub queue_max: usize,
-    /// How often who waits may be passed over by those with a higher level.
-    pub age_bursts: u32,
-}
-
 /// `[offline]`.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -311,34 +297,6 @@ impl Config {
     pub fn sos_url(&self) -> &str {
         if self.sos.redis_url.is_empty() { &self.redis.url } else { &self.sos.redis_url }
     }
-}
-
-/// `[janus]`.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Janus {
-    /// The Redis list that Janus writes to.
-    pub list: String,
-    /// Where the API of a stock Janus is; `None` when there is none.
-    #[serde(deserialize_with = "text_or_off")]
-    pub url: Option<String>,
-    /// The file with the secret of that API; there when `url` is.
-    #[serde(deserialize_with = "path_or_off")]
-    pub api_secret_file: Option<PathBuf>,
-    /// The folder, on the machine of Janus, for recordings; `None` for where Janus puts them by itself.
-    #[serde(deserialize_with = "path_or_off")]
-    pub recordings_dir: Option<PathBuf>,
-    /// The Redis list that commands to a media server are taken from.
-    pub commands: String,
-    /// How long one request to Janus may take.
-    #[serde(rename = "request_timeout_ms", deserialize_with = "milliseconds")]
-    pub request_timeout: Duration,
-    /// How long a command may take, with all attempts.
-    #[serde(rename = "command_timeout_ms", deserialize_with = "milliseconds")]
-    pub command_timeout: Duration,
-    /// The `session_timeout` of Janus.
-    #[serde(rename = "session_timeout_s", deserialize_with = "seconds")]
-    pub session_timeout: Duration,
 }
 
 /// `[sms]`.

@@ -288,6 +288,12 @@ pub fn answers(process: &str) -> String {
     format!("answers:{{{process}}}")
 }
 
+/// HASH of the seats at Janus: `session`, the number of the session they belong to; `user <id>` and `room <group>`, JSON. Written and read by the
+/// bridge of the program janus. No expiry.
+pub fn seats() -> String {
+    "seats".to_owned()
+}
+
 /// A key in the slot of another.
 fn beside(key: &str, name: &str) -> String {
     if key.contains('{') { format!("{key}:{name}") } else { format!("{{{key}}}:{name}") }

@@ -21,6 +21,7 @@ mod presence;
 mod probe;
 mod reports;
 mod scripts;
+mod seats;
 mod shard;
 mod sos;
 mod streams;

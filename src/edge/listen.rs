@@ -10,7 +10,7 @@ use super::session::{Session, State};
 use super::views::Heard;
 use super::watch;
 use crate::broker::{Reader, StreamEntry, StreamId, edge_streams};
-use crate::model::{Reason, SessionId, TopicId};
+use crate::model::{Reason, SessionId, TopicId, UserId};
 use crate::proto::{convert, v1};
 use crate::retry::Delays;
 use crate::shutdown::Shutdown;
@@ -267,9 +267,11 @@ fn hand(edge: &Arc<Edge>, output: Output, touched: &mut Touched) {
             one(acted.session, touched, &mut |_, state| state.acts.answered(acted));
         }
         Output::FloorTold(told) => {
+            // By the inbox, which each session of a user follows: the room may not be followed yet.
             let Some(room) = TopicId::from_packed(told.topic) else { return };
-            let meant = |session: &Session| (session.claims.user.0, session.claims.installation.0) == (told.user, told.installation);
-            hand_floor(edge, room, meant, convert::floor_told(room, told), touched);
+            let (inbox, installation) = (TopicId::inbox(UserId(told.user)), told.installation);
+            let meant = |session: &Session| session.claims.installation.0 == installation;
+            hand_floor(edge, inbox, meant, convert::floor_told(room, told), touched);
         }
         Output::FloorNow(now) => {
             let Some(room) = TopicId::from_packed(now.topic) else { return };
@@ -293,9 +295,9 @@ fn hand(edge: &Arc<Edge>, output: Output, touched: &mut Touched) {
     }
 }
 
-/// Hands something of the floor of a room to those who follow the room and are meant.
-fn hand_floor(edge: &Arc<Edge>, room: TopicId, meant: impl Fn(&Session) -> bool, event: v1::FloorEvent, touched: &mut Touched) {
-    let followers = edge.index.of(room);
+/// Hands something of the floor of a room to those who follow a topic and are meant.
+fn hand_floor(edge: &Arc<Edge>, topic: TopicId, meant: impl Fn(&Session) -> bool, event: v1::FloorEvent, touched: &mut Touched) {
+    let followers = edge.index.of(topic);
     for session in followers.iter().flat_map(|followers| followers.iter()).filter(|session| meant(session)) {
         let mut state = session.lock();
         state.queue.floor(event.clone());
@@ -324,7 +326,6 @@ impl Touched {
 mod tests {
     use super::*;
     use crate::edge::hub::tests;
-    use crate::model::UserId;
 
     #[test]
     fn a_silent_shard_is_not_asked_again_before_it_was_asked() {

@@ -2,6 +2,7 @@
 
 pub mod alert;
 pub mod archive;
+pub mod bridge;
 pub mod deliver;
 pub mod floor;
 pub mod locate;

@@ -14,6 +14,8 @@ pub struct Followers {
     edges: HashMap<Arc<str>, HashSet<TopicId>>,
     /// By inbox: wishes of its user's sessions to be in a room, which wait for a move.
     wishes: HashMap<TopicId, Vec<(Arc<str>, Enter)>>,
+    /// Where those sit who ask for the floor of a room, or have it: they may not follow the room yet.
+    pressing: HashMap<(TopicId, UserId, InstallationId), Arc<str>>,
 }
 
 #[derive(Debug, Default)]
@@ -63,6 +65,24 @@ impl Followers {
         self.wishes.remove(&inbox).unwrap_or_default()
     }
 
+    /// Somebody presses the talk button of a room.
+    pub(super) fn presses(&mut self, room: TopicId, edge: &str, user: UserId, installation: InstallationId) {
+        if !edge.is_empty() {
+            let edge = self.edges.get_key_value(edge).map_or_else(|| Arc::from(edge), |(known, _)| known.clone());
+            self.pressing.insert((room, user, installation), edge);
+        }
+    }
+
+    /// Nobody has to be told of that press any more.
+    pub(super) fn pressed(&mut self, room: TopicId, user: UserId, installation: InstallationId) {
+        self.pressing.remove(&(room, user, installation));
+    }
+
+    /// Where somebody presses the talk button of a room.
+    pub(super) fn pressing(&self, room: TopicId, user: UserId, installation: InstallationId) -> Option<&Arc<str>> {
+        self.pressing.get(&(room, user, installation))
+    }
+
     /// A session neither follows nor watches a topic any more.
     pub fn detach(&mut self, topic: TopicId, session: SessionId) {
         self.retain(topic, |_, known, _| known != session);
@@ -75,6 +95,7 @@ impl Followers {
 
     /// An edge is gone, with all its sessions.
     pub fn drop_edge(&mut self, edge: &str) {
+        self.pressing.retain(|_, known| **known != *edge);
         for topic in self.edges.remove(edge).unwrap_or_default() {
             self.retain(topic, |known, _, _| known != edge);
         }

@@ -125,11 +125,15 @@ impl Step<'_> {
                 self.answer(Output::FloorTold(told));
             }
             PressKind::Ask => {
+                self.followers.presses(room, self.edge, who.user, who.installation);
                 let level = u8::try_from(press.level).unwrap_or(u8::MAX);
                 let name = press.name.chars().take(Request::NAME_CHARS_MAX).collect();
                 self.step_floor(room, floor::Input::Request(Request { who, id, level, emergency: press.emergency, name }));
             }
-            PressKind::Release if here => self.step_floor(room, floor::Input::Release(who, id)),
+            PressKind::Release if here => {
+                self.followers.pressed(room, who.user, who.installation);
+                self.step_floor(room, floor::Input::Release(who, id));
+            }
             // It ended when the user left.
             PressKind::Release => {}
             PressKind::Alive => {
@@ -209,7 +213,7 @@ impl Step<'_> {
             match effect {
                 Effect::Unmute(command) => self.microphone(room, command, true),
                 Effect::Mute(command) => self.microphone(room, command, false),
-                Effect::Tell { to, request, answer } => self.tell_followers(room, Output::FloorTold(told(room, to, request, answer))),
+                Effect::Tell { to, request, answer } => self.tell_one(room, to, told(room, to, request, answer)),
                 Effect::Announce(announcement) => self.tell_followers(room, Output::FloorNow(now(room, 0, announcement))),
             }
         }
@@ -225,6 +229,18 @@ impl Step<'_> {
         let Command { who, grant } = command;
         let (user, installation) = (who.user.0, who.installation.0);
         self.forward(Input::Microphone(Microphone { topic: room.packed(), user, installation, grant: grant.0, open }));
+    }
+
+    /// Where the button is, and where else the room is followed: who presses may have come back at another edge.
+    fn tell_one(&mut self, room: TopicId, to: Participant, told: FloorTold) {
+        let at = self.followers.pressing(room, to.user, to.installation).cloned();
+        if let Some(edge) = at.filter(|at| !self.followers.edges_of(room).any(|edge| edge == at)) {
+            self.batch.outputs.push(&edge, Output::FloorTold(told));
+        }
+        if matches!(told.word(), FloorWord::Denied | FloorWord::Revoked) {
+            self.followers.pressed(room, to.user, to.installation);
+        }
+        self.tell_followers(room, Output::FloorTold(told));
     }
 
     /// Whose session is where is known to the edges: each picks out those that are meant.

@@ -1,4 +1,4 @@
-//! The program `janus`: tells of talk that Janus recorded, and has a stock Janus carry commands out.
+//! The program `janus`: tells of talk that Janus recorded; and has a stock Janus carry commands out, and hold the rooms.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,6 +8,7 @@ use crate::broker::{self, Redis};
 use crate::clock::Clock;
 use crate::config::{BadSecret, Config, Secret};
 use crate::janus::{self, Api, Janus, RoomSettings};
+use crate::jobs::bridge::{self, Bridge};
 use crate::jobs::media::Media;
 use crate::retry::ErrorClass;
 use crate::shutdown::Shutdown;
@@ -71,26 +72,28 @@ pub async fn run(config: Config, clock: Clock, shutdown: Shutdown) -> Result<(),
     let lease = OrderedSettings::new(1, LEASE_LIFETIME).map_err(ProgramError::Settings)?;
     let readiness = Readiness::new();
     let part = readiness.part("talk");
-    let media = media(&config, &redis, &clock)?.map(|media| (media, readiness.part("media")));
+    let stock = stock(&config, &redis, &clock)?.map(|(media, bridge)| (media, readiness.part("media"), bridge, readiness.part("bridge")));
     let watch = tokio::spawn(readiness.watch("janus", shutdown.clone()));
     match wait_for("Redis", &part, &shutdown, || redis.pin_shards(shards)).await.map_err(ProgramError::Broker)? {
         Some(pinned) if pinned != shards => return Err(ProgramError::Shards { configured: shards, pinned }),
         Some(_) => {}
         None => return Ok(()),
     }
-    // Commands need no SQL, so they do not wait for it.
-    let carrying = media.map(|(media, part)| {
-        let (redis, clock, shutdown) = (redis.clone(), clock.clone(), shutdown.clone());
-        tokio::spawn(run_ordered(media, redis, lease.with_patience(config.janus.command_timeout * 2), clock, shutdown, part))
+    // Neither needs SQL, so they do not wait for it.
+    let working = stock.map(|(media, media_part, bridge, bridge_part)| {
+        let patient = lease.with_patience(config.janus.command_timeout * 2);
+        let carry = run_ordered(media, redis.clone(), patient, clock.clone(), shutdown.clone(), media_part);
+        let talk = run_ordered(bridge, redis.clone(), patient, clock.clone(), shutdown.clone(), bridge_part);
+        (tokio::spawn(carry), tokio::spawn(talk))
     });
     if wait_for("SQL", &part, &shutdown, || store.prepare(shards)).await.map_err(ProgramError::Store)?.is_some() {
         let job = Talk::new(redis.clone(), store.clone(), clock.clone(), shards, config.janus.list);
         run_ordered(job, redis, lease, clock, shutdown, part).await;
     }
     store.close().await;
-    if let Some(carrying) = carrying {
-        // It ends with the shutdown; how is of no interest.
-        drop(carrying.await);
+    if let Some((carrying, talking)) = working {
+        // They end with the shutdown; how is of no interest.
+        drop((carrying.await, talking.await));
     }
     // It ends with the shutdown; how is of no interest.
     drop(watch.await);
@@ -98,15 +101,17 @@ pub async fn run(config: Config, clock: Clock, shutdown: Shutdown) -> Result<(),
     Ok(())
 }
 
-/// The work on commands; `None` without a stock Janus.
-fn media(config: &Config, redis: &Redis, clock: &Clock) -> Result<Option<Media>, ProgramError> {
+/// The work on commands, and on rooms; `None` without a stock Janus.
+fn stock(config: &Config, redis: &Redis, clock: &Clock) -> Result<Option<(Media, Bridge)>, ProgramError> {
     let own = &config.janus;
     let (Some(url), Some(path)) = (&own.url, &own.api_secret_file) else { return Ok(None) };
     let secret = Secret::read(path).map_err(ProgramError::Secret)?;
     let rooms = Arc::new(RoomSettings::new(&secret, own.recordings_dir.clone()));
     let settings = janus::Settings { url: url.clone(), secret, request_timeout: own.request_timeout, session_timeout: own.session_timeout };
+    let bridge = bridge::settings(config, settings.clone(), &settings.secret);
     // Nobody needs its events: commands are answered.
     let (client, _) = Janus::connect(settings).map_err(ProgramError::Janus)?;
     let server = Arc::new(Api::new(client, rooms, clock.clone()));
-    Ok(Some(Media::new(redis.clone(), server, clock.clone(), own.commands.clone(), own.list.clone())))
+    let media = Media::new(redis.clone(), server, clock.clone(), own.commands.clone(), own.list.clone());
+    Ok(Some((media, Bridge::new(redis.clone(), clock.clone(), bridge))))
 }

@@ -1,4 +1,6 @@
 //! Talk that Janus recorded, from its list to whom it is for.
 
+mod floor;
 mod queue;
 mod scene;
+mod voice;
