@@ -13,6 +13,7 @@
 //! | [`talk`] | what Janus says of talk, pure |
 //! | [`location`] | reports of positions, pure: what is good, where access points place a device, traces, what devices do at geofences |
 //! | [`alert`] | emergency alerts, pure: from the first press to the end |
+//! | [`audio`] | sound: WAV, Opus, RTP, the recordings that Janus and Roger keep |
 //! | [`floor`] | who may talk in a group's room, pure: requests, grants, the queue |
 //! | [`token`] | access tokens: signed by the directory, verified by edges |
 //! | [`broker`] | Redis: connections, keys, streams, scripts |
@@ -33,6 +34,7 @@
 //! The flow: client -> edge -> `{s}:in` -> deliver -> `{s}:log` and `out:{edge}` -> edge -> client; archive: `{s}:log` -> SQL -> replay.
 
 pub mod alert;
+pub mod audio;
 pub mod broker;
 pub mod cli;
 pub mod client;

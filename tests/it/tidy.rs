@@ -17,7 +17,7 @@ const STEPS: &[&[&str]] = &[
     &["config"],
     &["retry", "telemetry", "shutdown", "clock", "throttle"],
     &["floor"],
-    &["topic", "location", "token", "talk"],
+    &["topic", "location", "token", "talk", "audio"],
     &["alert"],
     &["broker", "store", "sms"],
     &["session", "janus"],
@@ -43,8 +43,14 @@ const FORBIDDEN: &[(&str, &str)] = &[
 ];
 
 /// Names and the only room that may say them.
-const KEPT: &[(&str, &str)] =
-    &[("redis::", "broker"), ("sqlx::", "store"), ("tonic::include_proto", "proto"), ("backoff::", "retry"), ("object_store::", "gateway")];
+const KEPT: &[(&str, &str)] = &[
+    ("redis::", "broker"),
+    ("sqlx::", "store"),
+    ("tonic::include_proto", "proto"),
+    ("backoff::", "retry"),
+    ("object_store::", "gateway"),
+    ("opusic_c::", "audio"),
+];
 
 /// The programs of the fleet, each with a file in `supervisor` and one in `src/bin`.
 const PROGRAMS: &[&str] = &["delivery", "directory", "edge", "gateway", "gps", "janus", "offline", "sos"];
