@@ -33,6 +33,13 @@ impl Redis {
         self.command("move a list into its stream", call).await
     }
 
+    /// Puts an item onto the list, as Janus does.
+    pub async fn say_talk(&self, list: &str, item: &[u8]) -> Result<(), Error> {
+        let mut command = redis::cmd("RPUSH");
+        command.arg(list).arg(item);
+        self.command("put talk onto its list", command).await
+    }
+
     /// What waits of talk, on the list and behind it; it goes by the name of the list. `job` is who works it off.
     pub async fn look_at_talk(&self, list: &str, job: &str, now_ms: u64) -> Result<StreamLook, Error> {
         let mut pipeline = redis::Pipeline::new();

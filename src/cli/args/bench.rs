@@ -126,6 +126,18 @@ pub(in crate::cli) enum Load {
         #[arg(long)]
         kill: bool,
     },
+    /// Bursts that Janus recorded, to a room; and the floor, from the button until its grant. Takes a fleet and a Janus of its own (--spawn).
+    Talk {
+        /// Devices in the room.
+        #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(2..=10_000))]
+        members: u32,
+        /// Recorded bursts, one behind the other.
+        #[arg(long, default_value_t = 500, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+        bursts: u32,
+        /// Presses, one behind the other.
+        #[arg(long, default_value_t = 500, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+        presses: u32,
+    },
     /// Devices report where they are, into SQL, beside plain inserts of the same rows; takes a fleet of its own (--spawn).
     Fixes {
         /// Devices, each with one call under way.

@@ -19,6 +19,7 @@ use super::people::Sizes;
 use super::report::{Findings, Traffic};
 use super::sos;
 use super::spawn::Fleet;
+use super::talk;
 use super::usage::{Usage, Watched, fleet_cpu_s};
 use crate::broker::Redis;
 use crate::client::{Directory, Event, Memory, Options, Session};
@@ -69,6 +70,7 @@ pub(super) async fn run(
         Load::Sos { idle, overload, writers, reporters, kill } => {
             bench.sos(sos::Sizes { idle, overload, writers, reporters }, fleet.filter(|_| kill)).await
         }
+        Load::Talk { members, bursts, presses } => bench.talk(talk::Sizes { members, bursts, presses }).await,
         Load::Fixes { devices, fixes, batch, slow } => bench.fixes(FixLoad { devices, fixes, batch, slow }).await,
         Load::All | Load::Floor { .. } | Load::Trace { .. } | Load::Wifi { .. } => Ok(Findings::default()),
     }
@@ -94,6 +96,11 @@ impl Bench<'_> {
     /// Keeps SQL from working for a while, as somebody else's long transaction or a slow disk does.
     pub(super) async fn hold(&self, held: Duration) -> Result<(), Error> {
         self.watched.hold_database(&self.context.store()?, held).await
+    }
+
+    /// The list that Janus writes to.
+    pub(super) fn talk_list(&self) -> String {
+        self.context.config.janus.list.clone()
     }
 
     pub(super) fn shards(&self) -> u32 {

@@ -6,6 +6,7 @@
 
 mod fixes;
 mod flood;
+mod janus;
 mod lane;
 mod load;
 mod mariadb;
@@ -14,6 +15,7 @@ mod quiet;
 mod report;
 mod sos;
 mod spawn;
+mod talk;
 mod trace;
 mod usage;
 mod wifi;
@@ -42,6 +44,9 @@ pub(super) async fn bench(mut context: Context, args: args::Bench) -> Result<(),
     }
     if !args.spawn && matches!(args.load, Load::Fixes { .. } | Load::Trace { .. }) {
         return Err(Error::Usage("this load fills tables: add --spawn".to_owned()));
+    }
+    if !args.spawn && matches!(args.load, Load::Talk { .. }) {
+        return Err(Error::Usage("talk needs a Janus of its own: add --spawn".to_owned()));
     }
     let appendfsync = if args.spawn { name(args.appendfsync) } else { "as configured" };
     let mut report = Report { machine: usage::Machine::this(), appendfsync, text_bytes: args.bytes, ..Report::default() };
@@ -81,7 +86,11 @@ async fn measure(context: &mut Context, args: &args::Bench, load: &Load) -> Resu
         return load::run(context, args, load, &watched, None).await;
     }
     note("bench: starting a private Redis and fleet");
-    let crew = if matches!(load, Load::Sos { .. } | Load::Fixes { .. }) { Crew::WithAlerts } else { Crew::Messages };
+    let crew = match load {
+        Load::Sos { .. } | Load::Fixes { .. } => Crew::WithAlerts,
+        Load::Talk { .. } => Crew::WithTalk,
+        _ => Crew::Messages,
+    };
     let mut fleet = Fleet::start(args.appendfsync, args.sql, crew, args.within).await?;
     context.config = fleet.config.clone();
     let watched = fleet.watched();

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::fixes::Fixes;
+use super::talk::Talk;
 use super::trace::Traces;
 use super::usage::{Machine, Usage};
 use super::wifi::Wifi;
@@ -37,6 +38,8 @@ pub(super) struct Findings {
     pub(super) fixes: Option<Fixes>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) traces: Option<Traces>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) talk: Option<Talk>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) wifi: Option<Wifi>,
     /// By program; `redis` among them.
@@ -260,6 +263,11 @@ impl Report {
         {
             let times = many.again_p50_ms / few.again_p50_ms.max(f64::MIN_POSITIVE);
             targets.push(Target::at_most("a day out of the largest table by one out of the smallest", 1.5, times));
+        }
+        if let Some(talk) = bench("talk").and_then(|findings| findings.talk.as_ref()) {
+            targets.push(Target::at_most("p99 of recorded talk at the last one of the room, ms", 20.0, talk.announced.p99_ms));
+            targets.push(Target::at_most("p99 of the floor from the button to the grant, ms", 20.0, talk.granted.p99_ms));
+            targets.push(Target::at_most("presses without a grant", 0.0, talk.refused as f64));
         }
         if let (Some(direct), Some(catchup)) = (rate("direct"), rate("catchup")) {
             targets.push(Target::at_least("messages/s of catchup by those of direct", 1.0, catchup / direct));

@@ -236,7 +236,7 @@ impl Desk {
 }
 
 /// Of single measurements: the smallest at or above which so many are.
-fn latencies(mut took: Vec<Duration>) -> Latencies {
+pub(super) fn latencies(mut took: Vec<Duration>) -> Latencies {
     took.sort_unstable();
     let ms = |share: f64| {
         let rank = (took.len() as f64 * share).ceil() as usize;

@@ -10,6 +10,7 @@ use tokio::process::{Child, Command};
 
 use super::super::args::{Appendfsync, Sql};
 use super::super::error::Error;
+use super::janus::Janus;
 use super::mariadb::MariaDb;
 use super::name;
 use super::usage::{PROGRAMS, Watched};
@@ -101,6 +102,8 @@ pub(super) enum Crew {
     Messages,
     /// Those, a second edge, and one of each that SOS and positions need.
     WithAlerts,
+    /// Those of messages, and a Janus with the program that works it.
+    WithTalk,
 }
 
 /// A program of a private fleet.
@@ -157,6 +160,7 @@ pub(super) struct Fleet {
     edges: usize,
     server: Server,
     database: Database,
+    _janus: Option<Janus>,
 }
 
 impl Fleet {
@@ -165,7 +169,8 @@ impl Fleet {
         let database = Database::start(sql, within).await?;
         let folder = server.folder.0.clone();
         let keys = KeyPair::create(&folder)?;
-        let text = format!(
+        let janus = if crew == Crew::WithTalk { Some(Janus::start(&folder, within).await?) } else { None };
+        let mut text = format!(
             "[redis]\nurl = \"{}\"\n[sql]\nurl = \"{}\"\n[auth]\npublic_key_file = \"{}\"\nsecret_key_file = \"{}\"\n\
              [edge]\nlisten = \"127.0.0.1:{}\"\nrate_messages_per_s = 0\nrate_burst = 0\n\
              [directory]\nlisten = \"127.0.0.1:{}\"\naccount_logins_per_min = 0\naddress_logins_per_min = 0\n\
@@ -177,14 +182,18 @@ impl Fleet {
             free_port()?,
             free_port()?,
         );
+        text.extend(janus.iter().map(Janus::section));
         let file = folder.join("roger.toml");
         fs::write(&file, text).map_err(|source| Error::File { path: file.clone(), source })?;
         let config = Config::load(Program::Roger, &Sources { file: Some(file.clone()), ..Sources::default() })?;
         let args = vec!["--config".to_owned(), file.display().to_string()];
         let mut crewed: Vec<_> = PROGRAMS.iter().map(|program| ((*program).to_owned(), *program, args.clone())).collect();
-        if crew == Crew::Messages {
-            crewed.retain(|(_, program, _)| !["sos", "gps"].contains(program));
-        } else {
+        crewed.retain(|(_, program, _)| match *program {
+            "sos" | "gps" => crew == Crew::WithAlerts,
+            "janus" => crew == Crew::WithTalk,
+            _ => true,
+        });
+        if crew == Crew::WithAlerts {
             let second = ["--name", "edge-2", "--listen", &format!("127.0.0.1:{}", free_port()?)].map(str::to_owned);
             crewed.push(("edge-2".to_owned(), "edge", args.iter().cloned().chain(second).collect()));
         }
@@ -194,7 +203,7 @@ impl Fleet {
             let child = start(&beside(program)?, &args, &folder.join(format!("{name}.log")))?;
             members.push(Member { name, program, args, child });
         }
-        let mut fleet = Self { config, members, edges, server, database };
+        let mut fleet = Self { config, members, edges, server, database, _janus: janus };
         fleet.wait(within).await?;
         Ok(fleet)
     }

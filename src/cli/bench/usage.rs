@@ -14,7 +14,7 @@ use super::super::error::Error;
 use crate::store::Store;
 
 /// The programs of a fleet.
-pub(super) const PROGRAMS: [&str; 6] = ["edge", "directory", "delivery", "offline", "sos", "gps"];
+pub(super) const PROGRAMS: [&str; 7] = ["edge", "directory", "delivery", "offline", "sos", "gps", "janus"];
 
 /// What the processes of one program used.
 #[derive(Clone, Copy, Debug, Default, Serialize)]

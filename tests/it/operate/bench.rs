@@ -41,3 +41,13 @@ fn a_day_is_read_by_the_key_whatever_the_size_of_the_table() {
         }
     }
 }
+
+#[test]
+fn talk_of_a_bench_reaches_everybody_and_every_press_its_grant() {
+    let found = bench(&["talk", "--spawn", "--members", "4", "--bursts", "5", "--presses", "5"]);
+    let talk = &found["talk"];
+    assert_eq!(
+        (talk["announced"]["messages"].as_u64(), talk["granted"]["messages"].as_u64(), talk["refused"].as_u64()),
+        (Some(5), Some(5), Some(0))
+    );
+}
