@@ -20,6 +20,7 @@
 //! | [`sms`] | texts to telephones |
 //! | [`store`] | SQL: SQLite and MariaDB |
 //! | [`janus`] | the client of the media server, a stock Janus |
+//! | [`objects`] | the bytes of files, releases and recordings: a folder, or S3 |
 //! | [`session`] | who is connected, where, until when |
 //! | [`worker`] | the engine: ordered work by lease, competing work by consumer group, dead letters |
 //! | [`proto`] | the client protocol, its conversions, its statuses, its server |
@@ -48,6 +49,7 @@ pub mod janus;
 pub mod jobs;
 pub mod location;
 pub mod model;
+pub mod objects;
 pub mod program;
 pub mod proto;
 pub mod retry;

@@ -35,7 +35,7 @@ impl<'a> Gateway<'a> {
         let token = radio::tokens(&state, &kept)?.token(soon.then_some(kept.login.token.as_str())).await?;
         let text = door.gateway.clone().unwrap_or_else(|| format!("http://{}", context.config.gateway.listen));
         let base = Url::parse(&text).map_err(|error| Error::Usage(format!("{text:?} is no address of a gateway: {error}")))?;
-        crate::gateway::use_ring();
+        crate::objects::use_ring();
         Ok(Self { context, http: Client::builder().build()?, base, token })
     }
 

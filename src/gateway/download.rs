@@ -10,9 +10,9 @@ use axum::response::{IntoResponse as _, Response};
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, StatusCode};
 
-use super::objects::Objects;
 use super::refuse::Refusal;
 use crate::model::Digest;
+use crate::objects::Objects;
 
 /// A content to be sent.
 #[derive(Clone, Debug)]

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use crate::retry::ErrorClass;
-use crate::{broker, store, token};
+use crate::{broker, objects, store, token};
 
 /// What ends the gateway, or keeps it from starting. A server that is away does neither: the gateway waits for it.
 #[derive(Debug, thiserror::Error)]
@@ -31,12 +31,10 @@ pub enum Error {
         source: broker::Error,
     },
     /// Where objects should lie cannot be used.
-    #[error("gateway.object_url = {url:?}: cannot be used")]
+    #[error("cannot use the objects")]
     Objects {
-        /// The URL.
-        url: String,
         /// Why.
-        source: object_store::Error,
+        source: objects::Error,
     },
     /// A folder cannot be made.
     #[error("cannot make the folder {}", path.display())]
@@ -75,7 +73,8 @@ impl Error {
             Self::Key { source, .. } => source.class(),
             Self::Store { source } => source.class(),
             Self::Broker { source } => source.class(),
-            Self::Objects { .. } | Self::Folder { .. } | Self::Nodes { .. } => ErrorClass::Permanent,
+            Self::Objects { source } => source.class(),
+            Self::Folder { .. } | Self::Nodes { .. } => ErrorClass::Permanent,
             // Often a predecessor that has not gone yet.
             Self::Listen { .. } => ErrorClass::Transient,
             Self::Panic { .. } => ErrorClass::Defect,

@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::Json;
 use axum::body::Body;
@@ -17,13 +16,11 @@ use super::desk::{Caller, Desk, Params};
 use super::download::{self, Content};
 use super::label;
 use super::refuse::{Refusal, Why};
-use super::spool::{self, Spooled};
+use super::spool;
 use crate::model::{FilePurpose, TopicId, TopicKind};
-use crate::store::{FileAdded, NewFile, StoredFile};
+use crate::store::{NewFile, StoredFile};
 
 const DAY_MS: u64 = 86_400_000;
-/// How often an upload stores its content again when a sweep took it away meanwhile.
-const ATTEMPTS_MAX: u32 = 3;
 
 /// `POST /files?name=&purpose=&topic=`, the content as the body.
 pub(super) async fn upload(
@@ -45,6 +42,8 @@ pub(super) async fn upload(
     let days = match purpose {
         FilePurpose::Attachment => desk.settings.attachment_days,
         FilePurpose::Log => desk.settings.log_days,
+        // Only its recorder stores such.
+        FilePurpose::Recording => return Err(Refusal::of(Why::FieldInvalid, "purpose")),
     };
     let file = NewFile {
         id: crate::model::FileId(rand::random()),
@@ -58,7 +57,7 @@ pub(super) async fn upload(
         sha256: spooled.sha256,
         expires_ms: if days == 0 { u64::MAX } else { now_ms + days * DAY_MS },
     };
-    let stored = store(&desk, file, spooled).await?;
+    let stored = desk.objects.keep(&desk.store, &desk.clock, file, &spooled.file, desk.settings.tenant_bytes_max).await?;
     let StoredFile { id, name, media_type, bytes, sha256, expires_ms, .. } = stored;
     let answer = json!({
         "id": id, "name": name, "media_type": media_type, "bytes": bytes, "sha256": sha256, "expires_ms": expires_ms,
@@ -81,31 +80,6 @@ async fn topic_of(caller: &Caller, purpose: FilePurpose, params: &Params) -> Res
         _ => return Err(Refusal::of(Why::FieldInvalid, "topic")),
     };
     if caller.store.may_attach(caller.user, caller.tenant, topic).await? { Ok(Some(topic)) } else { Err(Refusal::of(why, "topic")) }
-}
-
-/// Writes the content if nobody has it yet, then the row.
-async fn store(desk: &Desk, file: NewFile, spooled: Spooled) -> Result<StoredFile, Refusal> {
-    let quota = desk.settings.tenant_bytes_max;
-    for _ in 0..ATTEMPTS_MAX {
-        let mut object = None;
-        if !desk.store.has_content(file.sha256).await? {
-            let key = format!("files/{}/{:016x}", file.sha256, rand::random::<u64>());
-            desk.store.note_object(&key, desk.clock.now_ms()).await?;
-            let copy = std::fs::File::try_clone(&spooled.file).and_then(|mut copy| {
-                std::io::Seek::rewind(&mut copy)?;
-                Ok(copy)
-            });
-            let copy = copy.map_err(|error| Refusal::unavailable("read an upload", crate::retry::ErrorClass::Defect, &error))?;
-            desk.objects.put(&key, copy).await?;
-            object = Some(key);
-        }
-        match desk.store.add_file(file.clone(), object.as_deref(), quota, desk.clock.now_ms()).await? {
-            FileAdded::Added(stored) => return Ok(stored),
-            FileAdded::QuotaExceeded { .. } => return Err(Why::QuotaExceeded.into()),
-            FileAdded::NoContent => {}
-        }
-    }
-    Err(Refusal::retry(Why::StoreUnavailable, Duration::from_secs(1)))
 }
 
 /// Whether the caller may have a file.

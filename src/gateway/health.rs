@@ -8,7 +8,7 @@ use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 use serde_json::json;
 
-use super::objects::Objects;
+use crate::objects::Objects;
 use crate::shutdown::Shutdown;
 use crate::store::Store;
 

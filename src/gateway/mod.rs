@@ -19,7 +19,6 @@ mod files;
 mod health;
 mod label;
 mod nodes;
-mod objects;
 mod osmand;
 mod phone;
 mod refuse;
@@ -46,6 +45,7 @@ pub use sweep::Swept;
 
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::objects::Objects;
 use crate::retry::{Delays, ErrorClass};
 use crate::shutdown::{Shutdown, first_failure};
 use crate::store::{self, Store};
@@ -54,7 +54,6 @@ use crate::token::{ReleaseVerifier, Verifier};
 use desk::Desk;
 use enrolled::Phones;
 use nodes::Nodes;
-use objects::Objects;
 use refuse::{Refusal, Why};
 use serve::Limits;
 
@@ -130,13 +129,8 @@ pub async fn run(config: Config, clock: Clock, shutdown: Shutdown) -> Result<(),
 /// # Errors
 /// When the objects cannot be used as configured, or SQL fails.
 pub async fn sweep_once(config: &Config, store: &Store, now_ms: u64) -> Result<Swept, Error> {
-    let objects = Objects::open(&config.gateway.object_url)?;
+    let objects = Objects::open(&config.gateway.object_url).map_err(|source| Error::Objects { source })?;
     sweep::sweep(store, &objects, now_ms).await.map_err(|source| Error::Store { source })
-}
-
-/// Makes TLS towards others use ring; the first call of a process counts.
-pub(crate) fn use_ring() {
-    drop(rustls::crypto::ring::default_provider().install_default());
 }
 
 fn open(config: &Config, clock: Clock) -> Result<Desk, Error> {
@@ -150,7 +144,7 @@ fn open(config: &Config, clock: Clock) -> Result<Desk, Error> {
     std::fs::create_dir_all(spool).map_err(|source| Error::Folder { path: spool.clone(), source })?;
     Ok(Desk {
         store: Store::open_with(&options).map_err(|source| Error::Store { source })?,
-        objects: Objects::open(&settings.object_url)?,
+        objects: Objects::open(&settings.object_url).map_err(|source| Error::Objects { source })?,
         verifier,
         release_key: release_key.map_err(key("gateway.release_public_key_file"))?,
         clock,

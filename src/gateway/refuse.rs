@@ -9,6 +9,7 @@ use http::StatusCode;
 use http::header::{RETRY_AFTER, WWW_AUTHENTICATE};
 use serde_json::json;
 
+use crate::objects::{self, NotKept};
 use crate::retry::ErrorClass;
 use crate::store;
 use crate::token::TokenError;
@@ -107,6 +108,23 @@ impl From<store::Error> for Refusal {
             return Why::NotPermitted.into();
         }
         Self::unavailable("ask the store", error.class(), &error)
+    }
+}
+
+impl From<objects::Error> for Refusal {
+    fn from(error: objects::Error) -> Self {
+        Self::unavailable("ask for an object", error.class(), &error)
+    }
+}
+
+impl From<NotKept> for Refusal {
+    fn from(error: NotKept) -> Self {
+        match error {
+            NotKept::Store(error) => error.into(),
+            NotKept::Objects(error) => error.into(),
+            NotKept::QuotaExceeded { .. } => Why::QuotaExceeded.into(),
+            NotKept::Swept => Self::retry(Why::StoreUnavailable, Duration::from_secs(1)),
+        }
     }
 }
 

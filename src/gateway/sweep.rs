@@ -6,8 +6,8 @@
 use std::error::Error as StdError;
 use std::time::Duration;
 
-use super::objects::Objects;
 use crate::clock::Clock;
+use crate::objects::Objects;
 use crate::shutdown::Shutdown;
 use crate::store::{self, SWEEP_FILES_MAX, Store};
 

@@ -50,15 +50,17 @@ pub enum FilePurpose {
     Attachment = 1,
     /// The log of a device or app: for whoever manages the account.
     Log = 2,
+    /// Talk that was recorded in the room of a group: for those of the group, and for the account it belongs to.
+    Recording = 3,
 }
 
 impl FilePurpose {
     /// The purpose of a number in SQL.
     pub fn from_number(number: u32) -> Option<Self> {
-        [Self::Attachment, Self::Log].into_iter().find(|purpose| *purpose as u32 == number)
+        [Self::Attachment, Self::Log, Self::Recording].into_iter().find(|purpose| *purpose as u32 == number)
     }
 
-    /// The purpose of a word, `attachment` or `log`.
+    /// The purpose of a word that clients may say, `attachment` or `log`.
     pub fn from_word(word: &str) -> Option<Self> {
         [Self::Attachment, Self::Log].into_iter().find(|purpose| purpose.as_str() == word)
     }
@@ -68,6 +70,7 @@ impl FilePurpose {
         match self {
             Self::Attachment => "attachment",
             Self::Log => "log",
+            Self::Recording => "recording",
         }
     }
 }

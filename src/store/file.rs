@@ -217,7 +217,8 @@ impl Store {
         .await
     }
 
-    /// Whether an account may have an attachment: who uploaded it, whose inbox it was for, and who is or was a member of the group.
+    /// Whether an account may have an attachment or a recording: whose it is, whose inbox it was for, and who is or was a member of the group; a
+    /// recording also the account that the group belongs to, which is told of it too.
     pub async fn may_read_file(&self, file: &StoredFile, user: UserId, tenant: TenantId) -> Result<bool, Error> {
         if file.tenant != tenant {
             return Ok(false);
@@ -226,10 +227,15 @@ impl Store {
             return Ok(true);
         }
         let Some(group) = file.topic.filter(|topic| topic.kind() == TopicKind::Group) else { return Ok(false) };
+        let recording = file.purpose == FilePurpose::Recording;
         self.read(format!("whether account {user} may read file {}", file.id), move |conn| {
             Box::pin(async move {
                 let sql = "SELECT account FROM grp_member WHERE grp = ? AND account = ?";
-                Ok(conn.first::<(i64,)>(sql, values![group.id(), user.0]).await?.is_some())
+                if conn.first::<(i64,)>(sql, values![group.id(), user.0]).await?.is_some() {
+                    return Ok(true);
+                }
+                let sql = "SELECT owner FROM grp WHERE id = ? AND owner = ?";
+                Ok(recording && conn.first::<(i64,)>(sql, values![group.id(), user.0]).await?.is_some())
             })
         })
         .await

@@ -20,7 +20,7 @@ const STEPS: &[&[&str]] = &[
     &["topic", "location", "token", "talk", "audio"],
     &["alert"],
     &["broker", "store", "sms"],
-    &["session", "janus"],
+    &["session", "janus", "objects"],
     &["worker", "proto"],
     &["client"],
     &["jobs", "edge", "directory", "gateway"],
@@ -48,7 +48,7 @@ const KEPT: &[(&str, &str)] = &[
     ("sqlx::", "store"),
     ("tonic::include_proto", "proto"),
     ("backoff::", "retry"),
-    ("object_store::", "gateway"),
+    ("object_store::", "objects"),
     ("opusic_c::", "audio"),
 ];
 

@@ -1,6 +1,10 @@
-//! Where the bytes of releases and files lie: a folder, or S3. An object appears as a whole or not at all, and never changes.
+//! Where the bytes of releases, files and recordings lie: a folder, or S3. An object appears as a whole or not at all, and never changes. The
+//! only room that names `object_store`.
+
+mod keep;
 
 use std::fs::File;
+use std::io;
 use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -15,8 +19,8 @@ use object_store::prefix::PrefixStore;
 use object_store::{ClientOptions, GetOptions, ObjectStore, ObjectStoreExt as _, PutPayload, RetryConfig, WriteMultipart};
 use tokio::io::AsyncReadExt as _;
 
-use super::Error;
-use super::refuse::Refusal;
+pub use keep::NotKept;
+
 use crate::retry::ErrorClass;
 
 /// How much of an object is read at a time; about twice that is in memory while it is written.
@@ -24,14 +28,77 @@ const PART_BYTES: usize = 8 * 1_048_576;
 /// How long S3 may say nothing.
 const S3_SILENCE: Duration = Duration::from_secs(10);
 
+/// Why objects cannot be used, or one not be written or read.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Where objects should lie cannot be used.
+    #[error("gateway.object_url = {url:?}: cannot be used")]
+    Open {
+        /// The URL.
+        url: String,
+        /// Why.
+        source: object_store::Error,
+    },
+    /// A folder cannot be made.
+    #[error("cannot make the folder {}", path.display())]
+    Folder {
+        /// The folder.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// What should become an object cannot be read.
+    #[error("cannot read what should become the object {key}")]
+    Source {
+        /// The object.
+        key: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// An object cannot be written: no room, no right, no answer.
+    #[error("cannot write the object {key}")]
+    Write {
+        /// The object.
+        key: String,
+        /// Why.
+        source: object_store::Error,
+    },
+    /// An object cannot be read.
+    #[error("cannot read the object {key}")]
+    Read {
+        /// The object.
+        key: String,
+        /// Why.
+        source: object_store::Error,
+    },
+}
+
+impl Error {
+    /// What trying again would change. What fails here needs an operator, and may go well once that one has acted.
+    pub fn class(&self) -> ErrorClass {
+        match self {
+            Self::Open { .. } | Self::Folder { .. } => ErrorClass::Permanent,
+            Self::Source { .. } | Self::Write { .. } | Self::Read { .. } => ErrorClass::Defect,
+        }
+    }
+}
+
+/// Makes TLS towards others use ring; the first call of a process counts.
+pub(crate) fn use_ring() {
+    drop(rustls::crypto::ring::default_provider().install_default());
+}
+
 /// The objects. Cheap to clone.
 #[derive(Clone, Debug)]
-pub(super) struct Objects(Arc<dyn ObjectStore>);
+pub struct Objects(Arc<dyn ObjectStore>);
 
 impl Objects {
     /// Of a URL: `file:///absolute/path` or `s3://bucket/prefix`. The folder is made when it is not there; S3 is asked for nothing yet.
-    pub(super) fn open(url: &str) -> Result<Self, Error> {
-        let failed = |source| Error::Objects { url: url.to_owned(), source };
+    ///
+    /// # Errors
+    /// When the URL or the folder cannot be used.
+    pub fn open(url: &str) -> Result<Self, Error> {
+        let failed = |source| Error::Open { url: url.to_owned(), source };
         if let Some(path) = url.strip_prefix("file://") {
             let path = PathBuf::from(path);
             std::fs::create_dir_all(&path).map_err(|source| Error::Folder { path: path.clone(), source })?;
@@ -39,7 +106,7 @@ impl Objects {
             let folder = LocalFileSystem::new_with_prefix(path).map_err(failed)?.with_fsync(true);
             return Ok(Self(Arc::new(folder)));
         }
-        super::use_ring();
+        use_ring();
         // In clear text only when the endpoint says so.
         let options = ClientOptions::new()
             .with_allow_http(true)
@@ -54,9 +121,13 @@ impl Objects {
     }
 
     /// Writes a file as an object, from where it stands.
-    pub(super) async fn put(&self, key: &str, file: File) -> Result<(), Refusal> {
-        let unread = |error: std::io::Error| Refusal::unavailable("read an upload", ErrorClass::Defect, &error);
-        let unwritten = |error: object_store::Error| Refusal::unavailable("write an object", ErrorClass::Defect, &error);
+    ///
+    /// # Errors
+    /// When the file cannot be read or the object not be written; then there is none.
+    pub async fn put(&self, key: &str, file: File) -> Result<(), Error> {
+        let name = key.to_owned();
+        let unread = |source| Error::Source { key: name.clone(), source };
+        let unwritten = |source| Error::Write { key: name.clone(), source };
         let (mut file, key) = (tokio::fs::File::from_std(file), Path::from(key));
         let mut part = next_part(&mut file).await.map_err(unread)?;
         if part.len() < PART_BYTES {
@@ -82,21 +153,23 @@ impl Objects {
         writer.finish().await.map(drop).map_err(unwritten)
     }
 
-    /// The bytes of an object, as they come.
-    pub(super) async fn get(
-        &self,
-        key: &str,
-        range: Range<u64>,
-    ) -> Result<impl Stream<Item = object_store::Result<Bytes>> + Send + use<>, Refusal> {
+    /// The bytes of an object, as they come; of an empty range all.
+    ///
+    /// # Errors
+    /// When it is not there or cannot be read.
+    pub async fn get(&self, key: &str, range: Range<u64>) -> Result<impl Stream<Item = object_store::Result<Bytes>> + Send + use<>, Error> {
         let options = GetOptions { range: (!range.is_empty()).then(|| range.into()), ..GetOptions::default() };
         match self.0.get_opts(&Path::from(key), options).await {
             Ok(object) => Ok(object.into_stream()),
-            Err(error) => Err(Refusal::unavailable("read an object", ErrorClass::Defect, &error)),
+            Err(source) => Err(Error::Read { key: key.to_owned(), source }),
         }
     }
 
     /// Removes an object; one that is not there is none.
-    pub(super) async fn delete(&self, key: &str) -> object_store::Result<()> {
+    ///
+    /// # Errors
+    /// When it may still be there.
+    pub async fn delete(&self, key: &str) -> object_store::Result<()> {
         match self.0.delete(&Path::from(key)).await {
             Err(object_store::Error::NotFound { .. }) => Ok(()),
             done => done,
@@ -104,7 +177,10 @@ impl Objects {
     }
 
     /// Whether an object can be written.
-    pub(super) async fn probe(&self) -> object_store::Result<()> {
+    ///
+    /// # Errors
+    /// When it cannot.
+    pub async fn probe(&self) -> object_store::Result<()> {
         self.0.put(&Path::from("health/probe"), PutPayload::from_static(b"roger")).await.map(drop)
     }
 }
