@@ -22,23 +22,83 @@ pub(super) struct EntryLine {
 #[derive(Serialize)]
 #[serde(rename_all = "snake_case", tag = "kind")]
 enum BodyLine {
-    Text { text: String },
-    Joined { group_id: GroupId, name: String, group_kind: Option<GroupKind> },
-    Left { group_id: GroupId, name: String, why: Option<LeftWhy> },
-    RoomChanged { user_id: UserId, from_group_id: GroupId, to_group_id: GroupId },
-    Renamed { group_id: GroupId, name: String },
-    RoleChanged { group_id: GroupId, user_id: UserId, role: MemberRole },
-    ProfileChanged { user_id: UserId, nickname: String },
-    LogUpload { on: bool },
-    Transferred { device_id: UserId, from_account_id: UserId, to_account_id: UserId },
-    ServerChanged { node: String },
-    FriendAsked { user_id: UserId, nickname: String },
-    FriendAdded { user_id: UserId, nickname: String },
-    FriendRemoved { user_id: UserId },
-    FenceCrossed { fence_id: FenceId, name: String, device_id: UserId, nickname: String, event: Option<FenceEvent>, fix_ms: u64 },
-    Talk { recording_id: u64, group_id: GroupId, speaker_id: UserId, nickname: String, file: String, spoken_ms: u64, duration_ms: u64 },
+    Text {
+        text: String,
+    },
+    Joined {
+        group_id: GroupId,
+        name: String,
+        group_kind: Option<GroupKind>,
+    },
+    Left {
+        group_id: GroupId,
+        name: String,
+        why: Option<LeftWhy>,
+    },
+    RoomChanged {
+        user_id: UserId,
+        from_group_id: GroupId,
+        to_group_id: GroupId,
+    },
+    Renamed {
+        group_id: GroupId,
+        name: String,
+    },
+    RoleChanged {
+        group_id: GroupId,
+        user_id: UserId,
+        role: MemberRole,
+    },
+    ProfileChanged {
+        user_id: UserId,
+        nickname: String,
+    },
+    LogUpload {
+        on: bool,
+    },
+    Transferred {
+        device_id: UserId,
+        from_account_id: UserId,
+        to_account_id: UserId,
+    },
+    ServerChanged {
+        node: String,
+    },
+    FriendAsked {
+        user_id: UserId,
+        nickname: String,
+    },
+    FriendAdded {
+        user_id: UserId,
+        nickname: String,
+    },
+    FriendRemoved {
+        user_id: UserId,
+    },
+    FenceCrossed {
+        fence_id: FenceId,
+        name: String,
+        device_id: UserId,
+        nickname: String,
+        event: Option<FenceEvent>,
+        fix_ms: u64,
+    },
+    Talk {
+        recording_id: u64,
+        group_id: GroupId,
+        speaker_id: UserId,
+        nickname: String,
+        file: String,
+        spoken_ms: u64,
+        duration_ms: u64,
+        cut: bool,
+    },
     Alert(AlertLine),
-    Rejected { of: TopicId, client_seq: u64, reason: Option<crate::model::Reason> },
+    Rejected {
+        of: TopicId,
+        client_seq: u64,
+        reason: Option<crate::model::Reason>,
+    },
     Unknown,
 }
 
@@ -116,8 +176,9 @@ pub(super) fn entry_line(entry: Entry) -> EntryLine {
             BodyLine::FenceCrossed { fence_id: fence, name, device_id: device, nickname, event, fix_ms }
         }
         Body::Talk(talk) => {
-            let Talk { recording: recording_id, group: group_id, speaker: speaker_id, nickname, file, spoken_ms, duration_ms, .. } = *talk;
-            BodyLine::Talk { recording_id, group_id, speaker_id, nickname, file, spoken_ms, duration_ms }
+            let Talk { recording: recording_id, group: group_id, speaker: speaker_id, nickname, file, spoken_ms, duration_ms, cut, .. } =
+                *talk;
+            BodyLine::Talk { recording_id, group_id, speaker_id, nickname, file, spoken_ms, duration_ms, cut }
         }
         Body::Alert(alert) => BodyLine::Alert(alert_line(*alert)),
         Body::Rejected { topic, client_seq, reason, .. } => BodyLine::Rejected { of: topic, client_seq, reason },
@@ -157,9 +218,10 @@ pub(super) fn entry_text(line: &EntryLine) -> String {
             };
             format!("{at} {nickname} (device {device_id}) {what} {name}")
         }
-        BodyLine::Talk { group_id, speaker_id, nickname, file, duration_ms, .. } => {
+        BodyLine::Talk { group_id, speaker_id, nickname, file, duration_ms, cut, .. } => {
             let seconds = Duration::from_millis(*duration_ms).as_secs_f64();
-            format!("{at} {nickname} (user {speaker_id}) talked for {seconds:.1} s in the room of g:{group_id}: {file}")
+            let end = if *cut { ", and the end is missing" } else { "" };
+            format!("{at} {nickname} (user {speaker_id}) talked for {seconds:.1} s in the room of g:{group_id}{end}: {file}")
         }
         BodyLine::Alert(line) => format!("{at} {}", alert_text(line)),
         BodyLine::Rejected { of, client_seq, reason } => {

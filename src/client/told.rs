@@ -22,6 +22,8 @@ pub struct Talk {
     pub spoken_ms: u64,
     /// Milliseconds; 0 when it was not said.
     pub duration_ms: u64,
+    /// Its end is missing: the recording broke off.
+    pub cut: bool,
 }
 
 /// What happened to an emergency alert, and how it stands with it.
@@ -86,6 +88,6 @@ pub(super) fn alert_of(notice: v1::AlertNotice) -> Alert {
 }
 
 pub(super) fn talk_of(notice: v1::TalkNotice) -> Talk {
-    let v1::TalkNotice { recording_id: recording, group_id, speaker_id, nickname, file, md5, spoken_ms, duration_ms } = notice;
-    Talk { recording, group: GroupId(group_id), speaker: UserId(speaker_id), nickname, file, md5, spoken_ms, duration_ms }
+    let v1::TalkNotice { recording_id: recording, group_id, speaker_id, nickname, file, md5, spoken_ms, duration_ms, cut } = notice;
+    Talk { recording, group: GroupId(group_id), speaker: UserId(speaker_id), nickname, file, md5, spoken_ms, duration_ms, cut }
 }

@@ -128,6 +128,7 @@ fn notice(kind: MessageKind, body: frame::NoticeBody) -> Option<v1::entry::Notic
             md5: body.md5,
             spoken_ms: body.time_ms,
             duration_ms: body.duration_ms,
+            cut: body.cut,
         }),
         MessageKind::FenceCrossed => N::FenceCrossed(v1::FenceNotice {
             fence_id: body.fence,

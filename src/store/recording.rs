@@ -13,7 +13,7 @@ use crate::talk::Burst;
 
 /// The most bytes of one statement.
 const STATEMENT_BYTES_MAX: usize = 1 << 20;
-const COLUMNS: usize = 13;
+const COLUMNS: usize = 14;
 
 /// A burst, and the entry of the stream that brought it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -185,12 +185,13 @@ async fn insert(conn: &mut Conn, known: &Known, numbered: &[(u64, u128, &NewReco
                 burst.spoken_ms,
                 burst.duration_ms,
                 burst.host.as_str(),
+                u32::from(burst.cut),
                 now_ms,
             ]);
         }
         let sql = format!(
             "INSERT INTO recording (id, source, source_hash, entry, tenant, grp, speaker, file, md5, spoken_ms, duration_ms, host, \
-             received_ms) VALUES {}",
+             cut, received_ms) VALUES {}",
             places(rows.len(), COLUMNS)
         );
         conn.execute(AssertSqlSafe(sql), &bound).await?;

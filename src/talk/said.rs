@@ -2,7 +2,7 @@
 //!
 //! An envelope `{"msg_type": 1, "ip": "10.0.0.5", "ptt_msg": {…}}`, or the announcement of a recording by itself:
 //! `{"uid": "7", "m_type": "ptt", "md5": "…", "grp_id": "100", "file_path": "…", "timestamp": "1700000000", "duration": "2000"}`. Numbers come as
-//! numbers or as text. Fields that nobody knows are ignored.
+//! numbers or as text. Roger's own recorder also says `"id"`, by which it is told from all others, and `"cut": "1"` of one whose end is missing. Fields that nobody knows are ignored.
 
 use serde_json::{Map, Value};
 
@@ -47,6 +47,8 @@ pub struct Burst {
     pub duration_ms: u64,
     /// The machine that recorded it; empty when it was not said.
     pub host: String,
+    /// Whether its end is missing: Janus died meanwhile.
+    pub cut: bool,
 }
 
 /// Why an item cannot be worked on, for good.
@@ -116,6 +118,14 @@ fn burst(item: &Map<String, Value>, host: String) -> Result<Burst, NotUnderstood
             .filter(|duration| *duration <= DURATION_MS_MAX)
             .ok_or(NotUnderstood::Bad { field: "duration", rule: "has to be 0 to 86400000 milliseconds" })?,
     };
+    let cut = match item.get("cut") {
+        None | Some(Value::Null) => false,
+        Some(cut) => match number(cut) {
+            Some(0) => false,
+            Some(1) => true,
+            _ => return Err(NotUnderstood::Bad { field: "cut", rule: "has to be 0 or 1" }),
+        },
+    };
     let own = text(item, "id")?.filter(|own| !own.is_empty());
     let made = || format!("{:032x}", xxhash_rust::xxh3::xxh3_128(format!("{speaker}\0{group}\0{seconds}\0{file}").as_bytes()));
     let md5 = text(item, "md5")?.unwrap_or_default();
@@ -128,6 +138,7 @@ fn burst(item: &Map<String, Value>, host: String) -> Result<Burst, NotUnderstood
         spoken_ms: seconds * 1_000,
         duration_ms,
         host,
+        cut,
     })
 }
 
@@ -183,6 +194,7 @@ mod tests {
             spoken_ms: 1_700_000_000_000,
             duration_ms: 2_000,
             host: String::new(),
+            cut: false,
         };
         assert_eq!(bare, expected);
         let wrapped = burst(&format!(r#"{{"msg_type":1,"ip":"10.0.0.5","ptt_msg":{ITEM},"signal_msg":null}}"#));
@@ -191,6 +203,9 @@ mod tests {
             ITEM.replace(r#""7""#, "7").replace(r#""100""#, "100").replace(r#""1700000000""#, "1700000000").replace(r#""2000""#, "2000");
         assert_eq!(burst(&numbers), expected);
         assert_eq!(burst(&ITEM.replace(r#","duration":"2000""#, "")).duration_ms, 0);
+        for (cut, expected) in [(r#""1""#, true), ("1", true), (r#""0""#, false)] {
+            assert_eq!(burst(&ITEM.replace(r#""uid""#, &format!(r#""cut":{cut},"uid""#))).cut, expected, "{cut}");
+        }
     }
 
     #[test]
@@ -225,6 +240,7 @@ mod tests {
             (&ITEM.replace(r#""7""#, r#""18446744073709551615""#), "uid has to be a number from 1 on"),
             (&ITEM.replace("1700000000", "1700000000000"), "timestamp has to be a time in seconds since 1970"),
             (&ITEM.replace(r#""2000""#, r#""-1""#), "duration has to be 0 to 86400000 milliseconds"),
+            (&ITEM.replace(r#""uid""#, r#""cut":"2","uid""#), "cut has to be 0 or 1"),
             (&ITEM.replace("http://h/1.mp3", ""), "file_path is missing"),
             (&ITEM.replace(r#""ptt""#, r#""video""#), "msg_type video is none of 1 (recording), 2 (reply), 3 (quality)"),
             (&ITEM.replace(r#""abc""#, "{}"), "md5 has to be text"),

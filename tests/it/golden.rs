@@ -203,6 +203,13 @@ fn of_talk() -> Input {
     Input::Spoken(roger::topic::frame::Spoken { topic: room.packed(), desks: vec![4, 5], body })
 }
 
+fn of_cut_talk() -> Input {
+    let body = NoticeBody { recording: 13, group: 9, user: 7, duration_ms: 860, cut: true, ..NoticeBody::default() };
+    let room = roger::model::TopicId::room(roger::model::GroupId(9));
+    let body = body.into_notice(room, roger::model::MessageKind::Talk).body;
+    Input::Spoken(roger::topic::frame::Spoken { topic: room.packed(), desks: vec![], body })
+}
+
 /// One line a frame: its name, and its bytes in hex. What was read from the bytes must be what was written.
 fn line<T: prost::Message + Default + PartialEq + std::fmt::Debug>(lines: &mut String, golden: &str, name: &str, frame: &T) {
     let hex: String = frame.encode_to_vec().iter().map(|byte| format!("{byte:02x}")).collect();
@@ -263,6 +270,7 @@ fn frames_on_redis_stay_as_they_are() {
         line(&mut lines, golden, "OutFrame.positions", &OutFrame { items: vec![positions().into()], ..OutFrame::default() });
         line(&mut lines, golden, "FixFrame", &fixes());
         line(&mut lines, golden, "InFrame.talk", &InFrame { items: vec![of_talk().into()], ..InFrame::default() });
+        line(&mut lines, golden, "InFrame.talk.cut", &InFrame { items: vec![of_cut_talk().into()], ..InFrame::default() });
         line(&mut lines, golden, "InFrame.fences", &InFrame { items: vec![of_fences().into()], ..InFrame::default() });
         urgent::of_alerts(&mut lines, golden);
         urgent::of_floors(&mut lines, golden);

@@ -176,6 +176,7 @@ impl Talk {
             md5: burst.md5.clone(),
             time_ms: burst.spoken_ms,
             duration_ms: burst.duration_ms,
+            cut: burst.cut,
             ..NoticeBody::default()
         };
         let body = body.into_notice(room, MessageKind::Talk).body;

@@ -12,7 +12,8 @@ use crate::model::{MessageKind, Reason, TopicId};
 /// role. `room_changed`: user, from, group (the new room), version. `profile_changed`: user, nickname. `log_upload`: on. `transferred`: user,
 /// nickname, from and to (accounts). `server_changed`: name (of the node). `friend_…`: user, nickname. `rejected`: topic, installation,
 /// client_seq, reason, client_seq_high. `fence_crossed`: fence, name (of the fence), user and nickname (of the device), event, time_ms.
-/// `talk`: group, user and nickname (of who talked), recording, file, md5, time_ms (when it was over), duration_ms.
+/// `talk`: group, user and nickname (of who talked), recording, file, md5, time_ms (when it was over), duration_ms,
+/// cut (its end is missing).
 #[derive(Clone, PartialEq, Eq, prost::Message)]
 pub struct NoticeBody {
     #[prost(uint64, tag = "1")]
@@ -62,6 +63,8 @@ pub struct NoticeBody {
     pub md5: String,
     #[prost(uint64, tag = "23")]
     pub duration_ms: u64,
+    #[prost(bool, tag = "24")]
+    pub cut: bool,
 }
 
 impl NoticeBody {
