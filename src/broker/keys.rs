@@ -294,6 +294,12 @@ pub fn seats() -> String {
     "seats".to_owned()
 }
 
+/// STRING: that the recording of an id was put onto that list. Written, with the item, and read by the recorder on Janus's host. Expires after a week:
+/// whoever works the list off knows the id for ever.
+pub fn talk_announced(list: &str, id: &str) -> String {
+    beside(list, &format!("announced:{id}"))
+}
+
 /// A key in the slot of another.
 fn beside(key: &str, name: &str) -> String {
     if key.contains('{') { format!("{key}:{name}") } else { format!("{{{key}}}:{name}") }

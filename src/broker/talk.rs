@@ -10,7 +10,7 @@ use super::connection::Redis;
 use super::error::Error;
 use super::keys;
 use super::look::StreamLook;
-use super::scripts::TALK_MOVE;
+use super::scripts::{TALK_ANNOUNCE, TALK_MOVE};
 use super::streams::Reader;
 use crate::topic::frame::FORMAT;
 
@@ -38,6 +38,13 @@ impl Redis {
         let mut command = redis::cmd("RPUSH");
         command.arg(list).arg(item);
         self.command("put talk onto its list", command).await
+    }
+
+    /// Puts an item onto the list unless one of this id was put there within `remember`; whether it did.
+    pub async fn announce_talk(&self, list: &str, id: &str, item: &str, remember: Duration) -> Result<bool, Error> {
+        let mut call = TALK_ANNOUNCE.call(&[&keys::talk_announced(list, id), list]);
+        call.arg(item).arg(remember.as_secs());
+        self.command("announce a recording", call).await
     }
 
     /// What waits of talk, on the list and behind it; it goes by the name of the list. `job` is who works it off.

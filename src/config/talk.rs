@@ -35,9 +35,16 @@ pub struct Janus {
     /// The file with the secret of that API; there when `url` is.
     #[serde(deserialize_with = "path_or_off")]
     pub api_secret_file: Option<PathBuf>,
-    /// The folder, on the machine of Janus, for recordings; `None` for where Janus puts them by itself.
+    /// The folder that Janus records into, on this machine; `None`: recordings are made and announced elsewhere.
     #[serde(deserialize_with = "path_or_off")]
     pub recordings_dir: Option<PathBuf>,
+    /// How many days the recordings of Janus stay there after they were announced.
+    pub recordings_done_days: u64,
+    /// How many days members can download them; 0: for ever.
+    pub recordings_keep_days: u64,
+    /// How long a burst may last: what Janus did not touch for longer it does not write any more.
+    #[serde(rename = "burst_s_max", deserialize_with = "seconds")]
+    pub burst_max: Duration,
     /// The Redis list that commands to a media server are taken from.
     pub commands: String,
     /// How long one request to Janus may take.

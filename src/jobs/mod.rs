@@ -8,6 +8,7 @@ pub mod floor;
 pub mod locate;
 pub mod media;
 pub mod offline;
+pub mod record;
 pub mod replay;
 pub mod talk;
 

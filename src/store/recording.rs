@@ -103,6 +103,21 @@ impl Store {
     }
 }
 
+impl Store {
+    /// The company whose a burst is, or why it can never be kept.
+    pub async fn tenant_of_talk(&self, burst: Burst) -> Result<Result<TenantId, &'static str>, Error> {
+        self.read(format!("whose recording {} is", burst.id), move |conn| {
+            Box::pin(async move {
+                let group = burst.group.0;
+                let one = NewRecording { entry: String::new(), burst };
+                let known = known(conn, std::slice::from_ref(&one)).await?;
+                Ok(known.refusal(&one.burst).map_or_else(|| Ok(known.groups.get(&group).copied().unwrap_or_default()), Err))
+            })
+        })
+        .await
+    }
+}
+
 impl Known {
     fn refusal(&self, burst: &Burst) -> Option<&'static str> {
         match (self.groups.get(&burst.group.0), self.speakers.get(&burst.speaker.0)) {

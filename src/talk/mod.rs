@@ -2,4 +2,4 @@
 
 mod said;
 
-pub use said::{Burst, NotUnderstood, Said, parse};
+pub use said::{Burst, NotUnderstood, Said, announcement, parse};

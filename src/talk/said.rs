@@ -102,6 +102,25 @@ fn request(item: &Map<String, Value>) -> Option<String> {
     item.get("signal_msg")?.get("request_id")?.as_str().map(str::to_owned)
 }
 
+/// The item that says of a burst what [`parse`] reads, all in strings, in an envelope.
+pub fn announcement(burst: &Burst) -> String {
+    let Burst { id, speaker, group, file, md5, spoken_ms, duration_ms, host, cut } = burst;
+    let mut message = serde_json::json!({
+        "id": id,
+        "uid": speaker.to_string(),
+        "m_type": "ptt",
+        "md5": md5,
+        "grp_id": group.to_string(),
+        "file_path": file,
+        "timestamp": (spoken_ms / 1_000).to_string(),
+        "duration": duration_ms.to_string(),
+    });
+    if *cut {
+        message["cut"] = "1".into();
+    }
+    serde_json::json!({ "msg_type": 1, "ip": host, "ptt_msg": message }).to_string()
+}
+
 fn burst(item: &Map<String, Value>, host: String) -> Result<Burst, NotUnderstood> {
     if let Some(kind) = text(item, "m_type")?.filter(|kind| kind != "ptt") {
         return Err(NotUnderstood::UnknownType(kind));
@@ -206,6 +225,16 @@ mod tests {
         for (cut, expected) in [(r#""1""#, true), ("1", true), (r#""0""#, false)] {
             assert_eq!(burst(&ITEM.replace(r#""uid""#, &format!(r#""cut":{cut},"uid""#))).cut, expected, "{cut}");
         }
+    }
+
+    #[test]
+    fn an_announcement_is_read_as_what_it_was_made_of() {
+        for cut in [false, true] {
+            let said = Burst { id: "a-1".to_owned(), host: "10.0.0.5".to_owned(), cut, ..burst(ITEM) };
+            assert_eq!(burst(&announcement(&said)), said);
+        }
+        let plain = announcement(&Burst { id: "a-1".to_owned(), ..burst(ITEM) });
+        assert!(plain.contains(r#""uid":"7""#) && plain.contains(r#""duration":"2000""#) && !plain.contains("cut"), "{plain}");
     }
 
     #[test]

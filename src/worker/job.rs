@@ -114,9 +114,14 @@ impl Verdict {
 
 /// A name for this process among the workers of a fleet: host, process id, nonce.
 pub fn own_name() -> String {
+    format!("{}-{}-{:08x}", host_name(), std::process::id(), rand::random::<u32>())
+}
+
+/// The name of this machine.
+pub fn host_name() -> String {
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let host = host.trim();
-    format!("{}-{}-{:08x}", if host.is_empty() { "host" } else { host }, std::process::id(), rand::random::<u32>())
+    if host.is_empty() { "host".to_owned() } else { host.to_owned() }
 }
 
 /// An error with all its causes, in one line.

@@ -19,7 +19,7 @@ mod summary;
 mod tenure;
 
 pub use competing::{BadGroup, CompetingSettings, run_competing};
-pub use job::{Classed, Competing, Ordered, Tenure, Verdict, Work, chain, own_name};
+pub use job::{Classed, Competing, Ordered, Tenure, Verdict, Work, chain, host_name, own_name};
 pub use ordered::{BadSettings, OrderedSettings, run_ordered};
 pub use progress::Progress;
 pub use readiness::{Part, Readiness};

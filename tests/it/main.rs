@@ -17,6 +17,7 @@ mod jobs;
 mod messages;
 mod operate;
 mod positions;
+mod record;
 mod simulator;
 mod store;
 mod supervision;

@@ -10,10 +10,12 @@ use crate::config::{BadSecret, Config, Secret};
 use crate::janus::{self, Api, Janus, RoomSettings};
 use crate::jobs::bridge::{self, Bridge};
 use crate::jobs::media::Media;
+use crate::jobs::record;
+use crate::objects::{self, Objects};
 use crate::retry::ErrorClass;
 use crate::shutdown::Shutdown;
 use crate::store::{self, Options, Store};
-use crate::worker::{BadSettings, OrderedSettings, Readiness, run_ordered, wait_for};
+use crate::worker::{BadSettings, OrderedSettings, Readiness, host_name, run_ordered, wait_for};
 
 /// How long the lease of the one that works outlives it.
 const LEASE_LIFETIME: Duration = Duration::from_secs(2);
@@ -41,6 +43,9 @@ pub enum ProgramError {
     /// Janus cannot be asked at all.
     #[error("janus cannot ask its media server")]
     Janus(#[source] janus::Error),
+    /// Where recordings are stored cannot be used, for good.
+    #[error("janus cannot store recordings")]
+    Objects(#[source] objects::Error),
     /// The settings of the lease cannot be.
     #[error("the lease of janus")]
     Settings(#[source] BadSettings),
@@ -54,6 +59,7 @@ impl ProgramError {
             Self::Store(source) => source.class(),
             Self::Shards { .. } | Self::Secret(_) => ErrorClass::Permanent,
             Self::Janus(source) => source.class(),
+            Self::Objects(source) => source.class(),
             Self::Settings(_) => ErrorClass::Defect,
         }
     }
@@ -73,6 +79,7 @@ pub async fn run(config: Config, clock: Clock, shutdown: Shutdown) -> Result<(),
     let readiness = Readiness::new();
     let part = readiness.part("talk");
     let stock = stock(&config, &redis, &clock)?.map(|(media, bridge)| (media, readiness.part("media"), bridge, readiness.part("bridge")));
+    let recorder = recorder(&config, &redis, &store, &clock)?.map(|recorder| (recorder, readiness.part("recordings")));
     let watch = tokio::spawn(readiness.watch("janus", shutdown.clone()));
     match wait_for("Redis", &part, &shutdown, || redis.pin_shards(shards)).await.map_err(ProgramError::Broker)? {
         Some(pinned) if pinned != shards => return Err(ProgramError::Shards { configured: shards, pinned }),
@@ -88,7 +95,12 @@ pub async fn run(config: Config, clock: Clock, shutdown: Shutdown) -> Result<(),
     });
     if wait_for("SQL", &part, &shutdown, || store.prepare(shards)).await.map_err(ProgramError::Store)?.is_some() {
         let job = Talk::new(redis.clone(), store.clone(), clock.clone(), shards, config.janus.list);
-        run_ordered(job, redis, lease, clock, shutdown, part).await;
+        let recording = async {
+            if let Some((recorder, part)) = recorder {
+                recorder.run(shutdown.clone(), part).await;
+            }
+        };
+        tokio::join!(run_ordered(job, redis, lease, clock, shutdown.clone(), part), recording);
     }
     store.close().await;
     if let Some((carrying, talking)) = working {
@@ -114,4 +126,19 @@ fn stock(config: &Config, redis: &Redis, clock: &Clock) -> Result<Option<(Media,
     let server = Arc::new(Api::new(client, rooms, clock.clone()));
     let media = Media::new(redis.clone(), server, clock.clone(), own.commands.clone(), own.list.clone());
     Ok(Some((media, Bridge::new(redis.clone(), clock.clone(), bridge))))
+}
+
+/// The recorder, on a machine where Janus records.
+fn recorder(config: &Config, redis: &Redis, store: &Store, clock: &Clock) -> Result<Option<record::Recorder>, ProgramError> {
+    let Some(folder) = config.janus.recordings_dir.clone() else { return Ok(None) };
+    let objects = Objects::open(&config.gateway.object_url).map_err(ProgramError::Objects)?;
+    let settings = record::Settings {
+        folder,
+        list: config.janus.list.clone(),
+        host: host_name(),
+        burst_max: config.janus.burst_max,
+        done_days: config.janus.recordings_done_days,
+        keep_days: config.janus.recordings_keep_days,
+    };
+    Ok(Some(record::Recorder::new(redis.clone(), store.clone(), objects, clock.clone(), settings)))
 }

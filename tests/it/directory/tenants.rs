@@ -65,7 +65,7 @@ const SHARDS: u32 = 16;
 const BSSID: &str = "00:1a:2b:3c:4d:5e";
 const ALERT: u64 = 99;
 /// The services that edges serve. All others are the directory's, so that a new one is not forgotten.
-const OF_EDGES: [&str; 3] = ["TalkCloud", "TalkCloudLocation", "EmergencyService"];
+const OF_EDGES: [&str; 4] = ["TalkCloud", "TalkCloudLocation", "EmergencyService", "VoiceService"];
 
 /// What a company has besides people: a geofence, whose id it returns, an access point, an escalation, a position and an alert.
 async fn equip(desk: &mut Desk, store: &Store, redis: &Redis, company: &Company) -> u64 {

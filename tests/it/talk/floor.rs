@@ -15,10 +15,14 @@ async fn scene(janus: &Janus) -> Scene {
     Scene::with(FleetOptions { overrides, ..FleetOptions::default() }).await
 }
 
-/// The recordings of somebody in a room.
+/// The recordings of somebody in a room. Those that were announced are moved to `done`, which is looked at last so that none is missed on its way.
 fn recorded(janus: &Janus, group: u64, user: u64) -> usize {
     let of = format!("audiobridge-{group}-user-{user}-");
-    janus.recorded().iter().filter(|name| name.starts_with(&of)).count()
+    let finished = janus.recorded();
+    let announced = std::fs::read_dir(janus.recordings().join("done")).into_iter().flatten();
+    let announced = announced.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let names: std::collections::BTreeSet<String> = announced.chain(finished).collect();
+    names.iter().filter(|name| name.starts_with(&of) && name.ends_with(".mjr")).count()
 }
 
 #[tokio::test(flavor = "multi_thread")]

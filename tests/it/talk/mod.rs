@@ -2,5 +2,5 @@
 
 mod floor;
 mod queue;
-mod scene;
+pub mod scene;
 mod voice;

@@ -1,0 +1,8 @@
+//! Recordings of a real Janus, from its folder to the list and to those they are for.
+
+mod burst;
+mod fleet;
+mod janus;
+mod scene;
+mod steps;
+mod trouble;
