@@ -8,6 +8,7 @@ mod fence;
 mod group;
 mod media;
 mod sessions;
+mod talk;
 mod trace;
 mod track;
 
@@ -24,6 +25,7 @@ pub(super) use fence::{Fence, NewFence};
 pub(super) use group::{Friend, Group, Member, Membership, OneGroup, Role};
 pub(super) use media::{Files, GatewayDoor, Keys, Release, ReleaseUpload};
 pub(super) use sessions::{EndSessions, Sessions};
+pub(super) use talk::{Floor, Talk};
 pub(super) use trace::{Trace, TraceFormat};
 pub(super) use track::Track;
 
@@ -62,6 +64,8 @@ pub(super) enum Command {
     Listen(Listen),
     /// Move into the room of a group, or out of any.
     Room(Room),
+    /// Talk in the room of a group: wait for the floor, say what WAV files hold, and let go.
+    Talk(Talk),
     /// Press SOS, or take it back; the answer says how safely the fleet has it.
     Sos(Sos),
     /// List emergency alerts, show what happened to one, acknowledge and close them.
@@ -77,6 +81,10 @@ pub(super) enum Command {
     Groups(As),
     /// List the edges that live, and who is connected to them until when; show by what an account is used, and end it.
     Sessions(Sessions),
+    /// List the rooms in which somebody is: who, with a seat at the media server or without, and whose microphone is open since when.
+    Rooms,
+    /// Show who talks in the room of a group, by which grant, and who waits in which order.
+    Floor(Floor),
     /// Show what waits on each shard, who delivers and archives it, what SQL does not have yet, and what waits for offline, gps and sos.
     Queues,
     /// Look into dead letters: work the fleet has given up. Put it back, or drop it.
@@ -194,6 +202,11 @@ pub(super) struct Listen {
     /// End after this time, as `10s` or `5m`.
     #[arg(long = "for", value_parser = duration)]
     pub(super) duration: Option<Duration>,
+    /// Keep each recorded burst of talk that is heard as a file in this folder, fetched by the gateway.
+    #[arg(long, value_name = "DIR")]
+    pub(super) audio: Option<PathBuf>,
+    #[command(flatten)]
+    pub(super) door: GatewayDoor,
 }
 
 #[derive(Args, Debug)]

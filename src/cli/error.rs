@@ -76,6 +76,23 @@ pub(super) enum Error {
     Usage(String),
     #[error("{what} did not happen within {seconds} s")]
     Late { what: String, seconds: u64 },
+    #[error("the floor was {taken}: {why}", why = ending(why))]
+    Floor { taken: &'static str, why: &'static str },
+    #[error("{} is no sound to talk with", path.display())]
+    Wav {
+        path: PathBuf,
+        #[source]
+        source: crate::audio::WavUnusable,
+    },
+    #[error("the sound cannot be encoded")]
+    Codec(#[source] crate::audio::CodecFailed),
+    #[error("cannot {what} by RTP with {at}")]
+    Rtp {
+        what: &'static str,
+        at: String,
+        #[source]
+        source: std::io::Error,
+    },
     #[error("{program} cannot be run")]
     Program {
         program: String,
@@ -97,6 +114,10 @@ impl Error {
             Self::Config(_) => config::EXIT_CODE,
             Self::NotLoggedIn { .. } | Self::NoSuchGroup { .. } | Self::Usage(_) => 64,
             Self::State { .. } | Self::File { .. } | Self::Table { .. } | Self::Recording { .. } | Self::NotGpx { .. } => 64,
+            Self::Wav { .. } => 64,
+            Self::Floor { why: "media_failed" | "vanished", .. } | Self::Rtp { .. } => 69,
+            Self::Floor { .. } => 64,
+            Self::Codec(_) => of_class(ErrorClass::Defect),
             Self::Seed(error) => of_class(error.class()),
             Self::Registry(error) => of_class(error.class()),
             Self::Refused { status: 500.., .. } | Self::Http(_) => 69,
@@ -132,6 +153,12 @@ impl Error {
             Self::Http(_) => "Is the gateway up, and the address right? --gateway or gateway.listen name it.",
             Self::Refused { status: 401, .. } => "Log in again: `roger login NAME`.",
             Self::NotLoggedIn { .. } => "Log in first: `roger login NAME`.",
+            Self::Floor { why: "queue_full" | "pre_empted", .. } => "Try again in a moment.",
+            Self::Floor { why: "time_over", .. } => "Say it in several files: each is a burst of its own. The bound is floor.burst_ms.",
+            Self::Floor { why: "media_failed", .. } => "Are Janus and the program janus up? `roger doctor` looks closer.",
+            Self::Floor { why: "vanished", .. } => "Is the way to the edge slow? `roger doctor` looks closer.",
+            Self::Floor { why: "left" | "not_in_room", .. } => "Name the room with --group, and let no other session leave it meanwhile.",
+            Self::Rtp { .. } => "--rtp-ip names the address of this machine that the media server can reach.",
             Self::NoSuchGroup { .. } => "`roger groups --as NAME` lists them.",
             Self::State { .. } => "Remove it and log in again; what was not sent yet is in it.",
             Self::Table { .. } => "A header line with imei, and if you like model and nickname; commas between, and quotes around commas.",
@@ -139,6 +166,22 @@ impl Error {
             Self::Late { .. } => "`roger doctor` and `roger queues` show what stands still.",
             _ => "",
         }
+    }
+}
+
+/// How a request for the floor ended, for people.
+fn ending(why: &str) -> &'static str {
+    match why {
+        "queue_full" => "as many wait for it as may",
+        "media_failed" => "the media server did not open the microphone",
+        "over" => "the press was over already",
+        "pre_empted" => "somebody whose claim is higher has it",
+        "time_over" => "the burst was as long as one may be",
+        "left" => "the account left the room",
+        "vanished" => "nothing was heard of the talk button for too long",
+        "dissolved" => "the group was dissolved",
+        "not_in_room" => "the account is not in that room",
+        _ => "for a reason that this version does not know",
     }
 }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::client::{Alert, Body, Entry, Talk};
+use crate::client::{Alert, Body, Entry, FloorEvent, FloorWhat, Talk};
 use crate::model::{AlertEvent, FenceEvent, FenceId, GroupId, GroupKind, LeftWhy, MemberRole, TopicId, UserId};
 
 /// An entry as `listen` prints it.
@@ -229,5 +229,21 @@ pub(super) fn entry_text(line: &EntryLine) -> String {
             format!("{at} your message {client_seq} to {of} was refused: {reason}")
         }
         BodyLine::Unknown => format!("{at} (a kind this version does not know)"),
+    }
+}
+
+/// What is told of the floor of a room.
+pub(super) fn floor_text(FloorEvent { group, what }: &FloorEvent) -> String {
+    match what {
+        FloorWhat::Taken { talker, name, emergency, .. } => {
+            let emergency = if *emergency { ", as an emergency" } else { "" };
+            format!("{name} (user {talker}) talks in the room of g:{group}{emergency}")
+        }
+        FloorWhat::Idle => format!("nobody talks in the room of g:{group}"),
+        FloorWhat::Lost => format!("the seat at the media server of g:{group} is lost"),
+        FloorWhat::Granted { grant, .. } => format!("you have the floor of g:{group} by grant {grant}"),
+        FloorWhat::Queued { position, .. } => format!("you wait for the floor of g:{group}, position {position}"),
+        FloorWhat::Denied { why, .. } => format!("you do not get the floor of g:{group}: {why}"),
+        FloorWhat::Revoked { why, .. } => format!("the floor of g:{group} is taken back from you: {why}"),
     }
 }

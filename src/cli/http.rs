@@ -4,7 +4,7 @@ use std::path::Path;
 
 use futures_util::TryStreamExt as _;
 use reqwest::header::{CONTENT_LENGTH, IF_RANGE, RANGE};
-use reqwest::{Body, Client, Response, StatusCode, Url};
+use reqwest::{Body, Client, RequestBuilder, Response, StatusCode, Url};
 use serde_json::Value as Json;
 use tokio::io::AsyncWriteExt as _;
 use tokio_util::io::ReaderStream;
@@ -33,6 +33,11 @@ impl<'a> Gateway<'a> {
         let kept = state.load()?;
         let soon = kept.login.token_expires_ms < context.clock.now_ms() + TOKEN_LEFT_MS;
         let token = radio::tokens(&state, &kept)?.token(soon.then_some(kept.login.token.as_str())).await?;
+        Self::with_token(context, door, token)
+    }
+
+    /// With a token that is at hand.
+    pub(super) fn with_token(context: &'a Context, door: &GatewayDoor, token: String) -> Result<Self, Error> {
         let text = door.gateway.clone().unwrap_or_else(|| format!("http://{}", context.config.gateway.listen));
         let base = Url::parse(&text).map_err(|error| Error::Usage(format!("{text:?} is no address of a gateway: {error}")))?;
         crate::objects::use_ring();
@@ -67,20 +72,40 @@ impl<'a> Gateway<'a> {
         Ok(good(answer).await?.json().await?)
     }
 
+    /// Where something that was announced is: an address, or a path of the gateway.
+    pub(super) fn address_of(&self, file: &str) -> Url {
+        match Url::parse(file) {
+            Ok(url) if matches!(url.scheme(), "http" | "https") => url,
+            // Dots for the folder above are left out.
+            _ => self.url(&file.split('/').filter(|segment| !segment.is_empty()).collect::<Vec<_>>(), &[]),
+        }
+    }
+
     /// Takes a file; one that is there in part, as `<out>.part`, is gone on with. Returns its length.
     pub(super) async fn download(&self, path: &[&str], out: &Path) -> Result<u64, Error> {
+        self.download_from(self.url(path, &[]), out).await
+    }
+
+    fn get(&self, url: &Url) -> RequestBuilder {
+        let request = self.http.get(url.clone());
+        // The token is for the gateway alone.
+        if url.origin() == self.base.origin() { request.bearer_auth(&self.token) } else { request }
+    }
+
+    /// As [`Gateway::download`], from an address that may be elsewhere.
+    pub(super) async fn download_from(&self, url: Url, out: &Path) -> Result<u64, Error> {
         let part = out.with_added_extension("part");
         let failed = |source| Error::File { path: part.clone(), source };
         let mut file = tokio::fs::OpenOptions::new().create(true).append(true).open(&part).await.map_err(failed)?;
         let mut bytes = file.metadata().await.map_err(failed)?.len();
-        let mut request = self.http.get(self.url(path, &[])).bearer_auth(&self.token);
+        let mut request = self.get(&url);
         if bytes > 0 {
             request = request.header(RANGE, format!("bytes={bytes}-"));
         }
         let mut answer = request.send().await?;
         if answer.status() == StatusCode::RANGE_NOT_SATISFIABLE {
             // All of it is there: nothing lies behind.
-            answer = self.http.get(self.url(path, &[])).bearer_auth(&self.token).header(IF_RANGE, "\"\"").send().await?;
+            answer = self.get(&url).header(IF_RANGE, "\"\"").send().await?;
         }
         let mut answer = good(answer).await?;
         if answer.status() != StatusCode::PARTIAL_CONTENT {

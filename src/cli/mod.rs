@@ -25,12 +25,15 @@ mod operate;
 mod output;
 mod queues;
 mod radio;
+mod recordings;
 mod release;
 mod replay;
+mod rooms;
 mod roster;
 mod sessions;
 mod state;
 mod streams;
+mod talk;
 mod trace;
 mod track;
 mod tree;
@@ -92,6 +95,7 @@ async fn run(cli: Cli) -> Result<(), Error> {
         Command::Logout(args) => radio::logout(&context, args).await,
         Command::Send(args) => radio::send(&context, args).await,
         Command::Listen(args) => radio::listen(&context, args).await,
+        Command::Talk(args) => talk::talk(&context, args).await,
         Command::Sos(args) => alerts::sos(&context, args).await,
         Command::Alerts(command) => alerts::alerts(&context, command).await,
         Command::Escalation(command) => alerts::escalation(&context, command).await,
@@ -99,6 +103,8 @@ async fn run(cli: Cli) -> Result<(), Error> {
         Command::Room(args) => radio::room(&context, args).await,
         Command::Groups(args) => radio::groups(&context, args).await,
         Command::Sessions(args) => sessions::sessions(&context, args).await,
+        Command::Rooms => rooms::rooms(&context).await,
+        Command::Floor(args) => rooms::floor(&context, args).await,
         Command::Queues => queues::queues(&context).await,
         Command::Dead(args) => operate::dead(&context, args).await,
         Command::Doctor => doctor::doctor(&context).await,

@@ -1,6 +1,7 @@
 //! The commands of a client: login, logout, send, listen, groups.
 
 use std::io::BufRead as _;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -8,10 +9,11 @@ use serde::Serialize;
 use super::args;
 use super::context::Context;
 use super::error::Error;
-use super::heard::{entry_line, entry_text};
+use super::heard::{entry_line, entry_text, floor_text};
 use super::output::{ask_password, note, table};
+use super::recordings::Recordings;
 use super::state::{Kept, State};
-use crate::client::{Acknowledge, Directory, Event, Options, ResumeTokens, Session, Tokens as _};
+use crate::client::{Acknowledge, Body, Directory, Event, Options, ResumeTokens, Session, Tokens as _};
 use crate::model::{GroupId, Reason, TopicId, TopicKind};
 use crate::proto::v1;
 use tokio::sync::mpsc::Receiver;
@@ -51,7 +53,7 @@ pub(super) async fn logout(context: &Context, args: args::As) -> Result<(), Erro
 }
 
 /// The tokens of a login, which are saved whenever they are renewed.
-pub(super) fn tokens(state: &State, kept: &Kept) -> Result<std::sync::Arc<ResumeTokens>, Error> {
+pub(super) fn tokens(state: &State, kept: &Kept) -> Result<Arc<ResumeTokens>, Error> {
     let directory = Directory::new(&kept.directory)?;
     let (state, known) = (state.clone(), kept.clone());
     Ok(ResumeTokens::new(directory, &kept.name, kept.installation, kept.login.clone(), move |login| {
@@ -113,10 +115,25 @@ pub(super) async fn groups(context: &Context, args: args::As) -> Result<(), Erro
     Ok(())
 }
 
-async fn open(context: &Context, state: &State, who: &args::As, acknowledge: Acknowledge) -> Result<(Session, Receiver<Event>), Error> {
+pub(super) async fn open(
+    context: &Context,
+    state: &State,
+    who: &args::As,
+    acknowledge: Acknowledge,
+) -> Result<(Session, Receiver<Event>), Error> {
     let kept = state.load()?;
-    let edges = context.edges(&who.doors);
-    let options = Options::new(edges, tokens(state, &kept)?, state.memory(kept.installation)?);
+    let tokens = tokens(state, &kept)?;
+    open_with(context, state, who, acknowledge, tokens)
+}
+
+fn open_with(
+    context: &Context,
+    state: &State,
+    who: &args::As,
+    acknowledge: Acknowledge,
+    tokens: Arc<ResumeTokens>,
+) -> Result<(Session, Receiver<Event>), Error> {
+    let options = Options::new(context.edges(&who.doors), tokens, state.memory(state.load()?.installation)?);
     Ok(Session::open(Options { acknowledge, ..options })?)
 }
 
@@ -128,7 +145,7 @@ async fn recipient(state: &State, args: &args::Send) -> Result<TopicId, Error> {
 }
 
 /// The group of the account that has this name, or else this id.
-async fn find_group(state: &State, wanted: &str) -> Result<GroupId, Error> {
+pub(super) async fn find_group(state: &State, wanted: &str) -> Result<GroupId, Error> {
     let kept = state.load()?;
     let groups = list_groups(state, &kept).await?;
     let found =
@@ -239,7 +256,12 @@ pub(super) async fn send(context: &Context, args: args::Send) -> Result<(), Erro
 pub(super) async fn listen(context: &Context, args: args::Listen) -> Result<(), Error> {
     let state = State::chosen(args.who.account.as_deref())?;
     let _alone = state.lock()?;
-    let (session, mut events) = open(context, &state, &args.who, Acknowledge::Explicit).await?;
+    let tokens = tokens(&state, &state.load()?)?;
+    let recordings = match &args.audio {
+        Some(folder) => Some(Recordings::new(context, folder, &args.door, tokens.clone())?),
+        None => None,
+    };
+    let (session, mut events) = open_with(context, &state, &args.who, Acknowledge::Explicit, tokens)?;
     let end = tokio::time::sleep(args.duration.unwrap_or(Duration::from_secs(u64::from(u32::MAX))));
     tokio::pin!(end);
     let mut save = tokio::time::interval(SAVE_INTERVAL);
@@ -253,7 +275,19 @@ pub(super) async fn listen(context: &Context, args: args::Listen) -> Result<(), 
                 None => break,
                 Some(Event::Entry(entry)) => {
                     let (topic, place) = (entry.topic, entry.place);
+                    let talk = match &entry.body {
+                        Body::Talk(talk) => Some(talk.clone()),
+                        _ => None,
+                    };
                     context.out.answer(&entry_line(entry), entry_text);
+                    if let Some((recordings, talk)) = recordings.as_ref().zip(talk) {
+                        // Acknowledged once it is kept: who is interrupted before is told of it again.
+                        tokio::select! {
+                            () = recordings.keep(&talk) => {}
+                            () = &mut end => break,
+                            _ = interrupt.recv() => break,
+                        }
+                    }
                     session.acknowledge(topic, place);
                     (left, unsaved) = (left - 1, true);
                 }
@@ -266,6 +300,7 @@ pub(super) async fn listen(context: &Context, args: args::Listen) -> Result<(), 
                     let crate::client::Presence { user, state, group, nickname, .. } = presence;
                     note(&format!("roger: {nickname} (user {user}) is {state:?} in g:{group}"));
                 }
+                Some(Event::Floor(event)) => note(&format!("roger: {}", floor_text(&event))),
                 Some(Event::Connected { edge, .. }) => note(&format!("roger: connected to {edge}")),
                 Some(Event::Disconnected { edge, reason }) => note(&format!("roger: {edge} is gone ({reason:?}), trying again")),
                 Some(Event::Closed { reason, text }) => {

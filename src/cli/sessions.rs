@@ -54,7 +54,7 @@ async fn of_fleet(context: &Context, args: args::Sessions) -> Result<(), Error> 
     let sessions_total = redis.look_at_shards(shards).await?.iter().map(|look| look.sessions).sum();
     let wanted = Wanted { user, edge: args.edge, limit: args.limit };
     let listing = session::list(&redis, shards, &wanted).await?;
-    let names = names(context, &listing.sessions).await;
+    let names = names(context, listing.sessions.iter().map(|live| live.presence.user)).await;
     let line = |live: Live| Line { name: names.get(&live.presence.user).cloned(), live };
     let sessions = listing.sessions.into_iter().map(line).collect();
     let answer = Answer { edges, sessions_total, sessions, more: listing.more };
@@ -70,9 +70,9 @@ async fn user_of(context: &Context, user: &str) -> Result<UserId, Error> {
     super::context::user_of(&context.store()?, user).await
 }
 
-/// The login names behind sessions; none when SQL does not answer: sessions stand in Redis, and are worth a look just then.
-async fn names(context: &Context, sessions: &[Live]) -> BTreeMap<UserId, String> {
-    let mut users: Vec<UserId> = sessions.iter().map(|live| live.presence.user).collect();
+/// The login names of users; none when SQL does not answer: what stands in Redis is worth a look just then.
+pub(super) async fn names(context: &Context, users: impl IntoIterator<Item = UserId>) -> BTreeMap<UserId, String> {
+    let mut users: Vec<UserId> = users.into_iter().collect();
     users.sort_unstable();
     users.dedup();
     if users.is_empty() {

@@ -31,6 +31,7 @@ use crate::worker::{Classed, Ordered, Tenure, chain};
 use seats::Seats;
 
 pub use program::settings;
+pub use seats::{RoomSeats, seats_by_room};
 
 /// How long it waits for orders; also how soon a stop is seen.
 const BLOCK: Duration = Duration::from_millis(500);

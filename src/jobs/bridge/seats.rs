@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::Error;
-use crate::broker::{Redis, keys};
+use crate::broker::{self, Redis, keys};
 use crate::janus::{self, HandleNumber, Janus, Session, SessionNumber};
 use crate::model::{GroupId, InstallationId, TopicId, UserId};
 use crate::topic::frame::{InFrame, Input, MicrophoneIs, OutFrame, Output, Seated};
@@ -49,19 +49,10 @@ struct Known {
     floors: BTreeMap<GroupId, Floor>,
 }
 
-#[derive(Debug)]
-pub(super) struct Seats {
-    redis: Redis,
-    shards: u32,
-    known: Mutex<Known>,
-    /// Janus did not answer in time.
-    silent: AtomicBool,
-}
-
-impl Seats {
-    pub(super) async fn load(redis: Redis, shards: u32) -> Result<Self, Error> {
-        let mut known = Known::default();
-        for (name, what) in redis.noted_seats().await.map_err(Error::Broker)? {
+impl Known {
+    fn read(notes: BTreeMap<String, Vec<u8>>) -> Self {
+        let mut known = Self::default();
+        for (name, what) in notes {
             match name.split_once(' ') {
                 None if name == "session" => known.session = read(&name, &what),
                 Some(("user", user)) => {
@@ -77,6 +68,49 @@ impl Seats {
                 _ => tracing::warn!(name, "a note on seats that nobody knows"),
             }
         }
+        known
+    }
+}
+
+/// Who sits in the room of a group at the media server, and whose microphone is open there.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RoomSeats {
+    /// Who has a seat, at which installation.
+    pub seats: BTreeMap<UserId, InstallationId>,
+    /// Whose microphone is open, and since when, UTC ms; `None` for nobody's.
+    pub open: Option<(UserId, u64)>,
+}
+
+/// The rooms in which somebody sits or talks, as the bridge noted it on Redis last. For people: whoever acts on it is the bridge.
+///
+/// # Errors
+/// Those of Redis.
+pub async fn seats_by_room(redis: &Redis) -> Result<BTreeMap<GroupId, RoomSeats>, broker::Error> {
+    let known = Known::read(redis.noted_seats().await?);
+    let mut rooms: BTreeMap<GroupId, RoomSeats> = BTreeMap::new();
+    for (user, seat) in known.seats {
+        rooms.entry(seat.group).or_default().seats.insert(user, seat.installation);
+    }
+    for (group, floor) in known.floors {
+        if let Some(user) = floor.open {
+            rooms.entry(group).or_default().open = Some((user, floor.since_ms));
+        }
+    }
+    Ok(rooms)
+}
+
+#[derive(Debug)]
+pub(super) struct Seats {
+    redis: Redis,
+    shards: u32,
+    known: Mutex<Known>,
+    /// Janus did not answer in time.
+    silent: AtomicBool,
+}
+
+impl Seats {
+    pub(super) async fn load(redis: Redis, shards: u32) -> Result<Self, Error> {
+        let known = Known::read(redis.noted_seats().await.map_err(Error::Broker)?);
         Ok(Self { redis, shards, known: Mutex::new(known), silent: AtomicBool::new(false) })
     }
 
