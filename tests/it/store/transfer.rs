@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use roger::model::{GroupId, Imei, LeftWhy, MessageKind, TopicId, UserId, UserKind};
-use roger::store::{ChangesWanted, Error, Store};
+use roger::model::{Digest, FileId, FilePurpose, GroupId, Imei, LeftWhy, MessageKind, TopicId, UserId, UserKind};
+use roger::store::{ChangesWanted, Error, FileAdded, NewFile, NewGroup, Store};
 use roger::topic::frame::{InItem, Input, Membership, NoticeBody, Profile, Register};
 
 use super::devices::{imei, stock};
@@ -16,6 +16,7 @@ over_both!(
     one_foreign_device_stops_them_all,
     whoever_may_not_transfer_changes_nothing,
     transfers_and_changes_of_groups_meet,
+    whoever_inherits_a_group_may_read_its_recordings_and_not_its_attachments,
 );
 
 async fn a_transfer_is_told_in_order(database: &Database) {
@@ -178,5 +179,31 @@ async fn transfers_and_changes_of_groups_meet(database: &Database) {
         assert!(versions.is_sorted_by(|a, b| a < b), "{versions:?}");
         assert_eq!(words.last().is_some_and(|register| register.joined), members.contains(device));
         assert_eq!(store.account(*device).await.unwrap().unwrap().parent, ann, "ten transfers bring them back");
+    }
+}
+
+async fn whoever_inherits_a_group_may_read_its_recordings_and_not_its_attachments(database: &Database) {
+    let store = &database.store;
+    let Tree { acme, ann, bob, .. } = tree(store).await;
+    let [radio, other] = stock(store, ann, 1..3).await[..] else { panic!("two") };
+    let tenant = store.account(ann).await.unwrap().unwrap().tenant;
+    let call = NewGroup::Call { name: Some("call".to_owned()) };
+    let (group, _) = by(store, radio).create_group_of(radio, call, vec![other], 7).await.unwrap();
+    by(store, acme).transfer_devices(vec![imei(1)], ann, bob, 8).await.unwrap();
+    // It is told of the talk there, and no member.
+    let (topic, sha256) = (Some(TopicId::group(group)), Digest([1; 32]));
+    let (name, media_type) = ("talk.opus".to_owned(), "audio/ogg".to_owned());
+    store.note_object("files/a", 9).await.unwrap();
+    let stored = async |id, purpose| {
+        let (name, media_type) = (name.clone(), media_type.clone());
+        let new = NewFile { id: FileId(id), tenant, uploader: other, purpose, topic, name, media_type, bytes: 9, sha256, expires_ms: 99 };
+        match store.add_file(new, (id == 1).then_some("files/a"), 0, 9).await.unwrap() {
+            FileAdded::Added(file) => file,
+            refused => panic!("{refused:?}"),
+        }
+    };
+    let (recording, attachment) = (stored(1, FilePurpose::Recording).await, stored(2, FilePurpose::Attachment).await);
+    for (user, file, may) in [(ann, &recording, true), (ann, &attachment, false), (bob, &recording, false), (other, &recording, true)] {
+        assert_eq!(store.may_read_file(file, user, tenant).await.unwrap(), may, "{user} and {:?}", file.purpose);
     }
 }
