@@ -182,10 +182,12 @@ impl Janus {
 
     #[track_caller]
     fn wait_until_ready(&mut self) {
-        let (port, process) = (self.ws_port, &mut self.process);
+        // It opens them one after the other.
+        let ports = if self.options.http { vec![self.ws_port, self.http_port] } else { vec![self.ws_port] };
+        let process = &mut self.process;
         wait_until("Janus takes connections", || {
             assert!(process.ended().is_none(), "janus ended at once");
-            TcpStream::connect(("127.0.0.1", port)).is_ok()
+            ports.iter().all(|port| TcpStream::connect(("127.0.0.1", *port)).is_ok())
         });
     }
 }
