@@ -24,6 +24,7 @@ use tokio::time::Instant;
 use crate::broker::{self, Reader, Redis, StreamEntry, StreamId, keys};
 use crate::clock::Clock;
 use crate::janus::{self, Event, Janus, RoomSettings, Rooms, Session};
+use crate::jobs::record::Wake;
 use crate::model::TopicId;
 use crate::retry::ErrorClass;
 use crate::topic::frame::{InFrame, Input};
@@ -61,6 +62,7 @@ pub struct Bridge {
     redis: Redis,
     clock: Clock,
     settings: Arc<Settings>,
+    wake: Wake,
 }
 
 /// Why the bridge does not work just now.
@@ -88,9 +90,9 @@ impl Classed for Error {
 }
 
 impl Bridge {
-    /// The job.
-    pub fn new(redis: Redis, clock: Clock, settings: Settings) -> Self {
-        Self { redis, clock, settings: Arc::new(settings) }
+    /// The job. Hastens the recorder of this host by `wake`, if there is one.
+    pub fn new(redis: Redis, clock: Clock, settings: Settings, wake: Wake) -> Self {
+        Self { redis, clock, settings: Arc::new(settings), wake }
     }
 }
 
@@ -101,7 +103,12 @@ impl Ordered for Bridge {
     async fn serve(&self, tenure: Tenure) -> Result<(), Error> {
         let (janus, events) = Janus::connect(self.settings.janus.clone()).map_err(Error::Janus)?;
         let seats = Seats::load(self.redis.clone(), self.settings.shards).await?;
-        let session = seats.claim(&janus).await?;
+        let now_ms = self.clock.now_ms();
+        let (session, fresh) = seats.claim(&janus).await?;
+        if fresh {
+            // With the session before it went all seats, and what was recorded of them.
+            self.wake.janus_began(now_ms);
+        }
         let rooms = Rooms::new(session.attach("rooms").await.map_err(Error::Janus)?, self.settings.rooms.clone());
         tracing::info!(janus = janus.url(), seats = seats.count(), "works the rooms of Janus");
         let mut desk = Desk { job: self.clone(), session, rooms, seats, away: false, looked: None };

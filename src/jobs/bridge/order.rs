@@ -165,6 +165,7 @@ impl Desk {
             return if open { self.seats.say(group, grant, false).await } else { Ok(()) };
         }
         if !open {
+            self.job.wake.burst_ended();
             return self.seats.set_floor(group, Floor { grant, open: None, since_ms: 0 }).await;
         }
         let seat = self.seats.seat(user).filter(|seat| seat.group == group && seat.installation.0 == installation && self.is_there());

@@ -123,12 +123,12 @@ impl Seats {
         self.lock().seats.len()
     }
 
-    /// The session that the seats belong to, or another one, in which there are none.
-    pub(super) async fn claim(&self, janus: &Janus) -> Result<Session, Error> {
+    /// The session that the seats belong to; or another one, in which there are none, and `true`.
+    pub(super) async fn claim(&self, janus: &Janus) -> Result<(Session, bool), Error> {
         let noted = self.lock().session;
         if let Some(session) = noted {
             match janus.claim(session).await {
-                Ok(session) => return Ok(session),
+                Ok(session) => return Ok((session, false)),
                 Err(error) if error.is_gone() => tracing::warn!(session.id = session.0, "Janus lost its session, with all seats"),
                 Err(error) => return Err(Error::Janus(error)),
             }
@@ -140,7 +140,7 @@ impl Seats {
         }
         self.lock().session = Some(session.id());
         self.note("session".to_owned(), Some(&session.id())).await?;
-        Ok(session)
+        Ok((session, true))
     }
 
     pub(super) fn seat(&self, user: UserId) -> Option<Seat> {

@@ -10,7 +10,7 @@ use crate::config::{BadSecret, Config, Secret};
 use crate::janus::{self, Api, Janus, RoomSettings};
 use crate::jobs::bridge::{self, Bridge};
 use crate::jobs::media::Media;
-use crate::jobs::record;
+use crate::jobs::record::{self, Wake};
 use crate::objects::{self, Objects};
 use crate::retry::ErrorClass;
 use crate::shutdown::Shutdown;
@@ -78,8 +78,10 @@ pub async fn run(config: Config, clock: Clock, shutdown: Shutdown) -> Result<(),
     let lease = OrderedSettings::new(1, LEASE_LIFETIME).map_err(ProgramError::Settings)?;
     let readiness = Readiness::new();
     let part = readiness.part("talk");
-    let stock = stock(&config, &redis, &clock)?.map(|(media, bridge)| (media, readiness.part("media"), bridge, readiness.part("bridge")));
     let recorder = recorder(&config, &redis, &store, &clock)?.map(|recorder| (recorder, readiness.part("recordings")));
+    let wake = recorder.as_ref().map(|(recorder, _)| recorder.wake()).unwrap_or_default();
+    let stock =
+        stock(&config, &redis, &clock, wake)?.map(|(media, bridge)| (media, readiness.part("media"), bridge, readiness.part("bridge")));
     let watch = tokio::spawn(readiness.watch("janus", shutdown.clone()));
     match wait_for("Redis", &part, &shutdown, || redis.pin_shards(shards)).await.map_err(ProgramError::Broker)? {
         Some(pinned) if pinned != shards => return Err(ProgramError::Shards { configured: shards, pinned }),
@@ -114,7 +116,7 @@ pub async fn run(config: Config, clock: Clock, shutdown: Shutdown) -> Result<(),
 }
 
 /// The work on commands, and on rooms; `None` without a stock Janus.
-fn stock(config: &Config, redis: &Redis, clock: &Clock) -> Result<Option<(Media, Bridge)>, ProgramError> {
+fn stock(config: &Config, redis: &Redis, clock: &Clock, wake: Wake) -> Result<Option<(Media, Bridge)>, ProgramError> {
     let own = &config.janus;
     let (Some(url), Some(path)) = (&own.url, &own.api_secret_file) else { return Ok(None) };
     let secret = Secret::read(path).map_err(ProgramError::Secret)?;
@@ -125,7 +127,7 @@ fn stock(config: &Config, redis: &Redis, clock: &Clock) -> Result<Option<(Media,
     let (client, _) = Janus::connect(settings).map_err(ProgramError::Janus)?;
     let server = Arc::new(Api::new(client, rooms, clock.clone()));
     let media = Media::new(redis.clone(), server, clock.clone(), own.commands.clone(), own.list.clone());
-    Ok(Some((media, Bridge::new(redis.clone(), clock.clone(), bridge))))
+    Ok(Some((media, Bridge::new(redis.clone(), clock.clone(), bridge, wake))))
 }
 
 /// The recorder, on a machine where Janus records.
