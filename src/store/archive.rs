@@ -108,7 +108,7 @@ impl ArchiveBatch {
                     let held = self.marks.entry((topic(mark.topic)?, user, installation)).or_default();
                     *held = Place::from(place).max(*held);
                 }
-                Outcome::Membership(MembershipAt { membership, place }) => {
+                Outcome::Membership(MembershipAt { membership, place, .. }) => {
                     self.members.entry(topic(membership.topic)?).or_default().push((membership, place.into()));
                 }
                 Outcome::Register(register) => {
@@ -375,12 +375,12 @@ async fn write_members(conn: &mut Conn, batch: &ArchiveBatch) -> Result<(), Erro
             for user in users {
                 let member = rows.entry(*user).or_default();
                 for (membership, place) in by_user.get(user).into_iter().flatten() {
-                    member.change(membership, *place);
+                    member.change(membership, *place, 0);
                 }
             }
             let encoded: Vec<(u64, u64, Vec<u8>)> = rows
                 .into_iter()
-                .map(|(user, Member { version, spans })| {
+                .map(|(user, Member { version, spans, .. })| {
                     let spans = spans.into_iter().map(WireSpan::from).collect();
                     (user, version, MemberRow { spans, ..MemberRow::default() }.encode_to_vec())
                 })
@@ -403,7 +403,7 @@ async fn read_members(conn: &mut Conn, shard: u32, topic: TopicId, users: &[u64]
     let mut rows = BTreeMap::new();
     for (user, version, spans) in conn.all::<(i64, i64, Vec<u8>)>(AssertSqlSafe(sql), &values).await? {
         let spans = decode_spans(conn, &spans)?.into_iter().map(Span::from).collect();
-        rows.insert(user.cast_unsigned(), Member { version: version.cast_unsigned(), spans });
+        rows.insert(user.cast_unsigned(), Member { version: version.cast_unsigned(), spans, ..Member::default() });
     }
     Ok(rows)
 }

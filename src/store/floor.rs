@@ -242,6 +242,7 @@ async fn read_rows(conn: &mut Conn, shard: u32, cursor: &FloorCursor, limit: u32
                     user: user.cast_unsigned(),
                     version: version.cast_unsigned(),
                     spans: decode_spans(conn, &spans)?,
+                    stays: Vec::new(),
                 };
                 rows.push((at(&text, user, 0), RowKind::Member(row).into()));
             }

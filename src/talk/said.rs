@@ -2,7 +2,8 @@
 //!
 //! An envelope `{"msg_type": 1, "ip": "10.0.0.5", "ptt_msg": {…}}`, or the announcement of a recording by itself:
 //! `{"uid": "7", "m_type": "ptt", "md5": "…", "grp_id": "100", "file_path": "…", "timestamp": "1700000000", "duration": "2000"}`. Numbers come as
-//! numbers or as text. Roger's own recorder also says `"id"`, by which it is told from all others, and `"cut": "1"` of one whose end is missing. Fields that nobody knows are ignored.
+//! numbers or as text. Roger's own recorder also says `"id"`, by which it is told from all others,
+//! `"timestamp_ms"`, and `"cut": "1"` of one whose end is missing. Fields that nobody knows are ignored.
 
 use serde_json::{Map, Value};
 
@@ -41,8 +42,10 @@ pub struct Burst {
     pub file: String,
     /// Of the recording, as it was said; may be empty.
     pub md5: String,
-    /// When it was over, UTC milliseconds; whole seconds, as Janus says it.
+    /// When it was over, UTC milliseconds.
     pub spoken_ms: u64,
+    /// By when it was surely over, UTC milliseconds: where only seconds were said, at the end of that one.
+    pub over_ms: u64,
     /// How long it is, milliseconds; 0 when it was not said.
     pub duration_ms: u64,
     /// The machine that recorded it; empty when it was not said.
@@ -104,7 +107,7 @@ fn request(item: &Map<String, Value>) -> Option<String> {
 
 /// The item that says of a burst what [`parse`] reads, all in strings, in an envelope.
 pub fn announcement(burst: &Burst) -> String {
-    let Burst { id, speaker, group, file, md5, spoken_ms, duration_ms, host, cut } = burst;
+    let Burst { id, speaker, group, file, md5, spoken_ms, over_ms: _, duration_ms, host, cut } = burst;
     let mut message = serde_json::json!({
         "id": id,
         "uid": speaker.to_string(),
@@ -113,6 +116,7 @@ pub fn announcement(burst: &Burst) -> String {
         "grp_id": group.to_string(),
         "file_path": file,
         "timestamp": (spoken_ms / 1_000).to_string(),
+        "timestamp_ms": spoken_ms.to_string(),
         "duration": duration_ms.to_string(),
     });
     if *cut {
@@ -131,6 +135,14 @@ fn burst(item: &Map<String, Value>, host: String) -> Result<Burst, NotUnderstood
     let seconds = item.get("timestamp").ok_or(NotUnderstood::Missing("timestamp"))?;
     let seconds = number(seconds).filter(|seconds| (1..SECONDS_MAX).contains(seconds));
     let seconds = seconds.ok_or(NotUnderstood::Bad { field: "timestamp", rule: "has to be a time in seconds since 1970" })?;
+    let exact = match item.get("timestamp_ms") {
+        None | Some(Value::Null) => None,
+        Some(exact) => Some(
+            number(exact)
+                .filter(|exact| exact / 1_000 == seconds)
+                .ok_or(NotUnderstood::Bad { field: "timestamp_ms", rule: "has to be in the second of timestamp" })?,
+        ),
+    };
     let duration_ms = match item.get("duration") {
         None | Some(Value::Null) => 0,
         Some(duration) => number(duration)
@@ -154,7 +166,8 @@ fn burst(item: &Map<String, Value>, host: String) -> Result<Burst, NotUnderstood
         group: GroupId(group),
         file,
         md5,
-        spoken_ms: seconds * 1_000,
+        spoken_ms: exact.unwrap_or(seconds * 1_000),
+        over_ms: exact.unwrap_or(seconds * 1_000 + 999),
         duration_ms,
         host,
         cut,
@@ -211,6 +224,7 @@ mod tests {
             file: "http://h/1.mp3".to_owned(),
             md5: "abc".to_owned(),
             spoken_ms: 1_700_000_000_000,
+            over_ms: 1_700_000_000_999,
             duration_ms: 2_000,
             host: String::new(),
             cut: false,
@@ -230,7 +244,8 @@ mod tests {
     #[test]
     fn an_announcement_is_read_as_what_it_was_made_of() {
         for cut in [false, true] {
-            let said = Burst { id: "a-1".to_owned(), host: "10.0.0.5".to_owned(), cut, ..burst(ITEM) };
+            let (id, host, exact) = ("a-1".to_owned(), "10.0.0.5".to_owned(), 1_700_000_000_123);
+            let said = Burst { id, host, spoken_ms: exact, over_ms: exact, cut, ..burst(ITEM) };
             assert_eq!(burst(&announcement(&said)), said);
         }
         let plain = announcement(&Burst { id: "a-1".to_owned(), ..burst(ITEM) });
@@ -270,6 +285,7 @@ mod tests {
             (&ITEM.replace("1700000000", "1700000000000"), "timestamp has to be a time in seconds since 1970"),
             (&ITEM.replace(r#""2000""#, r#""-1""#), "duration has to be 0 to 86400000 milliseconds"),
             (&ITEM.replace(r#""uid""#, r#""cut":"2","uid""#), "cut has to be 0 or 1"),
+            (&ITEM.replace(r#""uid""#, r#""timestamp_ms":1700000001000,"uid""#), "timestamp_ms has to be in the second of timestamp"),
             (&ITEM.replace("http://h/1.mp3", ""), "file_path is missing"),
             (&ITEM.replace(r#""ptt""#, r#""video""#), "msg_type video is none of 1 (recording), 2 (reply), 3 (quality)"),
             (&ITEM.replace(r#""abc""#, "{}"), "md5 has to be text"),

@@ -32,7 +32,8 @@ impl Step<'_> {
         }
         let was_present = member.is_some_and(super::member::Member::present);
         let place = self.shard.head(topic).into();
-        self.decide(Outcome::Membership(MembershipAt { membership, place }));
+        let time_ms = if topic.room_of().is_some() { self.now_ms } else { 0 };
+        self.decide(Outcome::Membership(MembershipAt { membership, place, time_ms }));
         if was_present && !membership.joined {
             for edge in self.followers.edges_of(topic) {
                 self.batch.outputs.push(edge, Output::Departed(Departed { topic: topic.packed(), user: user.0, place }));

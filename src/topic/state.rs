@@ -6,14 +6,14 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 
 use super::frame::{
-    Entry, Feed, Forward, HeadRow, Lane, LogFrame, Mark, MemberRow, Outcome, ProducerRow, Profile, Raised, RaisesRow, Refusal, Register,
-    Room, RowKind, is_lasting_producer,
+    Entry, Feed, Forward, HeadRow, Lane, LogFrame, Mark, Outcome, ProducerRow, Profile, Raised, RaisesRow, Refusal, Register, Room,
+    RowKind, is_lasting_producer,
 };
 use super::member::Member;
 use super::recent::{Recent, fingerprint};
 use super::talk::Held;
 use crate::floor::Limits;
-use crate::model::{GroupId, InstallationId, Place, Span, TenantId, TopicId, UserId};
+use crate::model::{GroupId, InstallationId, Place, TenantId, TopicId, UserId};
 
 /// How many of an installation's last messages in a topic are remembered with their content, to tell a repeat from a reused sequence.
 const RECENT_MAX: usize = 64;
@@ -200,9 +200,8 @@ impl Shard {
             Outcome::Membership(at) => {
                 let Some(topic) = TopicId::from_packed(at.membership.topic) else { return };
                 let user = UserId(at.membership.user);
-                let place = Place::from(at.place);
                 let member = self.topics.entry(topic).or_default().members.entry(user).or_default();
-                if !member.change(&at.membership, place) {
+                if !member.change(&at.membership, at.place.into(), at.time_ms) {
                     return;
                 }
                 self.dirty.insert(RowKey::Member(topic, user));
@@ -317,11 +316,9 @@ impl Shard {
                 self.dirty.insert(RowKey::Head(id));
             }
             RowKind::Member(row) => {
-                let member = topic.members.entry(UserId(row.user)).or_default();
-                if row.version > member.version {
-                    *member = Member { version: row.version, spans: row.spans.into_iter().map(Span::from).collect() };
-                }
-                self.dirty.insert(RowKey::Member(id, UserId(row.user)));
+                let user = UserId(row.user);
+                topic.members.entry(user).or_default().merge(row);
+                self.dirty.insert(RowKey::Member(id, user));
             }
             RowKind::Register(row) => self.apply_register(id, row),
             RowKind::Room(row) => self.apply_room(id, row),
@@ -375,11 +372,7 @@ impl Shard {
                     nickname: nickname.clone(),
                 })
             }
-            RowKey::Member(id, user) => {
-                let member = topic(id)?.members.get(&user)?;
-                let spans = member.spans.iter().map(|span| (*span).into()).collect();
-                RowKind::Member(MemberRow { topic: id.packed(), user: user.0, version: member.version, spans })
-            }
+            RowKey::Member(id, user) => RowKind::Member(topic(id)?.members.get(&user)?.row(id, user)),
             RowKey::Register(id, group) => RowKind::Register(topic(id)?.groups.get(&group)?.clone()),
             RowKey::Room(id, group) => RowKind::Room(*topic(id)?.rooms.get(&group)?),
             RowKey::Producer(id, user, installation) => {

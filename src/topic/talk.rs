@@ -4,6 +4,8 @@
 //! commit. What it decides for the media server is forwarded after the commit, and what the server did comes back as an input. Its bounds are those
 //! of the owner: they may differ from one owner to the next, which is why what is kept is the floor as it stands and not what was stepped.
 
+use std::collections::BTreeSet;
+
 use bytes::Bytes;
 
 use super::follow::Followers;
@@ -11,6 +13,7 @@ use super::frame::{
     FloorKept, FloorNow, FloorTold, FloorWord, Input, Microphone, MicrophoneIs, Notice, Outcome, Output, Press, PressKind, Roll, Seat,
     Seated, Spoken, Unseat,
 };
+use super::member::Member;
 use super::state::{RowKey, Shard};
 use super::step::{Batch, Step};
 use crate::floor::{self, Announcement, Answer, Command, Effect, Ending, Floor, Limits, Participant, Request};
@@ -118,7 +121,7 @@ impl Step<'_> {
             self.batch.tally.malformed += 1;
             return;
         };
-        let here = self.topic(room).and_then(|room| room.members.get(&who.user)).is_some_and(super::member::Member::present);
+        let here = self.topic(room).and_then(|room| room.members.get(&who.user)).is_some_and(Member::present);
         match kind {
             PressKind::Ask if !here => {
                 let told = told(room, who, id, Answer::Denied { ending: Ending::NotInRoom });
@@ -177,7 +180,7 @@ impl Step<'_> {
     /// Whoever has a seat and is not in the room loses it.
     pub(super) fn roll(&mut self, room: TopicId, roll: Roll) {
         let member = |user: u64| self.topic(room).and_then(|room| room.members.get(&UserId(user)));
-        let strangers = roll.users.into_iter().filter(|user| !member(*user).is_some_and(super::member::Member::present));
+        let strangers = roll.users.into_iter().filter(|user| !member(*user).is_some_and(Member::present));
         let strangers: Vec<_> = strangers.map(|user| (user, member(user).map_or(0, |member| member.version))).collect();
         for (user, version) in strangers {
             self.forward(Input::Unseat(Unseat { topic: room.packed(), user, version, next: 0 }));
@@ -250,21 +253,41 @@ impl Step<'_> {
         }
     }
 
-    /// Somebody talked here: who is in the room hears of it here, and dispatchers who are elsewhere in their inboxes.
+    /// Somebody talked here: who was in the room meanwhile hears of it here, and dispatchers who are elsewhere in their inboxes. When others are here
+    /// by now, it is not for them: then everybody hears of it in their inboxes.
     pub(super) fn spoken(&mut self, room: TopicId, spoken: Spoken) {
         if room.kind() != TopicKind::Room {
             self.batch.tally.malformed += 1;
             return;
         }
-        let Spoken { topic, desks, body } = spoken;
+        let Spoken { topic, desks, body, speaker, from_ms, upto_ms } = spoken;
         let kind = MessageKind::Talk as u32;
-        let here = |desk: UserId| self.topic(room).and_then(|room| room.members.get(&desk)).is_some_and(super::member::Member::present);
-        let elsewhere: Vec<TopicId> =
-            desks.into_iter().filter(|desk| !here(UserId(*desk))).filter_map(|desk| TopicId::checked(TopicKind::Inbox, desk)).collect();
-        for inbox in elsewhere {
+        let (here, mut inboxes) = self.heard(room, UserId(speaker), from_ms, upto_ms);
+        let told = |desk: &UserId| here.as_ref().is_some_and(|here| here.contains(desk));
+        inboxes.extend(desks.into_iter().map(UserId).filter(|desk| !told(desk)));
+        for inbox in inboxes.into_iter().filter_map(|user| TopicId::checked(TopicKind::Inbox, user.0)) {
             self.forward(Input::Notice(Notice { topic: inbox.packed(), kind, body: body.clone() }));
         }
-        self.notice(room, Notice { topic, kind, body });
+        if here.is_some() {
+            self.notice(room, Notice { topic, kind, body });
+        }
+    }
+
+    /// Who was in a room meanwhile: those who are there, unless others are as well by now; and those who are not. A time at which not even the
+    /// speaker was there is no time: then it is who is there now.
+    fn heard(&self, room: TopicId, speaker: UserId, from_ms: u64, upto_ms: u64) -> (Option<BTreeSet<UserId>>, BTreeSet<UserId>) {
+        let members = || self.topic(room).into_iter().flat_map(|room| &room.members);
+        let was_there = |member: &Member| member.was_there(from_ms, upto_ms);
+        let present: BTreeSet<UserId> = members().filter(|(_, member)| member.present()).map(|(user, _)| *user).collect();
+        let heard: BTreeSet<UserId> = members().filter(|(_, member)| was_there(member)).map(|(user, _)| *user).collect();
+        if !heard.contains(&speaker) {
+            return (Some(present), BTreeSet::new());
+        }
+        if present.is_subset(&heard) {
+            let elsewhere = heard.difference(&present).copied().collect();
+            return (Some(present), elsewhere);
+        }
+        (None, heard)
     }
 }
 

@@ -72,7 +72,7 @@ fn outcomes() -> Vec<LogItem> {
     vec![
         Outcome::Entry(entry()).into(),
         Outcome::Mark(mark()).into(),
-        Outcome::Membership(MembershipAt { membership: membership(), place: place(3, 4_711) }).into(),
+        Outcome::Membership(MembershipAt { membership: membership(), place: place(3, 4_711), time_ms: 0 }).into(),
         Outcome::Register(register()).into(),
         Outcome::Profile(profile()).into(),
         Outcome::Forward(Forward { item: inputs().remove(8) }).into(),
@@ -112,7 +112,7 @@ fn rows() -> Vec<Row> {
     let producer = ProducerRow { topic: 0x39, user: 7, installation: 5, client_seq: 12, place: Some(place(3, 4_711)), refused: 10 };
     vec![
         RowKind::Head(head).into(),
-        RowKind::Member(MemberRow { topic: 0x39, user: 7, version: 9, spans: vec![span(4, 5)] }).into(),
+        RowKind::Member(MemberRow { topic: 0x39, user: 7, version: 9, spans: vec![span(4, 5)], stays: vec![] }).into(),
         RowKind::Register(register()).into(),
         RowKind::Producer(producer).into(),
         RowKind::Mark(mark()).into(),
@@ -200,14 +200,27 @@ fn of_talk() -> Input {
     let body = NoticeBody { recording: 12, group: 9, user: 7, nickname, file, md5, time_ms, duration_ms, ..NoticeBody::default() };
     let room = roger::model::TopicId::room(roger::model::GroupId(9));
     let body = body.into_notice(room, roger::model::MessageKind::Talk).body;
-    Input::Spoken(roger::topic::frame::Spoken { topic: room.packed(), desks: vec![4, 5], body })
+    Input::Spoken(roger::topic::frame::Spoken { topic: room.packed(), desks: vec![4, 5], body, ..Default::default() })
 }
 
 fn of_cut_talk() -> Input {
     let body = NoticeBody { recording: 13, group: 9, user: 7, duration_ms: 860, cut: true, ..NoticeBody::default() };
     let room = roger::model::TopicId::room(roger::model::GroupId(9));
     let body = body.into_notice(room, roger::model::MessageKind::Talk).body;
-    Input::Spoken(roger::topic::frame::Spoken { topic: room.packed(), desks: vec![], body })
+    Input::Spoken(roger::topic::frame::Spoken { topic: room.packed(), desks: vec![], body, ..Default::default() })
+}
+
+/// Who was in a room, and when: of a burst, of a change and in a checkpoint.
+fn of_stays() -> (Input, LogItem, Row) {
+    use roger::topic::frame::{Spoken, Stay};
+
+    let topic = roger::model::TopicId::room(roger::model::GroupId(9)).packed();
+    let (from_ms, upto_ms) = (1_700_000_000_123, 1_700_000_001_999);
+    let spoken = Spoken { topic, desks: vec![4], body: b"burst".as_slice().into(), speaker: 7, from_ms, upto_ms };
+    let at = MembershipAt { membership: Membership { topic, ..membership() }, place: place(3, 4_711), time_ms: from_ms };
+    let stays = vec![Stay { joined_ms: 5, left_ms: from_ms }, Stay { joined_ms: upto_ms, left_ms: 0 }];
+    let row = MemberRow { topic, user: 7, version: 9, spans: vec![span(4, 5)], stays };
+    (Input::Spoken(spoken), Outcome::Membership(at).into(), RowKind::Member(row).into())
 }
 
 /// One line a frame: its name, and its bytes in hex. What was read from the bytes must be what was written.
@@ -271,6 +284,10 @@ fn frames_on_redis_stay_as_they_are() {
         line(&mut lines, golden, "FixFrame", &fixes());
         line(&mut lines, golden, "InFrame.talk", &InFrame { items: vec![of_talk().into()], ..InFrame::default() });
         line(&mut lines, golden, "InFrame.talk.cut", &InFrame { items: vec![of_cut_talk().into()], ..InFrame::default() });
+        let (input, outcome, row) = of_stays();
+        line(&mut lines, golden, "InFrame.stays", &InFrame { items: vec![input.into()], ..InFrame::default() });
+        line(&mut lines, golden, "LogFrame.stays", &LogFrame { outcomes: vec![outcome], ..LogFrame::default() });
+        line(&mut lines, golden, "Row.stays", &row);
         line(&mut lines, golden, "InFrame.fences", &InFrame { items: vec![of_fences().into()], ..InFrame::default() });
         urgent::of_alerts(&mut lines, golden);
         urgent::of_floors(&mut lines, golden);

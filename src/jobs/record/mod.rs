@@ -283,13 +283,15 @@ impl Recorder {
 
     fn burst(&self, name: &Name, recording: &Mjr) -> Burst {
         let duration_ms = recording.length_ms();
+        let spoken_ms = name.start_us / 1_000 + duration_ms;
         Burst {
             id: name.id.clone(),
             speaker: name.user,
             group: name.group,
             file: String::new(),
             md5: String::new(),
-            spoken_ms: name.start_us / 1_000 + duration_ms,
+            spoken_ms,
+            over_ms: spoken_ms,
             duration_ms,
             host: self.settings.host.clone(),
             cut: name.cut || !recording.whole,

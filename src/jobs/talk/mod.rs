@@ -181,7 +181,8 @@ impl Talk {
         };
         let body = body.into_notice(room, MessageKind::Talk).body;
         let desks = kept.desks.into_iter().map(|desk| desk.0).collect();
-        let spoken = Spoken { topic: room.packed(), desks, body };
+        let (speaker, from_ms) = (burst.speaker.0, burst.spoken_ms.saturating_sub(burst.duration_ms));
+        let spoken = Spoken { topic: room.packed(), desks, body, speaker, from_ms, upto_ms: burst.over_ms };
         let items = vec![Input::Spoken(spoken).into()];
         let frame = InFrame { producer: TALK_PRODUCER, number: kept.id, items, ..InFrame::default() };
         (keys::input(room.shard(self.shards)), frame.encode_to_vec())

@@ -98,6 +98,9 @@ pub struct MembershipAt {
     pub membership: Membership,
     #[prost(message, required, tag = "2")]
     pub place: WirePlace,
+    /// In a room: when, UTC milliseconds.
+    #[prost(uint64, tag = "3")]
+    pub time_ms: u64,
 }
 
 /// An input for another shard: pushed after the commit, known there by (this shard, epoch, commit).

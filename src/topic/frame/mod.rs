@@ -25,7 +25,7 @@ pub use output::{
     Acted, Attached, Delivered, Departed, Displace, Entered, Located, OutFrame, OutItem, Output, Page, Positions, Refused, ReplayRequest,
     Watched,
 };
-pub use row::{FloorFrame, FloorRequest, HeadRow, MemberRow, ProducerRow, RaisesRow, Row, RowKind};
+pub use row::{FloorFrame, FloorRequest, HeadRow, MemberRow, ProducerRow, RaisesRow, Row, RowKind, Stay};
 pub use talk::{FloorKept, FloorNow, FloorTold, FloorWord, Microphone, MicrophoneIs, Press, PressKind, Roll, Seat, Seated, Spoken, Unseat};
 
 use bytes::Bytes;

@@ -107,6 +107,19 @@ pub struct MemberRow {
     /// In order; the last one ends at `Place::END` for a present member.
     #[prost(message, repeated, tag = "4")]
     pub spans: Vec<WireSpan>,
+    /// In a room, the last ones. Only in checkpoints: with Redis they are lost.
+    #[prost(message, repeated, tag = "5")]
+    pub stays: Vec<Stay>,
+}
+
+/// Somebody was in a room: UTC milliseconds, by the clock of its owner.
+#[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
+pub struct Stay {
+    #[prost(uint64, tag = "1")]
+    pub joined_ms: u64,
+    /// 0 for who is still there.
+    #[prost(uint64, tag = "2")]
+    pub left_ms: u64,
 }
 
 /// How far the messages of an installation to a topic are decided.

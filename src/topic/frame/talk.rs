@@ -226,7 +226,7 @@ pub struct FloorNow {
     pub emergency: bool,
 }
 
-/// Into the topic of a room: somebody talked there, and it is recorded. Whoever is in the room gets it there, and of `desks` who is not gets it in
+/// Into the topic of a room: somebody talked there, and it is recorded. Whoever was in the room meanwhile gets it, and so do `desks`: there, or in
 /// their inbox. A repeat is known by its frame's number.
 #[derive(Clone, PartialEq, Eq, prost::Message)]
 pub struct Spoken {
@@ -238,4 +238,12 @@ pub struct Spoken {
     /// A `NoticeBody`.
     #[prost(bytes = "bytes", tag = "3")]
     pub body: Bytes,
+    /// Who talked.
+    #[prost(uint64, tag = "4")]
+    pub speaker: u64,
+    /// When they began and were over, UTC milliseconds: who was in the room meanwhile is to hear it.
+    #[prost(uint64, tag = "5")]
+    pub from_ms: u64,
+    #[prost(uint64, tag = "6")]
+    pub upto_ms: u64,
 }

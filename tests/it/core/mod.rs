@@ -5,6 +5,7 @@
 mod alerts;
 mod cursor;
 mod floor;
+mod heard;
 mod operations;
 mod people;
 mod recovery;

@@ -12,7 +12,7 @@ pub(super) const SHARDS: u32 = 4;
 pub(super) const USERS: u64 = 3;
 pub(super) const GROUPS: u64 = 3;
 /// A dispatcher of all groups, who goes into rooms like everybody.
-const DESK: u64 = 1;
+pub(super) const DESK: u64 = 1;
 
 /// What happens next.
 #[derive(Clone, Debug)]
@@ -147,7 +147,7 @@ impl World {
                 let said = self.said.entry(GroupId(group)).or_default();
                 said.push(here);
                 let body = format!("{group} {}", said.len()).into();
-                self.push(topic, Input::Spoken(Spoken { topic: topic.packed(), desks: vec![DESK], body }));
+                self.push(topic, Input::Spoken(Spoken { topic: topic.packed(), desks: vec![DESK], body, ..Spoken::default() }));
             }
             Operation::Arrive { which } => self.arrive(which),
             Operation::Again { which } => {
@@ -179,6 +179,11 @@ impl World {
             Output::Attached(attached) => Some((attached.gaps.into_iter().map(Span::from).collect(), attached.live)),
             _ => None,
         }
+    }
+
+    /// What somebody may see of a room.
+    pub(super) fn sees(&self, user: u64, group: u64) -> Vec<Span> {
+        self.ask(user, group).map(|(spans, _)| spans).unwrap_or_default()
     }
 
     pub(super) fn is_in(&self, user: u64, group: u64) -> bool {

@@ -37,7 +37,7 @@ async fn floor(store: &Store, shard: u32, limit: u32) -> Vec<Row> {
 
 fn joined(topic: TopicId, user: u64, version: u64, joined: bool, place: Place) -> Outcome {
     let membership = Membership { topic: topic.packed(), user, version, joined };
-    Outcome::Membership(MembershipAt { membership, place: place.into() })
+    Outcome::Membership(MembershipAt { membership, place: place.into(), time_ms: 0 })
 }
 
 async fn rooms_and_profiles_come_back(database: &Database) {
