@@ -1,12 +1,20 @@
 //! Ogg Opus (RFC 7845), in which recordings are kept.
 
 use std::fs::File;
-use std::io::{BufReader, Read, Seek};
+use std::io::{self, BufReader, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 
-use ogg::{OggReadError, PacketReader};
+use ogg::{OggReadError, PacketReader, PacketWriteEndInfo, PacketWriter};
 
-use super::FRAME_MS;
+use super::opus::{CodecFailed, packet_ms};
+use super::{FRAME_MS, TALK_HZ};
+
+/// The clock of Ogg Opus, whatever was encoded.
+const TICKS_PER_MS: u64 = 48;
+/// What a decoder leaves out at the beginning, in ticks: what libopus needs to find its feet.
+const PRE_SKIP: u16 = 312;
+/// Which stream of the file it is; there is one.
+const SERIAL: u32 = 1;
 
 /// The packets of a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,10 +59,14 @@ impl OggOpus {
     /// [`NotOggOpus`], with the path and what is wrong.
     pub fn read(path: &Path) -> Result<Self, NotOggOpus> {
         let file = File::open(path).map_err(|source| NotOggOpus::Open { path: path.to_owned(), source })?;
-        Self::of(BufReader::new(file), path)
+        Self::read_from(BufReader::new(file), path)
     }
 
-    fn of(bytes: impl Read + Seek, path: &Path) -> Result<Self, NotOggOpus> {
+    /// Reads what is at hand. Errors name it as `path`.
+    ///
+    /// # Errors
+    /// As [`OggOpus::read`].
+    pub fn read_from(bytes: impl Read + Seek, path: &Path) -> Result<Self, NotOggOpus> {
         let mut reader = PacketReader::new(bytes);
         let mut packets = Vec::new();
         while let Some(packet) = reader.read_packet().map_err(|source| NotOggOpus::Ogg { path: path.to_owned(), source })? {
@@ -68,9 +80,38 @@ impl OggOpus {
         Ok(Self { packets })
     }
 
-    /// How long it is, milliseconds: 20 for each packet.
-    pub fn length_ms(&self) -> u64 {
-        self.packets.len() as u64 * FRAME_MS
+    /// How long it is, milliseconds.
+    ///
+    /// # Errors
+    /// The first packet that is no Opus.
+    pub fn length_ms(&self) -> Result<u64, CodecFailed> {
+        self.packets.iter().map(|packet| packet_ms(packet)).sum()
+    }
+
+    /// Writes packets of 20 ms of mono.
+    ///
+    /// # Errors
+    /// Those of `to`.
+    pub fn write(&self, to: impl Write) -> io::Result<()> {
+        let mut head = b"OpusHead\x01\x01".to_vec();
+        head.extend(PRE_SKIP.to_le_bytes());
+        head.extend(TALK_HZ.to_le_bytes());
+        // No gain, and the only channel is the first.
+        head.extend([0; 3]);
+        let vendor = b"roger";
+        let mut tags = b"OpusTags".to_vec();
+        tags.extend((vendor.len() as u32).to_le_bytes());
+        tags.extend(vendor);
+        tags.extend(0_u32.to_le_bytes());
+        let mut writer = PacketWriter::new(to);
+        for header in [head, tags] {
+            writer.write_packet(header, SERIAL, PacketWriteEndInfo::EndPage, 0)?;
+        }
+        for (number, packet) in (1..).zip(&self.packets) {
+            let end = if number == self.packets.len() as u64 { PacketWriteEndInfo::EndStream } else { PacketWriteEndInfo::NormalPacket };
+            writer.write_packet(packet.as_slice(), SERIAL, end, number * FRAME_MS * TICKS_PER_MS)?;
+        }
+        writer.into_inner().flush()
     }
 }
 
@@ -78,9 +119,8 @@ impl OggOpus {
 mod tests {
     use std::io::Cursor;
 
-    use ogg::{PacketWriteEndInfo, PacketWriter};
-
     use super::*;
+    use crate::audio::{Decoder, Encoder, Pcm};
 
     fn written(packets: &[&[u8]]) -> Vec<u8> {
         let mut writer = PacketWriter::new(Vec::new());
@@ -92,10 +132,12 @@ mod tests {
 
     #[test]
     fn packets_come_without_the_head_and_a_cut_file_is_refused() {
-        let read = |bytes: &[u8]| OggOpus::of(Cursor::new(bytes.to_vec()), Path::new("a.opus"));
-        let bytes = written(&[b"OpusHead...", b"OpusTags...", b"one", b"two"]);
+        let read = |bytes: &[u8]| OggOpus::read_from(Cursor::new(bytes.to_vec()), Path::new("a.opus"));
+        // Of 20 ms, and of two frames of 60.
+        let bytes = written(&[b"OpusHead...", b"OpusTags...", b"\x08", b"\x19\x00\x00"]);
         let ogg = read(&bytes).unwrap();
-        assert_eq!((ogg.packets.concat(), ogg.length_ms()), (b"onetwo".to_vec(), 40));
+        assert_eq!((ogg.packets.concat(), ogg.length_ms()), (b"\x08\x19\x00\x00".to_vec(), Ok(140)));
+        assert!(OggOpus { packets: vec![Vec::new()] }.length_ms().is_err());
         for (bytes, expected) in [
             (&bytes[..bytes.len() - 1], "a.opus is no whole Ogg file"),
             (b"no Ogg, and a bit longer than the head of a page", "a.opus is no whole Ogg file"),
@@ -104,5 +146,17 @@ mod tests {
         ] {
             assert_eq!(read(bytes).unwrap_err().to_string(), expected);
         }
+    }
+
+    #[test]
+    fn what_is_written_is_read_and_sounds_the_same() {
+        let tone = Pcm::tone(440.0, 500);
+        let ogg = OggOpus { packets: Encoder::packets(&tone).unwrap() };
+        let mut bytes = Vec::new();
+        ogg.write(&mut bytes).unwrap();
+        let read = OggOpus::read_from(Cursor::new(bytes), Path::new("a.opus")).unwrap();
+        assert_eq!((&read, read.length_ms()), (&ogg, Ok(500)));
+        let heard = Decoder::sound(read.packets.iter().map(Vec::as_slice)).unwrap();
+        assert!((heard.loudness() / tone.loudness() - 1.0).abs() < 0.2);
     }
 }

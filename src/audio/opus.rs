@@ -23,6 +23,15 @@ fn failed(operation: &'static str) -> impl Fn(ErrorCode) -> CodecFailed {
     move |code| CodecFailed { operation, code }
 }
 
+/// How long the sound of a packet is, milliseconds.
+///
+/// # Errors
+/// When it is empty or no Opus.
+pub(super) fn packet_ms(packet: &[u8]) -> Result<u64, CodecFailed> {
+    let samples = opusic_c::utils::get_nb_samples(packet, SampleRate::Hz48000).map_err(failed("measure"))?;
+    Ok(samples as u64 * 1_000 / 48_000)
+}
+
 /// From frames of talk to packets of Opus. Packets of one sound belong to one encoder, in order.
 pub struct Encoder(opusic_c::Encoder);
 

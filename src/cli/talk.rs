@@ -1,4 +1,4 @@
-//! `roger talk`: into a room, to a seat by plain RTP, and to the floor.
+//! `roger talk`: into a room, to a seat by plain RTP, and to the floor; or to the gateway, as a recording.
 
 use std::future::pending;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -12,10 +12,11 @@ use tokio::sync::mpsc::Receiver;
 use super::args;
 use super::context::Context;
 use super::error::Error;
+use super::http::Gateway;
 use super::output::note;
 use super::radio;
 use super::state::State;
-use crate::audio::{Encoder, FRAME_MS, Pcm, Sender};
+use crate::audio::{Encoder, FRAME_MS, OggOpus, Pcm, Sender};
 use crate::client::{self, Acknowledge, Event, FloorWhat, Media, Session};
 use crate::model::{FloorRequestId, GrantNumber, GroupId, TopicKind};
 use crate::retry::ErrorClass;
@@ -68,6 +69,9 @@ pub(super) async fn talk(context: &Context, args: args::Talk) -> Result<(), Erro
         Some(group) => Some(radio::find_group(&state, group).await?),
         None => None,
     };
+    if args.upload {
+        return upload(context, &args, &state, wanted, &speeches).await;
+    }
     let mut interrupt = signal(SignalKind::interrupt()).map_err(|source| Error::File { path: "the handler of SIGINT".into(), source })?;
     // Entries are left to `listen`: nothing is acknowledged here.
     let (session, events) = radio::open(context, &state, &args.who, Acknowledge::Explicit).await?;
@@ -82,6 +86,41 @@ pub(super) async fn talk(context: &Context, args: args::Talk) -> Result<(), Erro
     air.give_back().await;
     state.save_memory(&air.session.close().await)?;
     done
+}
+
+/// Hands everything to the gateway, for the room that the account is in.
+async fn upload(context: &Context, args: &args::Talk, state: &State, wanted: Option<GroupId>, speeches: &[Speech]) -> Result<(), Error> {
+    let (session, events) = radio::open(context, state, &args.who, Acknowledge::Explicit).await?;
+    let mut air = OnAir { session, events, edge: None, room: GroupId(0), sender: None, to: None };
+    let entered = tokio::time::timeout(args.within, air.enter(wanted)).await;
+    let entered = entered.unwrap_or_else(|_| Err(Error::Late { what: air.lacks(wanted).to_owned(), seconds: args.within.as_secs() }));
+    state.save_memory(&air.session.close().await)?;
+    entered?;
+    let gateway = Gateway::open(context, &args.door, &args.who).await?;
+    for (at, speech) in speeches.iter().enumerate() {
+        if at > 0 {
+            tokio::time::sleep(args.pause).await;
+        }
+        let failed = |source| Error::File { path: "a file for what is said".into(), source };
+        let file = tempfile::NamedTempFile::new().map_err(failed)?;
+        OggOpus { packets: speech.packets.clone() }.write(&file).map_err(failed)?;
+        let (group, burst, said) = (air.room.to_string(), format!("{:032x}", rand::random::<u128>()), context.clock.now_ms().to_string());
+        let query = [("group", group.as_str()), ("burst", &burst), ("said_ms", &said)];
+        let begun = Instant::now();
+        let stored = loop {
+            match gateway.upload(&["talk"], &query, file.path()).await {
+                // SQL learns of rooms a moment later.
+                Err(Error::Refused { reason, .. }) if reason == "not_in_room" && begun.elapsed() < args.within => {
+                    tokio::time::sleep(AGAIN).await
+                }
+                stored => break stored?,
+            }
+        };
+        context.out.answer(&stored, |stored| {
+            format!("Handed {} over for the room of g:{group}: {} ms, file {}.", speech.what, stored["duration_ms"], stored["id"])
+        });
+    }
+    Ok(())
 }
 
 /// Reads what is to be said before anybody waits for it.
@@ -129,8 +168,8 @@ impl OnAir {
         }
     }
 
-    /// Goes into the room and takes a seat there; the packet that opens the path is sent before anybody presses.
-    async fn sit(&mut self, wanted: Option<GroupId>, rtp_ip: Option<IpAddr>) -> Result<(), Error> {
+    /// Goes into the room, and waits until it is there.
+    async fn enter(&mut self, wanted: Option<GroupId>) -> Result<(), Error> {
         if let Some(group) = wanted.filter(|group| *group != self.room) {
             let session = self.session.clone();
             self.until_done(|| session.enter(group)).await?;
@@ -139,6 +178,12 @@ impl OnAir {
         while self.room.0 == 0 || self.edge.is_none() {
             self.hear().await?;
         }
+        Ok(())
+    }
+
+    /// Goes into the room and takes a seat there; the packet that opens the path is sent before anybody presses.
+    async fn sit(&mut self, wanted: Option<GroupId>, rtp_ip: Option<IpAddr>) -> Result<(), Error> {
+        self.enter(wanted).await?;
         let ip = match rtp_ip {
             Some(ip) => ip,
             None => local_ip(self.edge.as_deref().unwrap_or_default()).await?,

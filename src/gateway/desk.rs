@@ -15,6 +15,8 @@ use super::health::Pulse;
 use super::nodes::Nodes;
 use super::refuse::{Refusal, Why};
 use super::serve::Peer;
+use super::talk;
+use crate::broker::Redis;
 use crate::clock::Clock;
 use crate::config;
 use crate::model::{TenantId, UserId, UserKind};
@@ -35,6 +37,8 @@ pub(super) struct Desk {
     pub(super) throttle: Throttle,
     pub(super) nodes: Arc<Nodes>,
     pub(super) phones: Phones,
+    pub(super) redis: Redis,
+    pub(super) talk: talk::Settings,
     pub(super) pulse: Arc<Pulse>,
 }
 

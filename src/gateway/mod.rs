@@ -6,7 +6,7 @@
 //! not told from what is not there. Every refusal names its reason and the field at fault, as JSON.
 //!
 //! SQL, Redis or the objects away at the start or later ends nothing: requests that need them are refused as `store_unavailable` until they are
-//! back, and only phones need Redis. Any number
+//! back, and only phones and bursts of talk need Redis. Any number
 //! of gateways may run over one SQL and one place for objects.
 
 mod addresses;
@@ -26,6 +26,7 @@ mod releases;
 mod serve;
 mod spool;
 mod sweep;
+mod talk;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -43,6 +44,7 @@ pub use error::Error;
 pub use nodes::NodesError;
 pub use sweep::Swept;
 
+use crate::broker::{self, Redis};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::objects::Objects;
@@ -153,6 +155,8 @@ fn open(config: &Config, clock: Clock) -> Result<Desk, Error> {
         nodes: Arc::new(nodes),
         pulse: Arc::default(),
         phones: Phones::open(config).map_err(|source| Error::Broker { source })?,
+        redis: Redis::new(broker::Settings::from(&config.redis)).map_err(|source| Error::Broker { source })?,
+        talk: talk::Settings::of(config),
         settings,
     })
 }
@@ -161,6 +165,7 @@ fn routes(desk: &Arc<Desk>) -> Router {
     let uploads = Router::new()
         .route("/releases/{package}", post(releases::upload))
         .route("/files", post(files::upload))
+        .route("/talk", post(talk::upload))
         // They count for themselves.
         .layer(DefaultBodyLimit::disable());
     Router::new()

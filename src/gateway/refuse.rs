@@ -50,6 +50,10 @@ whys! {
     Stalled = REQUEST_TIMEOUT "stalled" "nothing came for too long",
     QuotaExceeded = FORBIDDEN "quota_exceeded" "the files of the company use all there is",
     NotMember = FORBIDDEN "not_member" "not a member of this group, or there is none",
+    NotInRoom = CONFLICT "not_in_room"
+        "not in the room of this group, as far as SQL knows by now: enter it, and ask again a second later",
+    NotOpus = UNPROCESSABLE_ENTITY "not_opus" "the body is no whole file of Ogg Opus",
+    TooLong = PAYLOAD_TOO_LARGE "too_long" "longer than a burst may be in this fleet",
     UnknownRecipient = FORBIDDEN "unknown_recipient" "there is nobody to write to under this id",
     ReleasesClosed = FORBIDDEN "releases_closed" "this fleet has no release key",
     SignatureWrong = UNPROCESSABLE_ENTITY "signature_wrong" "not a signature of this file by the release key",

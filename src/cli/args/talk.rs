@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::{As, duration};
+use super::{As, GatewayDoor, duration};
 
 #[derive(Args, Debug)]
 pub(in crate::cli) struct Talk {
@@ -32,6 +32,11 @@ pub(in crate::cli) struct Talk {
     /// The address of this machine that the media server can reach; without it the one from which the edge is reached.
     #[arg(long, value_name = "IP")]
     pub(in crate::cli) rtp_ip: Option<IpAddr>,
+    /// Do not talk live: hand what is said to the gateway, which has it told as a recording. For while the media server is away.
+    #[arg(long, conflicts_with_all = ["emergency", "rtp_ip"])]
+    pub(in crate::cli) upload: bool,
+    #[command(flatten)]
+    pub(in crate::cli) door: GatewayDoor,
     #[command(flatten)]
     pub(in crate::cli) who: As,
 }

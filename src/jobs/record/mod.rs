@@ -24,18 +24,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use sha2::{Digest as _, Sha256};
 use tokio::sync::Notify;
 
 use crate::audio::Mjr;
 use crate::broker::Redis;
 use crate::clock::Clock;
-use crate::model::{FileId, FilePurpose, TopicId};
+use crate::model::{FilePurpose, TopicId};
 use crate::objects::Objects;
 use crate::retry::Delays;
 use crate::shutdown::Shutdown;
 use crate::store::{NewFile, Store};
-use crate::talk::{Burst, announcement};
+use crate::talk::{ANNOUNCED_FOR, Burst, announcement, file_id};
 use crate::worker::deadletter::{self, DeadLetter};
 use crate::worker::{Part, chain};
 use convert::{Measured, blocking, convert, measure};
@@ -49,8 +48,6 @@ const LOOK_EVERY: Duration = Duration::from_millis(300);
 const SWEEP_EVERY: Duration = Duration::from_secs(60);
 /// How often a recording is converted in vain before it is given up.
 const ATTEMPTS_MAX: u32 = 8;
-/// How long the script remembers what it announced; SQL remembers it for ever.
-const ANNOUNCED_FOR: Duration = Duration::from_secs(7 * 86_400);
 const DAY_MS: u64 = 86_400_000;
 
 /// How the recorder works.
@@ -322,15 +319,6 @@ impl Recorder {
             hook(step);
         }
     }
-}
-
-/// The id of the file of a recording: the same when it is stored again, and none that could be guessed without its content.
-fn file_id(recording: &str, sha256: &[u8; 32]) -> FileId {
-    let mut hash = Sha256::new();
-    hash.update(recording);
-    hash.update(sha256);
-    let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, ..] = <[u8; 32]>::from(hash.finalize());
-    FileId(u128::from_be_bytes([a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p]))
 }
 
 fn count(outcome: &'static str, recordings: u64) {

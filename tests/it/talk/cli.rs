@@ -16,13 +16,13 @@ use crate::support::{PATIENCE, wait_for};
 const SPOKEN: &str = "/usr/share/sounds/alsa";
 
 /// Somebody at a terminal of their own.
-struct Terminal<'a> {
+pub(super) struct Terminal<'a> {
     scene: &'a Scene,
     state: PathBuf,
 }
 
 impl<'a> Terminal<'a> {
-    fn of(scene: &'a Scene, who: &Somebody) -> Self {
+    pub(super) fn of(scene: &'a Scene, who: &Somebody) -> Self {
         let terminal = Self { scene, state: scene.fleet.folder().join(format!("state-{}", who.id)) };
         terminal.run(&["login", &who.name, "--password", &who.password]).succeeded();
         terminal
@@ -36,7 +36,7 @@ impl<'a> Terminal<'a> {
         command
     }
 
-    fn run(&self, args: &[&str]) -> Answer {
+    pub(super) fn run(&self, args: &[&str]) -> Answer {
         answer(self.command(args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap())
     }
 

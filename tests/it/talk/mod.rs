@@ -4,4 +4,5 @@ mod cli;
 mod floor;
 mod queue;
 pub mod scene;
+mod upload;
 mod voice;
