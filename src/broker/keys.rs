@@ -288,7 +288,8 @@ pub fn answers(process: &str) -> String {
     format!("answers:{{{process}}}")
 }
 
-/// HASH of the seats at Janus: `session`, the number of the session they belong to; `user <id>` and `room <group>`, JSON. Written and read by the
+/// HASH of the seats at Janus, values JSON: `session <url>`, the number of the session they belong to there, `stale <url>`, that of one to be
+/// ended; `place <group>`, the URL of the Janus of several that has a room, `away <group>` for one that was told it is away; `user <id>`, `room <group>`. Written and read by the
 /// bridge of the program janus. No expiry.
 pub fn seats() -> String {
     "seats".to_owned()

@@ -241,6 +241,7 @@ pub(super) fn floor_text(FloorEvent { group, what }: &FloorEvent) -> String {
         }
         FloorWhat::Idle => format!("nobody talks in the room of g:{group}"),
         FloorWhat::Lost => format!("the seat at the media server of g:{group} is lost"),
+        FloorWhat::Away => format!("the media server of g:{group} is away: nobody can talk there"),
         FloorWhat::Granted { grant, .. } => format!("you have the floor of g:{group} by grant {grant}"),
         FloorWhat::Queued { position, .. } => format!("you wait for the floor of g:{group}, position {position}"),
         FloorWhat::Denied { why, .. } => format!("you do not get the floor of g:{group}: {why}"),

@@ -26,6 +26,8 @@ const LOG_FRAMES_A_CALL: usize = 500;
 #[derive(Serialize)]
 struct RoomLine {
     group_id: GroupId,
+    /// The address of the Janus at which they sit; empty when nobody does.
+    server: String,
     users: Vec<UserLine>,
 }
 
@@ -91,7 +93,7 @@ pub(super) async fn rooms(context: &Context) -> Result<(), Error> {
     let users = present.values().flatten().copied().chain(seated.values().flat_map(|room| room.seats.keys().copied()));
     let names = names(context, users).await;
     let room = |group_id: GroupId| {
-        let (here, RoomSeats { seats, open }) =
+        let (here, RoomSeats { server, seats, open }) =
             (present.remove(&group_id).unwrap_or_default(), seated.remove(&group_id).unwrap_or_default());
         let users: BTreeSet<UserId> = here.iter().chain(seats.keys()).copied().collect();
         let user = |user_id: UserId| UserLine {
@@ -101,7 +103,7 @@ pub(super) async fn rooms(context: &Context) -> Result<(), Error> {
             seat: seats.contains_key(&user_id),
             open_since_ms: open.filter(|(user, _)| *user == user_id).map(|(_, since_ms)| since_ms),
         };
-        RoomLine { group_id, users: users.into_iter().map(user).collect() }
+        RoomLine { group_id, server, users: users.into_iter().map(user).collect() }
     };
     let rooms: Vec<RoomLine> = groups.into_iter().map(room).collect();
     context.out.answer(&rooms, |rooms| {

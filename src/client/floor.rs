@@ -72,6 +72,8 @@ pub enum FloorWhat {
     Idle,
     /// The seat at the media server is lost: join again.
     Lost,
+    /// The media server is away: nobody can talk until it is told that nobody does, or somebody.
+    Away,
 }
 
 /// How a client sends and hears.
@@ -108,6 +110,7 @@ pub(super) fn floor_of(event: v1::FloorEvent) -> Option<FloorEvent> {
     let what = match event.event? {
         v1::floor_event::Event::Idle(_) => FloorWhat::Idle,
         v1::floor_event::Event::Lost(_) => FloorWhat::Lost,
+        v1::floor_event::Event::Away(_) => FloorWhat::Away,
         v1::floor_event::Event::Taken(v1::FloorTaken { talker_id, installation_id, name, grant, level, emergency }) => FloorWhat::Taken {
             talker: UserId(talker_id),
             installation: InstallationId(installation_id),

@@ -51,6 +51,8 @@ pub enum Rule {
     Url(&'static [&'static str]),
     /// A URL that begins with one of these, or empty.
     UrlOrOff(&'static [&'static str]),
+    /// URLs that begin with one of these, separated by spaces, or empty.
+    UrlsOrOff(&'static [&'static str]),
     /// An absolute path.
     File,
     /// An absolute path, or empty.
@@ -61,7 +63,7 @@ pub enum Rule {
     Origins,
 }
 
-use Rule::{Address, File, FileOrOff, Integer, LoopbackOrOff, Name, OneOf, Origins, RedisKey, Switch, Url, UrlOrOff};
+use Rule::{Address, File, FileOrOff, Integer, LoopbackOrOff, Name, OneOf, Origins, RedisKey, Switch, Url, UrlOrOff, UrlsOrOff};
 
 const fn key(section: &'static str, name: &'static str, default: Value, rule: Rule) -> Key {
     Key { section, name, default, rule }
@@ -143,7 +145,7 @@ pub const KEYS: &[Key] = &[
     key("sos", "redis_url", text(""), UrlOrOff(&["redis://", "redis+unix:///"])),
     key("sos", "probe_interval_s", int(60), Integer(0, 86_400)),
     key("janus", "list", text("janusImUrlList"), RedisKey),
-    key("janus", "url", text(""), UrlOrOff(&["ws://"])),
+    key("janus", "url", text(""), UrlsOrOff(&["ws://"])),
     key("janus", "api_secret_file", text(""), FileOrOff),
     key("janus", "recordings_dir", text(""), FileOrOff),
     key("janus", "recordings_done_days", int(7), Integer(0, 3650)),
@@ -196,7 +198,7 @@ impl Key {
             Integer(..) => text.parse::<u64>().map_or_else(|_| as_text(), Json::from),
             Switch => text.parse::<bool>().map_or_else(|_| as_text(), Json::from),
             Origins => text.split(',').map(str::trim).filter(|origin| !origin.is_empty()).collect(),
-            Name | RedisKey | Address | LoopbackOrOff | Url(_) | UrlOrOff(_) | File | FileOrOff | OneOf(_) => as_text(),
+            Name | RedisKey | Address | LoopbackOrOff | Url(_) | UrlOrOff(_) | UrlsOrOff(_) | File | FileOrOff | OneOf(_) => as_text(),
         }
     }
 
@@ -221,6 +223,7 @@ impl Rule {
             LoopbackOrOff => text.is_some_and(|text| text.is_empty() || text.parse().is_ok_and(is_loopback)),
             Url(starts) => text.is_some_and(|text| is_url(text, starts)),
             UrlOrOff(starts) => text.is_some_and(|text| text.is_empty() || is_url(text, starts)),
+            UrlsOrOff(starts) => text.is_some_and(|text| text.split_whitespace().all(|url| is_url(url, starts))),
             File => text.is_some_and(|text| Path::new(text).is_absolute()),
             FileOrOff => text.is_some_and(|text| text.is_empty() || Path::new(text).is_absolute()),
             OneOf(words) => text.is_some_and(|text| words.contains(&text)),
@@ -240,6 +243,7 @@ impl fmt::Display for Rule {
             LoopbackOrOff => f.write_str("a loopback address with a port, as 127.0.0.1:7801, or empty for off"),
             Url(starts) => write!(f, "a URL that begins with {}", starts.join(" or ")),
             UrlOrOff(starts) => write!(f, "a URL that begins with {}, or empty for off", starts.join(" or ")),
+            UrlsOrOff(starts) => write!(f, "URLs that begin with {}, separated by spaces, or empty for off", starts.join(" or ")),
             File => f.write_str("an absolute path"),
             FileOrOff => f.write_str("an absolute path, or empty for off"),
             OneOf(words) => write!(f, "one of {}", words.join(", ")),

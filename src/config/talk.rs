@@ -29,7 +29,7 @@ pub struct Floor {
 pub struct Janus {
     /// The Redis list that Janus writes to.
     pub list: String,
-    /// Where the API of a stock Janus is; `None` when there is none.
+    /// Where the API of a stock Janus is, or of several, separated by spaces; `None` when there is none.
     #[serde(deserialize_with = "text_or_off")]
     pub url: Option<String>,
     /// The file with the secret of that API; there when `url` is.
@@ -56,4 +56,11 @@ pub struct Janus {
     /// The `session_timeout` of Janus.
     #[serde(rename = "session_timeout_s", deserialize_with = "seconds")]
     pub session_timeout: Duration,
+}
+
+impl Janus {
+    /// Where each Janus is.
+    pub fn urls(&self) -> impl Iterator<Item = &str> {
+        self.url.as_deref().unwrap_or_default().split_whitespace()
+    }
 }

@@ -194,7 +194,7 @@ fn the_secret_of_janus_is_looked_at_where_there_is_a_janus() {
     check(
         "[janus]\nurl = \"http://h:1\"",
         &[],
-        "janus.url = \"http://h:1\": must be a URL that begins with ws://, or empty for off (from DIR/roger.toml)",
+        "janus.url = \"http://h:1\": must be URLs that begin with ws://, separated by spaces, or empty for off (from DIR/roger.toml)",
     );
     check(
         "[janus]\ncommands = \"janusImUrlList\"",

@@ -156,6 +156,22 @@ pub enum Outcome {
     Participants(Vec<Participant>),
 }
 
+impl Command {
+    /// The group whose room it is about; `None` for all.
+    pub fn group(&self) -> Option<GroupId> {
+        match self {
+            Self::CreateRoom { group, .. }
+            | Self::DestroyRoom { group, .. }
+            | Self::AlterParticipant { group, .. }
+            | Self::Kick { group, .. }
+            | Self::Mute { group, .. }
+            | Self::Unmute { group, .. }
+            | Self::ListParticipants { group } => Some(*group),
+            Self::ListRooms => None,
+        }
+    }
+}
+
 /// The code of a command that is none.
 pub const BAD_COMMAND: u32 = 400;
 /// The code of an id that was used for another command before.

@@ -170,10 +170,11 @@ pub fn floor_told(room: TopicId, told: frame::FloorTold) -> v1::FloorEvent {
     v1::FloorEvent { group_id: room.id(), event: Some(v1::floor_event::Event::Answer(answer)) }
 }
 
-/// Who talks in a room.
+/// Who talks in a room, or that nobody can.
 pub fn floor_now(room: TopicId, now: frame::FloorNow) -> v1::FloorEvent {
     let frame::FloorNow { talker: talker_id, installation: installation_id, name, grant, level, emergency, .. } = now;
     let event = match talker_id {
+        _ if now.away => v1::floor_event::Event::Away(v1::VoiceAway {}),
         0 => v1::floor_event::Event::Idle(v1::FloorIdle {}),
         _ => v1::floor_event::Event::Taken(v1::FloorTaken { talker_id, installation_id, name, grant, level, emergency }),
     };

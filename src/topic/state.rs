@@ -57,6 +57,8 @@ pub struct Topic {
     pub(super) undelivered: VecDeque<Undelivered>,
     /// Of an inbox: the last alerts of its user, and who is told of them.
     pub(super) raised: VecDeque<Raised>,
+    /// Of a room: its media server is away. A hint: a new owner is told anew.
+    pub(super) media_away: bool,
     /// Of a room, once somebody asked for it.
     pub(super) floor: Option<Box<Held>>,
 }

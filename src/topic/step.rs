@@ -183,6 +183,7 @@ impl Step<'_> {
             Input::Seat(seat) => seat.topic,
             Input::Unseat(unseat) => unseat.topic,
             Input::Roll(roll) => roll.topic,
+            Input::MediaIs(is) => is.topic,
         };
         let Some(topic) = TopicId::from_packed(packed) else {
             self.batch.tally.malformed += 1;
@@ -209,6 +210,7 @@ impl Step<'_> {
             Input::MicrophoneIs(is) => self.microphone_is(topic, is),
             Input::Seat(seat) => self.seat(topic, seat),
             Input::Roll(roll) => self.roll(topic, roll),
+            Input::MediaIs(is) => self.media_is(topic, is),
             // For who works the media server.
             Input::Microphone(_) | Input::Unseat(_) => self.batch.tally.malformed += 1,
         }

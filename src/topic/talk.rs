@@ -10,8 +10,8 @@ use bytes::Bytes;
 
 use super::follow::Followers;
 use super::frame::{
-    FloorKept, FloorNow, FloorTold, FloorWord, Input, Microphone, MicrophoneIs, Notice, Outcome, Output, Press, PressKind, Roll, Seat,
-    Seated, Spoken, Unseat,
+    FloorKept, FloorNow, FloorTold, FloorWord, Input, MediaIs, Microphone, MicrophoneIs, Notice, Outcome, Output, Press, PressKind, Roll,
+    Seat, Seated, Spoken, Unseat,
 };
 use super::member::Member;
 use super::state::{RowKey, Shard};
@@ -191,8 +191,27 @@ impl Step<'_> {
     pub(super) fn tell_floor(&mut self, room: TopicId, session: u64) {
         if let Some(held) = self.topic(room).and_then(|room| room.floor.as_ref()) {
             let now = now(room, session, held.floor.announcement());
-            self.answer(Output::FloorNow(now));
+            self.answer(Output::FloorNow(self.unless_away(now)));
+        } else if self.topic(room).is_some_and(|room| room.media_away) {
+            self.answer(Output::FloorNow(self.unless_away(now(room, session, Announcement::Idle))));
         }
+    }
+
+    /// The media server of a room is away, or there again; who follows the room is told once.
+    pub(super) fn media_is(&mut self, room: TopicId, is: MediaIs) {
+        let Some(known) = self.shard.topics.get_mut(&room) else { return };
+        if std::mem::replace(&mut known.media_away, is.away) == is.away {
+            return;
+        }
+        let announcement = known.floor.as_ref().map_or(Announcement::Idle, |held| held.floor.announcement());
+        let now = self.unless_away(now(room, 0, announcement));
+        self.tell_followers(room, Output::FloorNow(now));
+    }
+
+    /// While the media server is away nobody talks, whoever has the floor.
+    fn unless_away(&self, now: FloorNow) -> FloorNow {
+        let away = TopicId::from_packed(now.topic).and_then(|room| self.topic(room)).is_some_and(|room| room.media_away);
+        if away { FloorNow { topic: now.topic, session: now.session, away, ..FloorNow::default() } } else { now }
     }
 
     /// Behind all grants there can have been. The microphone that was open is closed; who waits asks again.
@@ -217,7 +236,10 @@ impl Step<'_> {
                 Effect::Unmute(command) => self.microphone(room, command, true),
                 Effect::Mute(command) => self.microphone(room, command, false),
                 Effect::Tell { to, request, answer } => self.tell_one(room, to, told(room, to, request, answer)),
-                Effect::Announce(announcement) => self.tell_followers(room, Output::FloorNow(now(room, 0, announcement))),
+                Effect::Announce(announcement) => {
+                    let now = self.unless_away(now(room, 0, announcement));
+                    self.tell_followers(room, Output::FloorNow(now));
+                }
             }
         }
     }

@@ -50,6 +50,7 @@ pub(super) fn summary(stream: &str, payload: &[u8]) -> String {
                 Input::Seat(seat) => format!("seat of {} in {}", seat.user, topic(seat.topic)),
                 Input::Unseat(unseat) => format!("unseat {} in {}", unseat.user, topic(unseat.topic)),
                 Input::Roll(roll) => format!("roll of {}", topic(roll.topic)),
+                Input::MediaIs(is) => format!("media server of {} away {}", topic(is.topic), is.away),
                 Input::MicrophoneIs(is) => format!("microphone of grant {} in {}", is.grant, topic(is.topic)),
                 Input::Raise(raise) => format!("raise {} alert {:x}", topic(raise.topic), raise.alert),
                 Input::Presence(presence) => format!("presence {} of {}", topic(presence.topic), presence.user),

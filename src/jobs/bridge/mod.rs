@@ -1,10 +1,13 @@
-//! The bridge between rooms and a stock Janus: seats, microphones, and whether both sides agree.
+//! The bridge between rooms and stock Januses: seats, microphones, and whether both sides agree.
 //!
 //! Consumes `{s}:media` of all shards (what rooms have for the media server), as the holder of one lease; the orders of a room in their order, rooms
 //! beside each other. Carries them out at Janus, pushes what came of microphones into `{s}:urgent`, and answers who asked for a seat on `out:<edge>`.
 //! An order that comes again is known by its grant, or by the version of the user's rooms, and does nothing new. An order is tried once: Janus is
 //! there or it is not, and a floor that waits is told so. Seats are noted on Redis (`seats`) with the session of Janus they belong to, so that a
 //! bridge that begins anew claims them, and nobody hears that it did.
+//!
+//! Of several Januses each room has one: that of the highest weight among those that are there, which is noted, so that it stays there. One that is
+//! away for [`MOVE_AFTER`] loses its rooms to the others; who sat there is told, asks again, and is told where to.
 //!
 //! Janus is asked every few seconds who is in its rooms: who has no seat is thrown out, whoever lost theirs is told, a microphone that nobody was
 //! granted is closed, and the owners of the rooms say who should not be there.
@@ -13,6 +16,7 @@ mod look;
 mod order;
 mod program;
 mod seats;
+mod server;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -23,16 +27,17 @@ use tokio::time::Instant;
 
 use crate::broker::{self, Reader, Redis, StreamEntry, StreamId, keys};
 use crate::clock::Clock;
-use crate::janus::{self, Event, Janus, RoomSettings, Rooms, Session};
+use crate::janus::{self, Event, HandleNumber, Janus, RoomSettings};
 use crate::jobs::record::Wake;
-use crate::model::TopicId;
+use crate::model::{GroupId, TopicId};
 use crate::retry::ErrorClass;
 use crate::topic::frame::{InFrame, Input};
 use crate::worker::{Classed, Ordered, Tenure, chain};
 use seats::Seats;
+use server::{Server, weight};
 
 pub use program::settings;
-pub use seats::{RoomSeats, seats_by_room};
+pub use seats::{RoomSeats, seats_by_room, server_of};
 
 /// How long it waits for orders; also how soon a stop is seen.
 const BLOCK: Duration = Duration::from_millis(500);
@@ -42,14 +47,16 @@ const FRAMES_MAX: usize = 64;
 const STREAMS_LIFETIME: Duration = Duration::from_secs(6);
 /// How often the streams are kept, and Janus is asked.
 const LOOK: Duration = Duration::from_secs(2);
+/// How long a Janus may be away before its rooms go to others.
+const MOVE_AFTER: Duration = Duration::from_secs(5);
 
 /// How the bridge works.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// How many shards there are.
     pub shards: u32,
-    /// How to reach Janus.
-    pub janus: janus::Settings,
+    /// How to reach each Janus; their addresses tell them apart.
+    pub servers: Vec<janus::Settings>,
     /// What all rooms have in common.
     pub rooms: Arc<RoomSettings>,
     /// The longest a microphone may be open, whatever the floor says.
@@ -74,9 +81,12 @@ pub enum Error {
     /// Janus did not do what it was asked.
     #[error("the bridge to Janus")]
     Janus(#[source] janus::Error),
-    /// Janus has forgotten everything: it was restarted, or could not be reached for longer than it remembers.
-    #[error("Janus lost its session, with all seats: beginning anew")]
-    SessionLost,
+    /// The client of a Janus is at its end.
+    #[error("nothing is heard from {url} any more: a defect")]
+    Deaf {
+        /// Which.
+        url: String,
+    },
 }
 
 impl Classed for Error {
@@ -84,7 +94,7 @@ impl Classed for Error {
         match self {
             Self::Broker(source) => source.class(),
             Self::Janus(source) => source.class(),
-            Self::SessionLost => ErrorClass::Transient,
+            Self::Deaf { .. } => ErrorClass::Defect,
         }
     }
 }
@@ -101,37 +111,32 @@ impl Ordered for Bridge {
     type Error = Error;
 
     async fn serve(&self, tenure: Tenure) -> Result<(), Error> {
-        let (janus, events) = Janus::connect(self.settings.janus.clone()).map_err(Error::Janus)?;
-        let seats = Seats::load(self.redis.clone(), self.settings.shards).await?;
-        let now_ms = self.clock.now_ms();
-        let (session, fresh) = seats.claim(&janus).await?;
-        if fresh {
-            // With the session before it went all seats, and what was recorded of them.
-            self.wake.janus_began(now_ms);
+        let (mut servers, mut events) = (Vec::new(), Vec::new());
+        for settings in &self.settings.servers {
+            let (janus, told) = Janus::connect(settings.clone()).map_err(Error::Janus)?;
+            servers.push(Server::new(janus));
+            events.push(told);
         }
-        let rooms = Rooms::new(session.attach("rooms").await.map_err(Error::Janus)?, self.settings.rooms.clone());
-        tracing::info!(janus = janus.url(), seats = seats.count(), "works the rooms of Janus");
-        let mut desk = Desk { job: self.clone(), session, rooms, seats, away: false, looked: None };
-        let served = desk.serve(&tenure, events).await;
-        // The next one claims it: nobody who talks is to notice.
-        desk.session.forget();
+        let seats = Seats::load(self.redis.clone(), self.settings.shards).await?;
+        tracing::info!(servers = servers.len(), seats = seats.count(), "works the rooms of Janus");
+        let mut desk = Desk { job: self.clone(), servers, seats, looked: None };
+        let served = desk.serve(&tenure, &mut events).await;
+        // The next one claims the sessions: nobody who talks is to notice.
+        desk.servers.iter_mut().for_each(Server::let_go);
         served
     }
 }
 
-/// The bridge at work, with a session at Janus.
+/// The bridge at work.
 struct Desk {
     job: Bridge,
-    session: Session,
-    rooms: Rooms,
+    servers: Vec<Server>,
     seats: Seats,
-    /// Janus did not answer in time when it was asked last: nobody waits for it until it does.
-    away: bool,
     looked: Option<Instant>,
 }
 
 impl Desk {
-    async fn serve(&mut self, tenure: &Tenure, mut events: mpsc::Receiver<Event>) -> Result<(), Error> {
+    async fn serve(&mut self, tenure: &Tenure, events: &mut [mpsc::Receiver<Event>]) -> Result<(), Error> {
         let (redis, shards) = (self.job.redis.clone(), self.job.settings.shards);
         let mut reader = Reader::new(&redis, BLOCK);
         let mut after: BTreeMap<String, StreamId> = (0..shards).map(|shard| (keys::media(shard), StreamId::default())).collect();
@@ -141,11 +146,12 @@ impl Desk {
                 redis.keep_media_streams(shards, STREAMS_LIFETIME).await.map_err(Error::Broker)?;
                 self.look().await?;
             }
+            let told = futures_util::future::select_all(events.iter_mut().map(|events| Box::pin(events.recv())));
             let read = tokio::select! {
                 biased;
                 () = tenure.stop.cancelled() => break,
-                event = events.recv() => {
-                    self.hear(event).await?;
+                (event, server, _) = told => {
+                    self.hear(server, event).await?;
                     continue;
                 }
                 read = reader.read(FRAMES_MAX, &after) => read.map_err(Error::Broker)?,
@@ -168,20 +174,51 @@ impl Desk {
         Ok(())
     }
 
-    async fn hear(&mut self, event: Option<Event>) -> Result<(), Error> {
+    async fn hear(&mut self, server: usize, event: Option<Event>) -> Result<(), Error> {
+        let at = &self.servers[server];
         match event {
-            Some(Event::SessionLost(session)) if session == self.session.id() => return Err(Error::SessionLost),
+            Some(Event::SessionLost(session)) if at.is_session(session) => {
+                at.lost_session();
+                self.looked = None;
+            }
             Some(Event::HungUp { handle, reason, .. }) => {
                 tracing::info!(handle.id = handle.0, reason, "a seat hung up");
-                self.seats.lose(handle).await?;
+                self.lose(server, handle).await?;
             }
-            Some(Event::Detached { handle, .. }) => self.seats.lose(handle).await?,
+            Some(Event::Detached { handle, .. }) => self.lose(server, handle).await?,
             // After this they may differ.
             Some(Event::Connected | Event::Missed(_)) => self.looked = None,
             Some(_) => {}
-            None => return Err(Error::SessionLost),
+            None => return Err(Error::Deaf { url: at.url().to_owned() }),
         }
         Ok(())
+    }
+
+    async fn lose(&self, server: usize, handle: HandleNumber) -> Result<(), Error> {
+        let url = self.servers[server].url();
+        match self.seats.of_handle(handle).filter(|(_, seat)| seat.server == url) {
+            Some((user, _)) => self.seats.lose_user(user).await,
+            None => Ok(()),
+        }
+    }
+
+    /// The Janus of that address, if there is one.
+    fn server(&self, url: &str) -> Option<&Server> {
+        self.servers.iter().find(|server| server.url() == url)
+    }
+
+    /// The Janus that has the room of a group, or is to have it, if it is there.
+    async fn place(&self, group: GroupId) -> Result<Option<&Server>, Error> {
+        if let [only] = self.servers.as_slice() {
+            return Ok(Some(only).filter(|only| only.is_there()));
+        }
+        if let Some(server) = self.seats.place(group).and_then(|url| self.server(&url)) {
+            return Ok(Some(server).filter(|server| server.is_there()));
+        }
+        let there = self.servers.iter().filter(|server| server.is_there());
+        let Some(server) = there.max_by_key(|server| weight(server.url(), group)) else { return Ok(None) };
+        self.seats.put(group, server.url()).await?;
+        Ok(Some(server))
     }
 
     /// Carries orders out: those of a room in their order, rooms beside each other.
@@ -208,7 +245,11 @@ impl Desk {
             Ok::<(), Error>(())
         });
         let done = futures_util::future::join_all(carried).await;
-        self.away |= self.seats.take_silence();
+        for server in &mut self.servers {
+            if server.take_silence() || server.needs_session() {
+                self.looked = None;
+            }
+        }
         done.into_iter().collect()
     }
 }

@@ -3,11 +3,11 @@
 use std::net::SocketAddr;
 
 use super::seats::{Floor, Seat};
+use super::server::Server;
 use super::{Desk, Error};
-use crate::janus::{self, Answered, Description, Join, Media};
+use crate::janus::{self, Answered, Description, Handle, Join, Media};
 use crate::model::{GroupId, InstallationId, Reason, TopicId, UserId};
 use crate::topic::frame::{self, Input, Microphone, Seated, Unseat};
-use crate::worker::chain;
 
 /// The payload type of Opus in plain RTP, as the client protocol has it.
 const OPUS: u8 = 111;
@@ -32,22 +32,10 @@ impl Desk {
         }
     }
 
-    /// Whether it makes sense to ask Janus.
-    fn is_there(&self) -> bool {
-        !self.away && !self.seats.is_silent()
-    }
-
-    /// What came of asking Janus: that it refused, or is not there, is no reason to stop. That it forgot everything is.
-    fn judge<T>(&self, what: &'static str, answer: Result<T, janus::Error>) -> Result<Option<T>, Error> {
-        match answer {
-            Ok(answer) => Ok(Some(answer)),
-            Err(janus::Error::SessionGone { .. }) => Err(Error::SessionLost),
-            Err(error) => {
-                self.seats.failed(&error);
-                tracing::warn!(error = chain(&error), "cannot {what}");
-                Ok(None)
-            }
-        }
+    /// The Janus of a seat, if it is there, and its handle.
+    fn held(&self, seat: &Seat) -> Option<(&Server, Handle)> {
+        let server = self.server(&seat.server).filter(|server| server.is_there())?;
+        Some((server, server.handle(seat.handle)?))
     }
 
     async fn seat(&self, group: GroupId, asked: frame::Seat) -> Result<(), Error> {
@@ -62,7 +50,14 @@ impl Desk {
             self.give_back(user, before).await?;
         }
         let Some(media) = media(&asked) else { return self.seats.tell(&edge, answer).await };
-        let seated = if self.is_there() { self.sit_down(group, user, &asked, media).await? } else { None };
+        let seated = match self.place(group).await? {
+            Some(server) => self.sit_down(server, group, user, &asked, media).await?,
+            None => {
+                // It hears when that is over.
+                self.seats.tell_away(group, true).await?;
+                None
+            }
+        };
         let answer = match seated {
             Some(Answered::Rtp { to }) => Seated { rtp_ip: to.ip().to_string(), rtp_port: to.port().into(), ..answer },
             Some(Answered::WebRtc { answer: description }) => Seated { answer: description.sdp, ..answer },
@@ -71,24 +66,33 @@ impl Desk {
         self.seats.tell(&edge, answer).await
     }
 
-    async fn sit_down(&self, group: GroupId, user: UserId, asked: &frame::Seat, media: Media) -> Result<Option<Answered>, Error> {
-        let Some(handle) = self.judge("attach a handle", self.session.attach(&format!("uid:{user}")).await)? else { return Ok(None) };
+    async fn sit_down(
+        &self,
+        server: &Server,
+        group: GroupId,
+        user: UserId,
+        asked: &frame::Seat,
+        media: Media,
+    ) -> Result<Option<Answered>, Error> {
+        let (Some(session), Some(rooms)) = (server.session(), server.rooms()) else { return Ok(None) };
+        let Some(handle) = server.judge("attach a handle", session.attach(&format!("uid:{user}")).await) else { return Ok(None) };
         let join = Join { room: group, user, display: asked.name.clone(), media };
         let joined = async {
-            match self.rooms.seat(&handle, &join).await {
+            match rooms.seat(&handle, &join).await {
                 Err(error) if is_no_room(&error) => {
-                    self.rooms.ensure(group, &format!("group {group}")).await?;
-                    self.rooms.seat(&handle, &join).await
+                    rooms.ensure(group, &format!("group {group}")).await?;
+                    rooms.seat(&handle, &join).await
                 }
                 answer => answer,
             }
         };
-        let Some(joined) = self.judge("give somebody a seat", joined.await)? else {
-            self.judge("give a handle back", handle.detach().await)?;
+        let Some(joined) = server.judge("give somebody a seat", joined.await) else {
+            server.judge("give a handle back", handle.detach().await);
             return Ok(None);
         };
         let seat = Seat {
             group,
+            server: server.url().to_owned(),
             installation: InstallationId(asked.installation),
             handle: handle.id(),
             version: asked.version,
@@ -103,8 +107,10 @@ impl Desk {
 
     /// Gives a seat back, with whatever is open there.
     async fn give_back(&self, user: UserId, seat: Seat) -> Result<(), Error> {
-        let handle = self.session.handle(seat.handle);
-        self.judge("give a seat back", handle.detach().await)?;
+        let server = self.server(&seat.server);
+        if let Some((server, handle)) = server.and_then(|server| Some((server, server.handle(seat.handle)?))) {
+            server.judge("give a seat back", handle.detach().await);
+        }
         self.seats.stand_up(user, seat.handle).await?;
         let floor = self.seats.floor(seat.group);
         if floor.open == Some(user) {
@@ -114,33 +120,38 @@ impl Desk {
         Ok(())
     }
 
-    /// Somebody left a room: their seat goes with them into the next one.
+    /// Somebody left a room: their seat goes with them into the next one, if the same Janus has it.
     async fn unseat(&self, group: GroupId, unseat: Unseat) -> Result<(), Error> {
         let (user, next) = (UserId(unseat.user), GroupId(unseat.next));
         let Some(seat) = self.seats.seat(user).filter(|seat| seat.group == group) else { return Ok(()) };
         if unseat.version != 0 && unseat.version < seat.version {
             return Ok(());
         }
-        let handle = self.session.handle(seat.handle);
-        if next.0 == 0 || !self.is_there() {
-            return self.give_back(user, seat).await;
-        }
+        let Some((server, handle)) = self.held(&seat).filter(|_| next.0 != 0) else { return self.give_back(user, seat).await };
+        let rooms = match self.place(next).await? {
+            Some(there) if there.url() == server.url() => server.rooms(),
+            _ => None,
+        };
+        let Some(rooms) = rooms else {
+            server.judge("give a seat back", handle.detach().await);
+            return self.seats.lose_user(user).await;
+        };
         let moving = async {
             // Closes what is recorded, whatever the floor said before.
             handle.talk(false).await?;
             match handle.change_room(next, user, &seat.name).await {
                 Err(error) if is_no_room(&error) => {
-                    self.rooms.ensure(next, &format!("group {next}")).await?;
+                    rooms.ensure(next, &format!("group {next}")).await?;
                     handle.change_room(next, user, &seat.name).await
                 }
                 answer => answer,
             }
         };
-        match self.judge("move a seat", moving.await)? {
+        match server.judge("move a seat", moving.await) {
             Some(_) => self.seats.sit(user, Seat { group: next, version: unseat.version, ..seat }).await,
             None => {
                 // Nobody is to hear a room they are no longer in.
-                self.judge("give a seat back", handle.detach().await)?;
+                server.judge("give a seat back", handle.detach().await);
                 self.seats.lose_user(user).await
             }
         }
@@ -168,13 +179,14 @@ impl Desk {
             self.job.wake.burst_ended();
             return self.seats.set_floor(group, Floor { grant, open: None, since_ms: 0 }).await;
         }
-        let seat = self.seats.seat(user).filter(|seat| seat.group == group && seat.installation.0 == installation && self.is_there());
-        let opened = match &seat {
-            Some(seat) => self.judge("open a microphone", self.session.handle(seat.handle).talk(true).await)?.is_some(),
+        let seat = self.seats.seat(user).filter(|seat| seat.group == group && seat.installation.0 == installation);
+        let held = seat.as_ref().and_then(|seat| self.held(seat));
+        let opened = match &held {
+            Some((server, handle)) => server.judge("open a microphone", handle.talk(true).await).is_some(),
             None => false,
         };
         // One that did not answer may be open all the same: it is closed with the end of its grant.
-        let maybe = seat.map(|_| user).filter(|_| opened || self.seats.is_silent());
+        let maybe = held.filter(|(server, _)| opened || !server.is_there()).map(|_| user);
         self.seats.set_floor(group, Floor { grant, open: maybe, since_ms: self.job.clock.now_ms() }).await?;
         self.seats.say(group, grant, opened).await
     }
@@ -182,15 +194,14 @@ impl Desk {
     /// Closes a microphone; whether nobody hears its owner any more.
     pub(super) async fn close(&self, group: GroupId, user: UserId) -> Result<bool, Error> {
         let Some(seat) = self.seats.seat(user).filter(|seat| seat.group == group) else { return Ok(true) };
-        if !self.is_there() {
-            return Ok(false);
-        }
-        match self.session.handle(seat.handle).talk(false).await {
+        let Some((server, handle)) = self.held(&seat) else { return Ok(false) };
+        match handle.talk(false).await {
+            Err(error @ janus::Error::SessionGone { .. }) => Ok(server.judge("close a microphone", Err::<(), _>(error)).is_some()),
             Err(error) if error.is_gone() || matches!(error, janus::Error::Bridge { .. }) => {
                 self.seats.lose_user(user).await?;
                 Ok(true)
             }
-            answer => Ok(self.judge("close a microphone", answer)?.is_some()),
+            answer => Ok(server.judge("close a microphone", answer).is_some()),
         }
     }
 }

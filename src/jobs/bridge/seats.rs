@@ -1,7 +1,6 @@
 //! Who sits where at Janus, and which microphone is open: in memory, and noted on Redis for the bridge that comes after.
 
-use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use prost::Message as _;
@@ -9,10 +8,11 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::Error;
+use super::server::weight;
 use crate::broker::{self, Redis, keys};
 use crate::janus::{self, HandleNumber, Janus, Session, SessionNumber};
 use crate::model::{GroupId, InstallationId, TopicId, UserId};
-use crate::topic::frame::{InFrame, Input, MicrophoneIs, OutFrame, Output, Seated};
+use crate::topic::frame::{InFrame, Input, MediaIs, MicrophoneIs, OutFrame, Output, Seated};
 
 /// Near how many frames the stream of an edge is capped.
 const OUT_FRAMES_MAX: usize = 10_000;
@@ -21,6 +21,9 @@ const OUT_FRAMES_MAX: usize = 10_000;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Seat {
     pub(super) group: GroupId,
+    /// The address of the Janus it is at.
+    #[serde(default)]
+    pub(super) server: String,
     pub(super) installation: InstallationId,
     pub(super) handle: HandleNumber,
     /// Of the user's rooms: older orders say nothing of this seat.
@@ -44,7 +47,14 @@ pub(super) struct Floor {
 
 #[derive(Debug, Default)]
 struct Known {
-    session: Option<SessionNumber>,
+    /// By the address of the Janus.
+    sessions: BTreeMap<String, SessionNumber>,
+    /// Sessions that are to be ended: their rooms went elsewhere.
+    stale: BTreeMap<String, SessionNumber>,
+    /// The address of the Janus that has the room of a group; of one of several.
+    places: BTreeMap<GroupId, String>,
+    /// Rooms that were told that their Janus is away.
+    away: BTreeSet<GroupId>,
     seats: BTreeMap<UserId, Seat>,
     floors: BTreeMap<GroupId, Floor>,
 }
@@ -54,7 +64,14 @@ impl Known {
         let mut known = Self::default();
         for (name, what) in notes {
             match name.split_once(' ') {
-                None if name == "session" => known.session = read(&name, &what),
+                Some(("session", url)) => known.sessions.extend(read(&name, &what).map(|session| (url.to_owned(), session))),
+                Some(("stale", url)) => known.stale.extend(read(&name, &what).map(|session| (url.to_owned(), session))),
+                Some(("place", group)) => {
+                    if let Some((group, url)) = group.parse().ok().zip(read(&name, &what)) {
+                        known.places.insert(GroupId(group), url);
+                    }
+                }
+                Some(("away", group)) => known.away.extend(group.parse().ok().map(GroupId)),
                 Some(("user", user)) => {
                     if let Some((user, seat)) = user.parse().ok().zip(read(&name, &what)) {
                         known.seats.insert(UserId(user), seat);
@@ -75,6 +92,8 @@ impl Known {
 /// Who sits in the room of a group at the media server, and whose microphone is open there.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RoomSeats {
+    /// The address of its Janus; empty when nobody sits there.
+    pub server: String,
     /// Who has a seat, at which installation.
     pub seats: BTreeMap<UserId, InstallationId>,
     /// Whose microphone is open, and since when, UTC ms; `None` for nobody's.
@@ -89,7 +108,9 @@ pub async fn seats_by_room(redis: &Redis) -> Result<BTreeMap<GroupId, RoomSeats>
     let known = Known::read(redis.noted_seats().await?);
     let mut rooms: BTreeMap<GroupId, RoomSeats> = BTreeMap::new();
     for (user, seat) in known.seats {
-        rooms.entry(seat.group).or_default().seats.insert(user, seat.installation);
+        let room = rooms.entry(seat.group).or_default();
+        room.server = seat.server;
+        room.seats.insert(user, seat.installation);
     }
     for (group, floor) in known.floors {
         if let Some(user) = floor.open {
@@ -99,19 +120,30 @@ pub async fn seats_by_room(redis: &Redis) -> Result<BTreeMap<GroupId, RoomSeats>
     Ok(rooms)
 }
 
+/// Which of several Januses has the room of a group, or will most likely; `None` of none.
+///
+/// # Errors
+/// Those of Redis.
+pub async fn server_of(redis: &Redis, group: GroupId, urls: &[String]) -> Result<Option<usize>, broker::Error> {
+    if urls.len() < 2 {
+        return Ok((!urls.is_empty()).then_some(0));
+    }
+    let places = Known::read(redis.noted_seats().await?).places;
+    let noted = places.get(&group).and_then(|place| urls.iter().position(|url| url == place));
+    Ok(noted.or_else(|| (0..urls.len()).max_by_key(|at| weight(&urls[*at], group))))
+}
+
 #[derive(Debug)]
 pub(super) struct Seats {
     redis: Redis,
     shards: u32,
     known: Mutex<Known>,
-    /// Janus did not answer in time.
-    silent: AtomicBool,
 }
 
 impl Seats {
     pub(super) async fn load(redis: Redis, shards: u32) -> Result<Self, Error> {
         let known = Known::read(redis.noted_seats().await.map_err(Error::Broker)?);
-        Ok(Self { redis, shards, known: Mutex::new(known), silent: AtomicBool::new(false) })
+        Ok(Self { redis, shards, known: Mutex::new(known) })
     }
 
     fn lock(&self) -> MutexGuard<'_, Known> {
@@ -123,34 +155,104 @@ impl Seats {
         self.lock().seats.len()
     }
 
-    /// The session that the seats belong to; or another one, in which there are none, and `true`.
-    pub(super) async fn claim(&self, janus: &Janus) -> Result<(Session, bool), Error> {
-        let noted = self.lock().session;
+    /// The session that the seats at a Janus belong to; or another one, in which there are none, and `true`.
+    ///
+    /// # Errors
+    /// Those of Redis; inside, those of Janus.
+    pub(super) async fn claim(&self, janus: &Janus) -> Result<Result<(Session, bool), janus::Error>, Error> {
+        let url = janus.url();
+        let (noted, stale) = {
+            let known = self.lock();
+            (known.sessions.get(url).copied(), known.stale.get(url).copied())
+        };
+        if let Some(session) = stale {
+            match janus.claim(session).await {
+                Ok(session) => drop(session.destroy().await),
+                Err(error) if error.is_gone() => {}
+                Err(error) => return Ok(Err(error)),
+            }
+            self.lock().stale.remove(url);
+            self.note::<SessionNumber>(format!("stale {url}"), None).await?;
+        }
         if let Some(session) = noted {
             match janus.claim(session).await {
-                Ok(session) => return Ok((session, false)),
-                Err(error) if error.is_gone() => tracing::warn!(session.id = session.0, "Janus lost its session, with all seats"),
-                Err(error) => return Err(Error::Janus(error)),
+                Ok(session) => return Ok(Ok((session, false))),
+                Err(error) if error.is_gone() => {
+                    tracing::warn!(session.id = session.0, janus = url, "Janus lost its session, with all seats")
+                }
+                Err(error) => return Ok(Err(error)),
             }
         }
-        let session = janus.create_session().await.map_err(Error::Janus)?;
-        let users: Vec<_> = self.lock().seats.keys().copied().collect();
+        let session = match janus.create_session().await {
+            Ok(session) => session,
+            Err(error) => return Ok(Err(error)),
+        };
+        self.lose_all(url).await?;
+        self.lock().sessions.insert(url.to_owned(), session.id());
+        self.note(format!("session {url}"), Some(&session.id())).await?;
+        Ok(Ok((session, true)))
+    }
+
+    /// All seats at a Janus are lost.
+    async fn lose_all(&self, url: &str) -> Result<(), Error> {
+        let users: Vec<_> = self.lock().seats.iter().filter(|(_, seat)| seat.server == url).map(|(user, _)| *user).collect();
         for user in users {
             self.lose_user(user).await?;
         }
-        self.lock().session = Some(session.id());
-        self.note("session".to_owned(), Some(&session.id())).await?;
-        Ok((session, true))
+        Ok(())
+    }
+
+    /// The rooms of a Janus go elsewhere: who sat there is told, and its session is ended as soon as it can be.
+    pub(super) async fn abandon(&self, url: &str) -> Result<(), Error> {
+        self.lose_all(url).await?;
+        let session = self.lock().sessions.remove(url);
+        if let Some(session) = session {
+            self.lock().stale.insert(url.to_owned(), session);
+            self.note(format!("stale {url}"), Some(&session)).await?;
+            self.note::<SessionNumber>(format!("session {url}"), None).await?;
+        }
+        let groups: Vec<_> = self.lock().places.iter().filter(|(_, at)| *at == url).map(|(group, _)| *group).collect();
+        for group in groups {
+            self.lock().places.remove(&group);
+            self.note::<String>(format!("place {group}"), None).await?;
+        }
+        Ok(())
+    }
+
+    /// The address of the Janus that has the room of a group.
+    pub(super) fn place(&self, group: GroupId) -> Option<String> {
+        self.lock().places.get(&group).cloned()
+    }
+
+    /// From now on a Janus has the room of a group.
+    pub(super) async fn put(&self, group: GroupId, url: &str) -> Result<(), Error> {
+        self.lock().places.insert(group, url.to_owned());
+        self.note(format!("place {group}"), Some(&url)).await
+    }
+
+    /// Rooms that were told that their Janus is away.
+    pub(super) fn away(&self) -> Vec<GroupId> {
+        self.lock().away.iter().copied().collect()
+    }
+
+    /// Tells a room that its Janus is away, or there again.
+    pub(super) async fn tell_away(&self, group: GroupId, away: bool) -> Result<(), Error> {
+        let changed = if away { self.lock().away.insert(group) } else { self.lock().away.remove(&group) };
+        if changed {
+            self.note(format!("away {group}"), away.then_some(&true)).await?;
+        }
+        let room = TopicId::room(group);
+        self.push(room, Input::MediaIs(MediaIs { topic: room.packed(), away })).await
     }
 
     pub(super) fn seat(&self, user: UserId) -> Option<Seat> {
         self.lock().seats.get(&user).cloned()
     }
 
-    /// All seats, by room.
-    pub(super) fn by_room(&self) -> BTreeMap<GroupId, Vec<(UserId, Seat)>> {
+    /// All seats at a Janus, by room.
+    pub(super) fn by_room(&self, url: &str) -> BTreeMap<GroupId, Vec<(UserId, Seat)>> {
         let mut rooms: BTreeMap<GroupId, Vec<_>> = BTreeMap::new();
-        for (user, seat) in &self.lock().seats {
+        for (user, seat) in self.lock().seats.iter().filter(|(_, seat)| seat.server == url) {
             rooms.entry(seat.group).or_default().push((*user, seat.clone()));
         }
         rooms
@@ -185,15 +287,12 @@ impl Seats {
         self.note(format!("room {group}"), Some(&floor)).await
     }
 
-    /// The seat of a handle is gone: its session is told, and its room if it talks.
-    pub(super) async fn lose(&self, handle: HandleNumber) -> Result<(), Error> {
-        let user = self.lock().seats.iter().find(|(_, seat)| seat.handle == handle).map(|(user, _)| *user);
-        match user {
-            Some(user) => self.lose_user(user).await,
-            None => Ok(()),
-        }
+    /// Whose seat a handle is.
+    pub(super) fn of_handle(&self, handle: HandleNumber) -> Option<(UserId, Seat)> {
+        self.lock().seats.iter().find(|(_, seat)| seat.handle == handle).map(|(user, seat)| (*user, seat.clone()))
     }
 
+    /// The seat of somebody is gone: its session is told, and its room if it talks.
     pub(super) async fn lose_user(&self, user: UserId) -> Result<(), Error> {
         let Some(seat) = self.seat(user) else { return Ok(()) };
         if self.stand_up(user, seat.handle).await?.is_some() {
@@ -233,21 +332,6 @@ impl Seats {
         let frame = OutFrame { items: vec![Output::Seated(seated).into()], ..OutFrame::default() };
         let entry = (keys::out_urgent(edge), frame.encode_to_vec());
         self.redis.add_existing(OUT_FRAMES_MAX, [entry]).await.map_err(Error::Broker)
-    }
-
-    /// Remembers that Janus was asked in vain.
-    pub(super) fn failed(&self, error: &janus::Error) {
-        if matches!(error, janus::Error::NoAnswer { .. } | janus::Error::Unreachable { .. }) {
-            self.silent.store(true, Ordering::Relaxed);
-        }
-    }
-
-    pub(super) fn is_silent(&self) -> bool {
-        self.silent.load(Ordering::Relaxed)
-    }
-
-    pub(super) fn take_silence(&self) -> bool {
-        self.silent.swap(false, Ordering::Relaxed)
     }
 
     async fn note<T: Serialize>(&self, name: String, what: Option<&T>) -> Result<(), Error> {

@@ -5,6 +5,8 @@
 //! gives it. A death between doing and answering repeats a command, which each of them bears. What is past its deadline is counted and not begun: nobody
 //! waits. What is no command is refused by name if it says who asks, and is a dead letter otherwise.
 
+mod several;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,6 +16,8 @@ use crate::janus::{CommandError, ID_REUSED, MediaServer, Request, envelope};
 use crate::retry::ErrorClass;
 use crate::worker::deadletter::{self, DeadLetter};
 use crate::worker::{Classed, Ordered, Tenure};
+
+pub use several::Several;
 
 /// How long it waits for a command; also how soon a stop is seen.
 const BLOCK: Duration = Duration::from_millis(500);

@@ -7,9 +7,9 @@ use super::Talk;
 use crate::broker::{self, Redis};
 use crate::clock::Clock;
 use crate::config::{BadSecret, Config, Secret};
-use crate::janus::{self, Api, Janus, RoomSettings};
+use crate::janus::{self, Api, Janus, MediaServer, RoomSettings};
 use crate::jobs::bridge::{self, Bridge};
-use crate::jobs::media::Media;
+use crate::jobs::media::{Media, Several};
 use crate::jobs::record::{self, Wake};
 use crate::objects::{self, Objects};
 use crate::retry::ErrorClass;
@@ -118,14 +118,23 @@ pub async fn run(config: Config, clock: Clock, shutdown: Shutdown) -> Result<(),
 /// The work on commands, and on rooms; `None` without a stock Janus.
 fn stock(config: &Config, redis: &Redis, clock: &Clock, wake: Wake) -> Result<Option<(Media, Bridge)>, ProgramError> {
     let own = &config.janus;
-    let (Some(url), Some(path)) = (&own.url, &own.api_secret_file) else { return Ok(None) };
+    let Some(path) = own.api_secret_file.as_ref().filter(|_| own.url.is_some()) else { return Ok(None) };
     let secret = Secret::read(path).map_err(ProgramError::Secret)?;
     let rooms = Arc::new(RoomSettings::new(&secret, own.recordings_dir.clone()));
-    let settings = janus::Settings { url: url.clone(), secret, request_timeout: own.request_timeout, session_timeout: own.session_timeout };
-    let bridge = bridge::settings(config, settings.clone(), &settings.secret);
-    // Nobody needs its events: commands are answered.
-    let (client, _) = Janus::connect(settings).map_err(ProgramError::Janus)?;
-    let server = Arc::new(Api::new(client, rooms, clock.clone()));
+    let settings = |url: &str| janus::Settings {
+        url: url.to_owned(),
+        secret: secret.clone(),
+        request_timeout: own.request_timeout,
+        session_timeout: own.session_timeout,
+    };
+    let bridge = bridge::settings(config, own.urls().map(settings).collect(), &secret);
+    let mut servers: Vec<(String, Arc<dyn MediaServer>)> = Vec::new();
+    for url in own.urls() {
+        // Nobody needs its events: commands are answered.
+        let (client, _) = Janus::connect(settings(url)).map_err(ProgramError::Janus)?;
+        servers.push((url.to_owned(), Arc::new(Api::new(client, rooms.clone(), clock.clone()))));
+    }
+    let server = Arc::new(Several::new(redis.clone(), servers));
     let media = Media::new(redis.clone(), server, clock.clone(), own.commands.clone(), own.list.clone());
     Ok(Some((media, Bridge::new(redis.clone(), clock.clone(), bridge, wake))))
 }

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use prost::Oneof;
 
-use super::{Microphone, MicrophoneIs, Press, Roll, Seat, Spoken, Unseat, WirePlace};
+use super::{MediaIs, Microphone, MicrophoneIs, Press, Roll, Seat, Spoken, Unseat, WirePlace};
 
 /// On `{s}:in` and `{s}:urgent`: everything one producer had for the shard since its last round trip.
 #[derive(Clone, PartialEq, prost::Message)]
@@ -29,7 +29,7 @@ pub struct InFrame {
 /// One entry of an [`InFrame`].
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct InItem {
-    #[prost(oneof = "Input", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22")]
+    #[prost(oneof = "Input", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23")]
     pub input: Option<Input>,
 }
 
@@ -86,6 +86,8 @@ pub enum Input {
     Unseat(Unseat),
     #[prost(message, tag = "22")]
     Roll(Roll),
+    #[prost(message, tag = "23")]
+    MediaIs(MediaIs),
 }
 
 /// A message for a topic. A repeat is known by (topic, sender, installation, client_seq).

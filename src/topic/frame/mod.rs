@@ -26,7 +26,9 @@ pub use output::{
     Watched,
 };
 pub use row::{FloorFrame, FloorRequest, HeadRow, MemberRow, ProducerRow, RaisesRow, Row, RowKind, Stay};
-pub use talk::{FloorKept, FloorNow, FloorTold, FloorWord, Microphone, MicrophoneIs, Press, PressKind, Roll, Seat, Seated, Spoken, Unseat};
+pub use talk::{
+    FloorKept, FloorNow, FloorTold, FloorWord, MediaIs, Microphone, MicrophoneIs, Press, PressKind, Roll, Seat, Seated, Spoken, Unseat,
+};
 
 use bytes::Bytes;
 use prost::Message as _;

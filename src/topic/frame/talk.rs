@@ -65,6 +65,15 @@ pub struct MicrophoneIs {
     pub open: bool,
 }
 
+/// Into the topic of a room: its media server is away, or there again. To hear it twice changes nothing.
+#[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
+pub struct MediaIs {
+    #[prost(uint64, tag = "1")]
+    pub topic: u64,
+    #[prost(bool, tag = "2")]
+    pub away: bool,
+}
+
 /// Into the topic of a room, and from there to whoever works its media server: an installation wants to hear and talk, or no longer. Answered by
 /// `Seated`, at once for who is not in the room.
 #[derive(Clone, PartialEq, Eq, prost::Message)]
@@ -224,6 +233,9 @@ pub struct FloorNow {
     pub level: u32,
     #[prost(bool, tag = "8")]
     pub emergency: bool,
+    /// The media server is away: nobody can talk. Then there is no talker.
+    #[prost(bool, tag = "9")]
+    pub away: bool,
 }
 
 /// Into the topic of a room: somebody talked there, and it is recorded. Whoever was in the room meanwhile gets it, and so do `desks`: there, or in

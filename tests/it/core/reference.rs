@@ -124,7 +124,13 @@ impl Reference {
             }
             // What becomes of rooms, alerts and talk are other properties (`rooms`, `alerts`).
             Input::Attach(_) | Input::Detach(_) | Input::Watch(_) | Input::Raise(_) | Input::Spoken(_) => {}
-            Input::Press(_) | Input::Microphone(_) | Input::MicrophoneIs(_) | Input::Seat(_) | Input::Unseat(_) | Input::Roll(_) => {}
+            Input::Press(_)
+            | Input::Microphone(_)
+            | Input::MicrophoneIs(_)
+            | Input::Seat(_)
+            | Input::Unseat(_)
+            | Input::Roll(_)
+            | Input::MediaIs(_) => {}
             Input::Connection(_) | Input::Enter(_) | Input::Move(_) | Input::Moved(_) | Input::Presence(_) => {}
         }
     }

@@ -34,6 +34,8 @@ pub(super) fn of_floors(lines: &mut String, golden: &str) {
         edge: "edge-1".into(),
     };
     let orders = [Input::Seat(seat), Input::Unseat(Unseat { topic: 0x93, user: 7, version: 5, next: 11 })];
+    let media = Input::MediaIs(roger::topic::frame::MediaIs { topic: 0x93, away: true });
+    line(lines, golden, "InFrame.media", &InFrame { items: vec![media.into()], ..InFrame::default() });
     let roll = Input::Roll(Roll { topic: 0x93, users: vec![7, 8] });
     let items = orders.into_iter().chain([roll]).map(Into::into).collect();
     line(lines, golden, "InFrame.seats", &InFrame { items, ..InFrame::default() });
@@ -57,7 +59,10 @@ pub(super) fn of_floors(lines: &mut String, golden: &str) {
         ending: 4,
     };
     let (grant, level, emergency) = (3 << 32 | 5, 10, true);
-    let now = FloorNow { topic: 0x93, session: 77, talker: 7, installation: 0xbeef, name: "Früh".into(), grant, level, emergency };
+    let now =
+        FloorNow { topic: 0x93, session: 77, talker: 7, installation: 0xbeef, name: "Früh".into(), grant, level, emergency, away: false };
+    let away = FloorNow { topic: 0x93, away: true, ..FloorNow::default() };
+    line(lines, golden, "OutFrame.away", &OutFrame { items: vec![Output::FloorNow(away).into()], ..OutFrame::default() });
     let items = vec![Output::FloorTold(told).into(), Output::FloorNow(now).into()];
     line(lines, golden, "OutFrame.floor", &OutFrame { items, ..OutFrame::default() });
 }

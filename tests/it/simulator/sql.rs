@@ -144,6 +144,7 @@ pub(super) fn shard_of(input: &Input) -> usize {
         Input::Seat(seat) => seat.topic,
         Input::Unseat(unseat) => unseat.topic,
         Input::Roll(roll) => roll.topic,
+        Input::MediaIs(is) => is.topic,
     };
     shard(topic)
 }

@@ -4,5 +4,6 @@ mod cli;
 mod floor;
 mod queue;
 pub mod scene;
+mod servers;
 mod upload;
 mod voice;
