@@ -163,6 +163,10 @@ async fn judge_fleet(checks: &mut Checks, redis: &Redis, run_id: &str, context: 
     }
     let fix = worked::reports().look(redis, now_ms).await?;
     streams::judge_talk(checks, &worked::talk(redis, &context.config.janus.list, now_ms).await?);
+    if context.config.janus.url.is_some() {
+        let commands = worked::commands(redis, &context.config.janus.commands, now_ms).await?;
+        streams::judge_media(checks, &commands, &worked::media(redis, context.shards(), now_ms).await?);
+    }
     streams::judge_reports(checks, &fix, redis.memory_bytes(&keys::fix()).await?, context.config.gps.backlog_bytes_max);
     Ok(())
 }

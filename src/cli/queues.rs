@@ -37,6 +37,10 @@ pub(super) async fn queues(context: &Context) -> Result<(), Error> {
         lines.push(Line { redis: FLEET, look: stream.look(&redis, now_ms).await? });
     }
     lines.push(Line { redis: FLEET, look: streams::talk(&redis, &context.config.janus.list, now_ms).await? });
+    if context.config.janus.url.is_some() {
+        lines.push(Line { redis: FLEET, look: streams::commands(&redis, &context.config.janus.commands, now_ms).await? });
+        lines.push(Line { redis: FLEET, look: streams::media(&redis, context.shards(), now_ms).await? });
+    }
     lines.push(Line { redis: FLEET, look: redis.look_at_stream(&keys::dead(), None, now_ms).await? });
     match of_alerts(&context.sos_redis()?, context.sos_apart(), now_ms).await {
         Ok(found) => lines.extend(found),

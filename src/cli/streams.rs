@@ -2,8 +2,10 @@
 
 use crate::broker::{Error, Redis, StreamLook, keys};
 use crate::jobs::alert::{Keep, TakeSos, Tell, Texts};
+use crate::jobs::bridge::Bridge;
 use crate::jobs::floor::Floor;
 use crate::jobs::locate::Locate;
+use crate::jobs::media::Media;
 use crate::jobs::replay::Replay;
 use crate::jobs::talk::Talk;
 use crate::worker::{Competing, Ordered};
@@ -35,6 +37,19 @@ pub(super) fn reports() -> Worked {
 /// What Janus says, on the Redis of the fleet.
 pub(super) async fn talk(redis: &Redis, list: &str, now_ms: u64) -> Result<StreamLook, Error> {
     redis.look_at_talk(list, <Talk as Ordered>::JOB, now_ms).await
+}
+
+/// Commands to the media server, on the Redis of the fleet.
+pub(super) async fn commands(redis: &Redis, list: &str, now_ms: u64) -> Result<StreamLook, Error> {
+    redis.look_at_talk(list, <Media as Ordered>::JOB, now_ms).await
+}
+
+/// What the rooms of all shards have for the media server, on the Redis of the fleet: as one stream, by the name of what they have in common.
+pub(super) async fn media(redis: &Redis, shards: u32, now_ms: u64) -> Result<StreamLook, Error> {
+    let keys: Vec<String> = (0..shards).map(keys::media).collect();
+    let length = redis.lengths(&keys).await?.into_iter().sum();
+    let workers = redis.live_workers(<Bridge as Ordered>::JOB, now_ms).await?;
+    Ok(StreamLook { stream: "media".to_owned(), length, workers, ..StreamLook::default() })
 }
 
 /// Requests to offline, on the Redis of the fleet.

@@ -33,6 +33,22 @@ const TALK: Asked = Asked {
     fix: "is janus up, and SQL? until they are nobody gets what was recorded; the log of janus says what it waits for",
 };
 
+/// Commands that came by the list, and what rooms have for the media server.
+const MEDIA: [Asked; 2] = [
+    Asked {
+        check: "talk.commands",
+        late: Duration::from_secs(10),
+        grave: false,
+        fix: "is janus up, and the Janus of janus.url? who gives commands waits for their answers; see the log of janus",
+    },
+    Asked {
+        check: "talk.media",
+        late: Duration::from_secs(10),
+        grave: true,
+        fix: "is janus up? until it is nobody can talk live; its log says what it waits for",
+    },
+];
+
 const ALERTS: [Asked; 4] = [
     Asked {
         check: "sos",
@@ -66,6 +82,13 @@ pub(super) fn judge_talk(checks: &mut Checks, look: &StreamLook) {
         return checks.add(TALK.check, Verdict::Ok, "nothing waits; nobody works on it".to_owned(), TALK.fix);
     }
     judge(checks, &TALK, look);
+}
+
+/// The way to the media server, where there is one: `commands` by the list, `orders` of rooms.
+pub(super) fn judge_media(checks: &mut Checks, commands: &StreamLook, orders: &StreamLook) {
+    for (asked, look) in MEDIA.iter().zip([commands, orders]) {
+        judge(checks, asked, look);
+    }
 }
 
 /// Reports of positions: `backlog_bytes` of them stand there, and at `bytes_max` no more are let in.

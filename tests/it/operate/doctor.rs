@@ -14,14 +14,14 @@ use crate::support::mariadb::MariaDb;
 use crate::support::{PATIENCE, wait_for};
 
 /// What the doctor says, by check.
-pub(super) struct Said(BTreeMap<String, Value>);
+pub struct Said(BTreeMap<String, Value>);
 
 impl Said {
     fn by(site: &Site, environment: &[(&str, &str)]) -> Self {
         Self::of(&site.roger_with(&["doctor", "--json"], environment))
     }
 
-    pub(super) fn of(answer: &Answer) -> Self {
+    pub fn of(answer: &Answer) -> Self {
         assert!([0, 1].contains(&answer.code), "{}", answer.stderr);
         let checks = answer.json().as_array().unwrap().clone();
         let failed = checks.iter().any(|check| check["verdict"] == "FAIL");
@@ -31,7 +31,7 @@ impl Said {
 
     /// A check has this verdict and says this; what is wrong says what to do.
     #[track_caller]
-    pub(super) fn says(&self, check: &str, verdict: &str, words: &str) {
+    pub fn says(&self, check: &str, verdict: &str, words: &str) {
         let found = self.0.get(check).unwrap_or_else(|| panic!("no check {check}"));
         let (seen, fix) = (found["reason"].as_str().unwrap(), found["fix"].as_str().unwrap());
         assert_eq!(found["verdict"], verdict, "{check}: {seen}");

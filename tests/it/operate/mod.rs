@@ -3,7 +3,7 @@
 mod bench;
 mod changes;
 mod devices;
-mod doctor;
+pub mod doctor;
 mod help;
 mod queues;
 mod sessions;

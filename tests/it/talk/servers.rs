@@ -10,6 +10,7 @@ use roger::model::{GroupId, TopicId, UserId};
 
 use super::scene::{Scene, talk};
 use super::voice::Voice;
+use crate::operate::doctor::Said;
 use crate::support::fleet::FleetOptions;
 use crate::support::janus::Janus;
 use crate::support::{PATIENCE, eventually, wait_for};
@@ -78,6 +79,28 @@ async fn sits(janus: &Janus, group: u64) -> Option<Vec<UserId>> {
     };
     session.destroy().await.ok()?;
     found
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_doctor_and_the_queues_see_who_works_the_media_server() {
+    let janus = Janus::start();
+    let mut scene = Scene::with(FleetOptions { overrides: janus.overrides(), ..FleetOptions::default() }).await;
+    let streams = |scene: &Scene| {
+        let queues = scene.fleet.roger(&["queues", "--json"]).succeeded().json();
+        let of = |name: &str| queues["streams"].as_array().unwrap().iter().find(|line| line["stream"] == name).unwrap().clone();
+        ["WebNotifyJanus", "media"].map(|name| (of(name)["length"].as_u64().unwrap(), of(name)["workers"].as_array().unwrap().len()))
+    };
+    wait_for("both are worked", PATIENCE, || (streams(&scene) == [(0, 1), (0, 1)]).then_some(()));
+    let said = |scene: &Scene, verdict, words: [&str; 2]| {
+        let said = Said::of(&scene.fleet.roger(&["doctor", "--json"]));
+        said.says("talk.commands", verdict, words[0]);
+        said.says("talk.media", verdict, words[1]);
+    };
+    said(&scene, "OK", ["nothing waits; 1 alive"; 2]);
+    scene.fleet.kill9("janus-0");
+    scene.fleet.redis.cli(&["RPUSH", "WebNotifyJanus", "a command"]);
+    wait_for("nobody works them", PATIENCE, || (streams(&scene) == [(1, 0), (0, 0)]).then_some(()));
+    said(&scene, "WARN", ["1 wait; nobody works on it", "nothing waits; nobody works on it"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
