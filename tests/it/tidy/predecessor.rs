@@ -1,4 +1,4 @@
-//! What `docs/predecessor.md` claims: each weakness is answered once, and the tests it names are there.
+//! What `docs/predecessor.md` and `docs/faults.md` claim: each weakness is answered once, and the tests they name are there.
 
 use std::collections::BTreeSet;
 
@@ -46,11 +46,26 @@ fn tests_of(path: &str, text: &str) -> Vec<String> {
     tests
 }
 
+/// The tests that a text names.
+fn named(text: &str) -> Vec<String> {
+    text.split('`').skip(1).step_by(2).filter(|name| name.contains("::")).map(str::to_owned).collect()
+}
+
+/// The tests that a document names and that are none.
+fn unknown(path: &str, document: &str, tests: &BTreeSet<String>) -> Vec<String> {
+    named(document).into_iter().filter(|name| !tests.contains(name)).map(|name| format!("{path}: there is no test {name}")).collect()
+}
+
+/// What is wrong with the faults, given the tests there are.
+fn complaints_of_faults(document: &str, tests: &BTreeSet<String>) -> Vec<String> {
+    let untested = document.lines().filter(|line| line.starts_with("| ") && !line.starts_with("| fault |") && named(line).is_empty());
+    let untested = untested.map(|line| format!("docs/faults.md: no test holds {line}"));
+    unknown("docs/faults.md", document, tests).into_iter().chain(untested).collect()
+}
+
 /// What is wrong with the document, given the tests there are.
 fn complaints(document: &str, tests: &BTreeSet<String>) -> Vec<String> {
-    let named = |text: &str| text.split('`').skip(1).step_by(2).filter(|name| name.contains("::")).map(str::to_owned).collect::<Vec<_>>();
-    let unknown = named(document).into_iter().filter(|name| !tests.contains(name));
-    let mut complaints: Vec<String> = unknown.map(|name| format!("docs/predecessor.md: there is no test {name}")).collect();
+    let mut complaints = unknown("docs/predecessor.md", document, tests);
     let rows = |number| document.lines().filter(move |line| line.starts_with(&format!("| W{number} |"))).collect::<Vec<_>>();
     for number in 1..=WEAKNESSES {
         match rows(number)[..] {
@@ -65,10 +80,11 @@ fn complaints(document: &str, tests: &BTreeSet<String>) -> Vec<String> {
 }
 
 #[test]
-fn each_weakness_is_answered_once_by_tests_there_are() {
+fn each_weakness_and_each_fault_is_answered_by_tests_there_are() {
     let files = ["src", "tests/it"].into_iter().flat_map(|folder| sources(folder, &["rs"]));
     let tests = files.flat_map(|file| tests_of(&file.path, &file.text)).collect();
     none(complaints(&read("docs/predecessor.md"), &tests));
+    none(complaints_of_faults(&read("docs/faults.md"), &tests));
 }
 
 #[test]
@@ -110,4 +126,7 @@ fn a_wrong_name_and_a_wrong_number_of_rows_are_seen() {
     check(&named("edge"), &["W48 has neither a test nor \"not yet: \" and why"]);
     check(&rows(1..=47), &["W48 has 0 rows"]);
     check(&(rows(1..=48) + &row(7)), &["W7 has 2 rows"]);
+    let faults = "| fault | promise | held by |\n|---|---|---|\n| a | b | `logins::first` |\n| c | d | nothing |\n| e | f | `messages::logins::the_last_wins` |\n";
+    let expected = ["docs/faults.md: there is no test logins::first", "docs/faults.md: no test holds | c | d | nothing |"];
+    assert_eq!(complaints_of_faults(faults, &tests), expected);
 }
