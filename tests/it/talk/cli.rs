@@ -51,7 +51,7 @@ fn answer(child: Child) -> Answer {
     Answer { code: output.status.code().unwrap_or(-1), stdout: text(output.stdout), stderr: text(output.stderr) }
 }
 
-fn spoken(name: &str) -> String {
+pub(super) fn spoken(name: &str) -> String {
     let path = format!("{SPOKEN}/{name}.wav");
     assert!(std::path::Path::new(&path).exists(), "{path} is missing; it is in the Debian package alsa-utils: scripts/setup installs it");
     path

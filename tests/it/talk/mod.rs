@@ -5,5 +5,6 @@ mod floor;
 mod queue;
 pub mod scene;
 mod servers;
+mod speech;
 mod upload;
 mod voice;
