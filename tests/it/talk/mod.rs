@@ -1,6 +1,7 @@
 //! Talk that Janus recorded, from its list to whom it is for.
 
 mod cli;
+mod faults;
 mod floor;
 mod queue;
 pub mod scene;
