@@ -185,6 +185,11 @@ pub fn dead() -> String {
     "dead".to_owned()
 }
 
+/// STRING, JSON: the letters that an entry of a stream was redriven from. Written when it is, read when it fails again. Expires after thirty days.
+pub fn dead_history(stream: &str, entry: &str) -> String {
+    format!("dead:history:{stream}:{entry}")
+}
+
 /// SORTED SET of workers of a job by the time their heartbeat lapses (UTC ms). Written by each worker, on the Redis of what it works on; read by
 /// operators, and by all of a job that share shards among them. No expiry.
 pub fn workers(job: &str) -> String {

@@ -1,5 +1,7 @@
 //! The stream of dead letters, as texts; what stands in them is the worker's.
 
+use std::time::Duration;
+
 use redis::Value;
 
 use super::connection::Redis;
@@ -33,6 +35,20 @@ impl Redis {
             letters.push((id.parse().map_err(|_| Error::answer(OPERATION, &Value::SimpleString(id)))?, letter));
         }
         Ok(letters)
+    }
+
+    /// Keeps what became of work before it was put back as that entry of a stream, for so long.
+    pub async fn keep_letter_history(&self, stream: &str, entry: &str, history: &str, keep: Duration) -> Result<(), Error> {
+        let mut command = redis::cmd("SET");
+        command.arg(keys::dead_history(stream, entry)).arg(history).arg("EX").arg(keep.as_secs());
+        self.command("keep the history of a dead letter", command).await
+    }
+
+    /// What became of work before it was put back as that entry of a stream; `None` for what never was.
+    pub async fn letter_history(&self, stream: &str, entry: &str) -> Result<Option<String>, Error> {
+        let mut command = redis::cmd("GET");
+        command.arg(keys::dead_history(stream, entry));
+        self.command("read the history of a dead letter", command).await
     }
 
     /// Puts a payload back on its stream as a new entry, which names the letter it comes from in a second field.

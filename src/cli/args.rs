@@ -3,6 +3,7 @@
 mod account;
 mod alert;
 mod bench;
+mod dead;
 mod device;
 mod fence;
 mod group;
@@ -20,6 +21,7 @@ use clap::{Args, Parser, Subcommand};
 pub(super) use account::{Account, Kind};
 pub(super) use alert::{Alerts, Escalation, Sos};
 pub(super) use bench::{Appendfsync, Bench, Load, Sql};
+pub(super) use dead::{Dead, DeadCommand, Many, Which};
 pub(super) use device::{Device, Import, Switch};
 pub(super) use fence::{Fence, NewFence};
 pub(super) use group::{Friend, Group, Member, Membership, OneGroup, Role};
@@ -241,49 +243,6 @@ pub(super) struct Fate {
     /// On which they arrived, UTC: as `2026-11-25`, `today` or `yesterday`.
     #[arg(value_name = "DAY", value_parser = day)]
     pub(super) day: Day,
-}
-
-#[derive(Args, Debug)]
-pub(super) struct Dead {
-    /// Those of alerts, when sos.redis_url gives alerts a Redis of their own.
-    #[arg(long, global = true)]
-    pub(super) sos: bool,
-    #[command(subcommand)]
-    pub(super) command: DeadCommand,
-}
-
-#[derive(Debug, Subcommand)]
-pub(super) enum DeadCommand {
-    /// List dead letters with their reasons, the oldest first.
-    List {
-        /// The most to list.
-        #[arg(long, value_name = "COUNT", default_value_t = 100)]
-        limit: usize,
-        /// Go on behind the one with this id.
-        #[arg(long, value_name = "ID")]
-        after: Option<String>,
-    },
-    /// Show a dead letter with its reason and whole payload.
-    Show {
-        /// As listed.
-        id: String,
-    },
-    /// Put a dead letter back on its stream: the fleet tries it again.
-    Redrive {
-        /// As listed.
-        id: String,
-        /// Do it; without this the command only says what it would do.
-        #[arg(long)]
-        yes: bool,
-    },
-    /// Delete a dead letter for good: its work is never done.
-    Drop {
-        /// As listed.
-        id: String,
-        /// Do it; without this the command only says what it would do.
-        #[arg(long)]
-        yes: bool,
-    },
 }
 
 #[derive(Args, Debug)]

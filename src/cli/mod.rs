@@ -10,6 +10,7 @@ mod args;
 mod bench;
 mod changes;
 mod context;
+mod dead;
 mod demo;
 mod devices;
 mod doctor;
@@ -106,7 +107,7 @@ async fn run(cli: Cli) -> Result<(), Error> {
         Command::Rooms => rooms::rooms(&context).await,
         Command::Floor(args) => rooms::floor(&context, args).await,
         Command::Queues => queues::queues(&context).await,
-        Command::Dead(args) => operate::dead(&context, args).await,
+        Command::Dead(args) => dead::dead(&context, args).await,
         Command::Doctor => doctor::doctor(&context).await,
         Command::Audit => operate::audit(&context).await,
         Command::Changes(args) => changes::changes(&context, args).await,

@@ -1,52 +1,17 @@
-//! The commands of an operator: dead letters, audit, keys.
+//! The commands of an operator: audit, keys.
 
 use serde::Serialize;
 
 use super::args;
 use super::context::Context;
 use super::error::Error;
-use super::output::{note, table};
+use super::output::note;
 use crate::broker::ShardLook;
 use crate::store::Finding;
 use crate::token::KeyPair;
-use crate::worker::deadletter::{self, Filed};
 
 /// Topics audited in one call.
 const AUDIT_TOPICS: u32 = 50;
-
-pub(super) async fn dead(context: &Context, args: args::Dead) -> Result<(), Error> {
-    let redis = if args.sos { context.sos_redis()? } else { context.redis()? };
-    match args.command {
-        args::DeadCommand::List { limit, after } => {
-            let letters = deadletter::list(&redis, after.as_deref(), limit).await?;
-            context.out.answer(&letters, |letters| {
-                let row = |filed: &Filed| {
-                    let letter = &filed.letter;
-                    [filed.id.clone(), letter.stream.clone(), letter.job.clone(), letter.reason.clone(), letter.summary.clone()]
-                };
-                if letters.is_empty() {
-                    return "No dead letters.".to_owned();
-                }
-                table(&["ID", "STREAM", "JOB", "REASON", "WHAT"], letters.iter().map(row))
-            });
-        }
-        args::DeadCommand::Show { id } => {
-            let filed = deadletter::show(&redis, &id).await?;
-            context.out.answer(&filed, |filed| serde_json::to_string_pretty(filed).unwrap_or_default());
-        }
-        args::DeadCommand::Redrive { id, yes } => {
-            confirmed(yes, "putting it back makes the fleet try it again")?;
-            let entry = deadletter::redrive(&redis, &id).await?.to_string();
-            context.out.answer(&serde_json::json!({ "id": id, "entry": entry }), |_| format!("{id} is back on its stream as {entry}."));
-        }
-        args::DeadCommand::Drop { id, yes } => {
-            confirmed(yes, "its work is lost for good")?;
-            deadletter::drop(&redis, &id).await?;
-            context.out.answer(&serde_json::json!({ "id": id }), |_| format!("{id} is gone."));
-        }
-    }
-    Ok(())
-}
 
 /// Refuses what cannot be taken back unless it was asked for twice.
 pub(super) fn confirmed(yes: bool, what: &str) -> Result<(), Error> {

@@ -1,13 +1,20 @@
 //! Work that was given up: kept whole, with the reason, until a human decides.
 
+use std::collections::BTreeSet;
+use std::time::Duration;
+
 use prost::Message as _;
 use serde::{Deserialize, Serialize};
 
 use super::job::chain;
+use super::payload::{self, senders};
 use super::summary::{is_input, summary};
 use crate::broker::{Error as RedisError, Redis, StreamId, keys};
 use crate::retry::ErrorClass;
 use crate::topic::frame::{InFrame, Input};
+
+/// How long the history of work that was redriven waits for that to fail again.
+const HISTORY_KEPT: Duration = Duration::from_secs(30 * 86_400);
 
 /// Work that was given up. JSON on the stream [`keys::dead`].
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,7 +36,24 @@ pub struct DeadLetter {
     /// What is in it as far as it can be read, without texts, positions and numbers of telephones.
     pub summary: String,
     /// The whole payload in hexadecimal; absent when there was none of a format that is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub payload: Option<String>,
+    /// The letters that this work was redriven from, the oldest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub history: Vec<Past>,
+}
+
+/// A letter that was redriven, and failed again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Past {
+    /// What its id was.
+    pub letter: String,
+    /// Why the work was given up.
+    pub reason: String,
+    /// When it was given up, UTC ms.
+    pub time_ms: u64,
+    /// When it was redriven, UTC ms.
+    pub redriven_ms: u64,
 }
 
 /// A letter on the stream.
@@ -100,10 +124,27 @@ impl DeadLetter {
             ..Self::default()
         }
     }
+
+    /// The users whose words, presses or reports are in it.
+    pub fn senders(&self) -> BTreeSet<u64> {
+        self.bytes().map(|payload| senders(&self.stream, &payload)).unwrap_or_default()
+    }
+
+    /// The whole payload for people, without texts, positions and numbers of telephones; `None` when it cannot be read, or not without those.
+    pub fn readable(&self) -> Option<String> {
+        payload::readable(&self.stream, &self.bytes()?)
+    }
+
+    fn bytes(&self) -> Option<Vec<u8>> {
+        self.payload.as_deref().and_then(from_hex)
+    }
 }
 
-/// Files a letter, counts it and logs it as an error: somebody must act.
+/// Files a letter, counts it and logs it as an error: somebody must act. One about work that was redriven keeps its history.
 pub async fn add(to: &Redis, letter: &DeadLetter) -> Result<StreamId, Error> {
+    let past = to.letter_history(&letter.stream, &letter.entry).await.map_err(redis("look for the history of a dead letter"))?;
+    let history = past.and_then(|past| serde_json::from_str(&past).ok()).unwrap_or_else(|| letter.history.clone());
+    let letter = &DeadLetter { history, ..letter.clone() };
     let text = serde_json::to_string(letter).map_err(|source| Error::Unreadable { id: letter.entry.clone(), source })?;
     let id = to.add_letter(&text).await.map_err(redis("file a dead letter"))?;
     metrics::counter!("roger_dead_letters_total", "job" => letter.job.clone()).increment(1);
@@ -147,12 +188,17 @@ pub async fn drop(from: &Redis, id: &str) -> Result<(), Error> {
 
 /// Puts the payload of a letter back on its stream as a new entry that names the letter, then deletes the letter. Returns the id of the
 /// new entry. A crash in between leaves the letter: redriving it again is harmless, as all work is harmless to repeat.
-pub async fn redrive(redis_server: &Redis, id: &str) -> Result<StreamId, Error> {
+pub async fn redrive(redis_server: &Redis, id: &str, now_ms: u64) -> Result<StreamId, Error> {
     let Filed { letter, .. } = show(redis_server, id).await?;
     let payload = letter.payload.as_deref().and_then(from_hex).ok_or_else(|| Error::NoPayload(id.to_owned()))?;
     let filed = parse(id)?;
     let payload = refreshed(&letter.stream, payload, filed);
     let added = redis_server.add_redriven(&letter.stream, &payload, filed).await.map_err(redis("redrive a dead letter"))?;
+    let mut history = letter.history;
+    history.push(Past { letter: id.to_owned(), reason: letter.reason, time_ms: letter.time_ms, redriven_ms: now_ms });
+    let history = serde_json::to_string(&history).unwrap_or_default();
+    let kept = redis_server.keep_letter_history(&letter.stream, &added.to_string(), &history, HISTORY_KEPT).await;
+    kept.map_err(redis("keep the history of a dead letter"))?;
     drop(redis_server, id).await?;
     tracing::info!(letter.id = id, stream = letter.stream, entry.id = %added, "dead letter redriven");
     Ok(added)

@@ -7,11 +7,13 @@
 //! must be harmless to repeat.
 
 pub mod deadletter;
+pub mod find;
 
 mod attempt;
 mod competing;
 mod job;
 mod ordered;
+mod payload;
 mod progress;
 mod readiness;
 mod start;

@@ -307,7 +307,7 @@ impl Recorder {
             deliveries: 1,
             time_ms: self.clock.now_ms(),
             summary: format!("a recording, now {}", path.display()),
-            payload: None,
+            ..DeadLetter::default()
         };
         deadletter::add(&self.redis, &letter).await.map_err(Error::Bury)?;
         count("bad", 1);

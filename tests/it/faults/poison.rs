@@ -71,7 +71,7 @@ async fn what_panics_three_times_is_put_aside_told_and_said_again_by_a_redrive()
     cast.check(topic);
     eventually("alice is told", async || rejected(&cast, topic).contains(&Some(Reason::Quarantined)).then_some(())).await;
 
-    let letters = world.roger(&["--json", "dead", "list"]).succeeded().json();
+    let letters = world.roger(&["--json", "dead", "list", "--raw"]).succeeded().json();
     let [letter] = letters.as_array().unwrap().as_slice() else { panic!("not one letter: {letters}") };
     assert_eq!((letter["job"].as_str(), letter["attempts"].as_u64()), (Some("deliver"), Some(3)));
     assert_eq!(letter["reason"], "panicked the core three times");

@@ -2,6 +2,7 @@
 
 mod bench;
 mod changes;
+mod dead;
 mod devices;
 pub mod doctor;
 mod help;

@@ -83,7 +83,7 @@ impl Scene {
 
     /// The dead letters: each item with its reason.
     pub fn letters(&self) -> Vec<(String, String)> {
-        let letters = self.fleet.roger(&["dead", "list", "--limit", "100000", "--json"]).succeeded().json();
+        let letters = self.fleet.roger(&["dead", "list", "--limit", "100000", "--raw", "--json"]).succeeded().json();
         let text = |letter: &Value, field: &str| letter[field].as_str().unwrap_or_default().to_owned();
         let item = |letter: &Value| String::from_utf8(hex::decode(text(letter, "payload")).unwrap()).unwrap();
         letters.as_array().unwrap().iter().map(|letter| (item(letter), text(letter, "reason"))).collect()

@@ -27,7 +27,7 @@ async fn a_letter_is_listed_shown_redriven_and_dropped() {
     assert_eq!(page.iter().map(|filed| &filed.id).collect::<Vec<_>>(), [&second]);
     assert_eq!(deadletter::show(&redis, &first).await.unwrap().letter, about("first"));
 
-    let added = deadletter::redrive(&redis, &first).await.unwrap();
+    let added = deadletter::redrive(&redis, &first, 7).await.unwrap();
     let entries = redis.range(&keys::input(3), StreamId::default(), StreamId(u64::MAX, u64::MAX), 10).await.unwrap();
     assert_eq!(entries.iter().map(|entry| entry.id).collect::<Vec<_>>(), [added]);
     let again: InFrame = entries[0].decode("in").unwrap();
@@ -36,6 +36,13 @@ async fn a_letter_is_listed_shown_redriven_and_dropped() {
     assert_eq!((again.number, message.topic, message.sender, message.client_seq), (1, 8 << 3 | 1, 4, 1));
     assert_ne!(message.installation, 0, "a new message of an installation of its own");
     assert!(server.cli(&["XRANGE", &keys::input(3), "-", "+"]).contains(&first), "the new entry names its letter");
+
+    // It fails again: the next letter knows of the first.
+    let about = DeadLetter { reason: "third".to_owned(), ..DeadLetter::about(&keys::input(3), added, Some(b"x")) };
+    let third = deadletter::add(&redis, &about).await.unwrap().to_string();
+    let [past] = deadletter::show(&redis, &third).await.unwrap().letter.history.try_into().unwrap();
+    assert_eq!((past.letter, past.reason.as_str(), past.redriven_ms), (first.clone(), "first", 7));
+    deadletter::drop(&redis, &third).await.unwrap();
 
     deadletter::drop(&redis, &second).await.unwrap();
     for gone in [&first, &second, "5-5"] {
