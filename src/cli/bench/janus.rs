@@ -38,18 +38,26 @@ impl Janus {
         fs::set_permissions(&secret, fs::Permissions::from_mode(0o600)).map_err(written(&secret))?;
         let libraries = libraries()?;
         let path = |kind: &str| libraries.join(kind).display().to_string();
+        // A plug-in without a configuration is unloaded again, and Janus has crashed over that.
+        let off = |kind: &str, kept: &str| others(&libraries.join(kind), kept);
         let files = [
             (
                 "janus.jcfg",
                 format!(
                     "general: {{\nconfigs_folder = \"{}\"\nplugins_folder = \"{}\"\ntransports_folder = \"{}\"\nevents_folder = \"{}\"\n\
                      loggers_folder = \"{}\"\ndebug_level = 3\ndebug_colors = false\napi_secret = \"{api_secret}\"\nsession_timeout = 60\n\
-                     reclaim_session_timeout = 30\nrecordings_tmp_ext = \"tmp\"\n}}\nmedia: {{\nrtp_port_range = \"40000-49999\"\n}}\n",
+                     reclaim_session_timeout = 30\nrecordings_tmp_ext = \"tmp\"\n}}\nmedia: {{\nrtp_port_range = \"40000-49999\"\n}}\n\
+                     plugins: {{\ndisable = \"{}\"\n}}\ntransports: {{\ndisable = \"{}\"\n}}\nevents: {{\ndisable = \"{}\"\n}}\n\
+                     loggers: {{\ndisable = \"{}\"\n}}\n",
                     config.display(),
                     path("plugins"),
                     path("transports"),
                     path("events"),
                     path("loggers"),
+                    off("plugins", "libjanus_audiobridge.so")?,
+                    off("transports", "libjanus_websockets.so")?,
+                    off("events", "")?,
+                    off("loggers", "")?,
                 ),
             ),
             (
@@ -84,4 +92,15 @@ fn libraries() -> Result<PathBuf, Error> {
     let missing = || Error::Usage(format!("no folder janus under {LIBRARIES}: is the package janus installed?"));
     let folders = fs::read_dir(LIBRARIES).map_err(|source| Error::File { path: LIBRARIES.into(), source })?;
     folders.filter_map(|folder| Some(folder.ok()?.path().join("janus"))).find(|folder| folder.is_dir()).ok_or_else(missing)
+}
+
+/// The libraries of a folder but one, as the configuration lists what is not loaded.
+fn others(folder: &Path, kept: &str) -> Result<String, Error> {
+    let failed = |source| Error::File { path: folder.to_owned(), source };
+    let mut names = Vec::new();
+    for file in fs::read_dir(folder).map_err(failed)? {
+        names.push(file.map_err(failed)?.file_name().to_string_lossy().into_owned());
+    }
+    names.retain(|name| name.ends_with(".so") && name != kept);
+    Ok(names.join(","))
 }
