@@ -40,6 +40,24 @@ impl Redis {
         self.command("put talk onto its list", command).await
     }
 
+    /// Puts items onto the list, in their order.
+    pub async fn say_all(&self, list: &str, items: &[String]) -> Result<(), Error> {
+        if items.is_empty() {
+            return Ok(());
+        }
+        let mut command = redis::cmd("RPUSH");
+        command.arg(list).arg(items);
+        self.command("put talk onto its list", command).await
+    }
+
+    /// How many items are on the list and behind it, at one moment.
+    pub async fn waiting_talk(&self, list: &str) -> Result<u64, Error> {
+        let mut pipeline = redis::Pipeline::new();
+        pipeline.atomic().cmd("LLEN").arg(list).cmd("LLEN").arg(keys::talk_hand(list)).cmd("XLEN").arg(keys::talk(list));
+        let lengths: Vec<u64> = self.pipe("count what waits of talk", &pipeline).await?;
+        Ok(lengths.into_iter().sum())
+    }
+
     /// Puts an item onto the list unless one of this id was put there within `remember`; whether it did.
     pub async fn announce_talk(&self, list: &str, id: &str, item: &str, remember: Duration) -> Result<bool, Error> {
         let mut call = TALK_ANNOUNCE.call(&[&keys::talk_announced(list, id), list]);

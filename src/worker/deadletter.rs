@@ -127,15 +127,16 @@ impl DeadLetter {
 
     /// The users whose words, presses or reports are in it.
     pub fn senders(&self) -> BTreeSet<u64> {
-        self.bytes().map(|payload| senders(&self.stream, &payload)).unwrap_or_default()
+        self.payload().map(|payload| senders(&self.stream, &payload)).unwrap_or_default()
     }
 
     /// The whole payload for people, without texts, positions and numbers of telephones; `None` when it cannot be read, or not without those.
     pub fn readable(&self) -> Option<String> {
-        payload::readable(&self.stream, &self.bytes()?)
+        payload::readable(&self.stream, &self.payload()?)
     }
 
-    fn bytes(&self) -> Option<Vec<u8>> {
+    /// The payload; `None` when there is none, or it cannot be read.
+    pub fn payload(&self) -> Option<Vec<u8>> {
         self.payload.as_deref().and_then(from_hex)
     }
 }
@@ -190,7 +191,7 @@ pub async fn drop(from: &Redis, id: &str) -> Result<(), Error> {
 /// new entry. A crash in between leaves the letter: redriving it again is harmless, as all work is harmless to repeat.
 pub async fn redrive(redis_server: &Redis, id: &str, now_ms: u64) -> Result<StreamId, Error> {
     let Filed { letter, .. } = show(redis_server, id).await?;
-    let payload = letter.payload.as_deref().and_then(from_hex).ok_or_else(|| Error::NoPayload(id.to_owned()))?;
+    let payload = letter.payload().ok_or_else(|| Error::NoPayload(id.to_owned()))?;
     let filed = parse(id)?;
     let payload = refreshed(&letter.stream, payload, filed);
     let added = redis_server.add_redriven(&letter.stream, &payload, filed).await.map_err(redis("redrive a dead letter"))?;
@@ -250,7 +251,7 @@ mod tests {
     fn a_payload_survives_its_letter() {
         for payload in [&b""[..], b"\x00\xff\x10", b"1 GO FOR TLI"] {
             let text = serde_json::to_string(&DeadLetter::about("replay", StreamId(5, 1), Some(payload))).unwrap();
-            assert_eq!(readable(&text).payload.as_deref().and_then(from_hex).as_deref(), Some(payload));
+            assert_eq!(readable(&text).payload().as_deref(), Some(payload));
         }
         assert_eq!(from_hex("abc"), None);
         assert_eq!(from_hex("zz"), None);

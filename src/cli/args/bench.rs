@@ -138,6 +138,16 @@ pub(in crate::cli) enum Load {
         #[arg(long, default_value_t = 500, value_parser = clap::value_parser!(u32).range(1..=100_000))]
         presses: u32,
     },
+    /// A list of Janus with recordings, repeats and garbage, worked off while the program that does it is killed again and again, beside the bare move
+    /// of the same list into a stream; takes a fleet of its own (--spawn).
+    Recordings {
+        /// Items in all.
+        #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
+        items: u64,
+        /// How often the program janus is killed; 0s to leave that out.
+        #[arg(long, value_parser = duration, default_value = "1s")]
+        kill_every: Duration,
+    },
     /// Devices report where they are, into SQL, beside plain inserts of the same rows; takes a fleet of its own (--spawn).
     Fixes {
         /// Devices, each with one call under way.

@@ -16,6 +16,7 @@ use super::LOOK_EVERY;
 use super::fixes::FixLoad;
 use super::lane::{Lane, Progress};
 use super::people::Sizes;
+use super::recordings::RecordingsLoad;
 use super::report::{Findings, Traffic};
 use super::sos;
 use super::spawn::Fleet;
@@ -71,6 +72,7 @@ pub(super) async fn run(
             bench.sos(sos::Sizes { idle, overload, writers, reporters }, fleet.filter(|_| kill)).await
         }
         Load::Talk { members, bursts, presses } => bench.talk(talk::Sizes { members, bursts, presses }).await,
+        Load::Recordings { items, kill_every } => bench.recordings(RecordingsLoad { items, kill_every }, fleet).await,
         Load::Fixes { devices, fixes, batch, slow } => bench.fixes(FixLoad { devices, fixes, batch, slow }).await,
         Load::All | Load::Floor { .. } | Load::Trace { .. } | Load::Wifi { .. } => Ok(Findings::default()),
     }
@@ -83,6 +85,17 @@ impl Bench<'_> {
 
     pub(super) fn store(&self) -> Result<Store, Error> {
         self.context.store()
+    }
+
+    /// Accounts of another company.
+    pub(super) async fn other_company(&self) -> Result<Fresh, Error> {
+        let run = format!("bench-{:x}-other", self.now_ms());
+        Fresh::new(self.store()?, &self.context.config.auth.secret_key_file, self.context.clock.clone(), &run).await
+    }
+
+    /// How far something is, as it is shown.
+    pub(super) fn bar(&self, of: u64, what: &'static str) -> indicatif::ProgressBar {
+        self.context.out.progress(of, what)
     }
 
     pub(super) fn edges(&self) -> &[String] {

@@ -6,18 +6,21 @@
 
 mod fixes;
 mod flood;
+mod items;
 mod janus;
 mod lane;
 mod load;
 mod mariadb;
 mod people;
 mod quiet;
+mod recordings;
 mod report;
 mod sos;
 mod spawn;
 mod talk;
 mod trace;
 mod usage;
+mod verdict;
 mod wifi;
 
 use std::time::Duration;
@@ -42,7 +45,7 @@ pub(super) async fn bench(mut context: Context, args: args::Bench) -> Result<(),
     if !args.spawn && matches!(args.load, Load::Sos { kill: true, .. }) {
         return Err(Error::Usage("--kill kills the processes of a fleet of its own: add --spawn".to_owned()));
     }
-    if !args.spawn && matches!(args.load, Load::Fixes { .. } | Load::Trace { .. }) {
+    if !args.spawn && matches!(args.load, Load::Fixes { .. } | Load::Trace { .. } | Load::Recordings { .. }) {
         return Err(Error::Usage("this load fills tables: add --spawn".to_owned()));
     }
     if !args.spawn && matches!(args.load, Load::Talk { .. }) {
@@ -89,6 +92,7 @@ async fn measure(context: &mut Context, args: &args::Bench, load: &Load) -> Resu
     let crew = match load {
         Load::Sos { .. } | Load::Fixes { .. } => Crew::WithAlerts,
         Load::Talk { .. } => Crew::WithTalk,
+        Load::Recordings { .. } => Crew::WithList,
         _ => Crew::Messages,
     };
     let mut fleet = Fleet::start(args.appendfsync, args.sql, crew, args.within).await?;

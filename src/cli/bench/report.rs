@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::fixes::Fixes;
+use super::recordings::Recordings;
 use super::talk::Talk;
 use super::trace::Traces;
 use super::usage::{Machine, Usage};
@@ -40,6 +41,8 @@ pub(super) struct Findings {
     pub(super) traces: Option<Traces>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) talk: Option<Talk>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) recordings: Option<Recordings>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) wifi: Option<Wifi>,
     /// By program; `redis` among them.
@@ -211,12 +214,14 @@ impl Target {
 }
 
 impl Report {
-    /// Whether everything arrived, once and in order, and every fix is in SQL.
+    /// Whether everything arrived, once and in order, every fix is in SQL, and of a list of Janus became what had to.
     pub(super) fn is_sound(&self) -> bool {
         let sound = |traffic: &Traffic| traffic.lost + traffic.duplicated + traffic.disordered + traffic.refused == 0;
         let heard = self.benches.iter().filter_map(|findings| findings.sos.as_ref()).all(|sos| sos.lost == 0);
         let stored = |fixes: &Fixes| fixes.adds_up && fixes.slow.as_ref().is_none_or(|slow| slow.stored >= slow.accepted);
+        let listed = self.benches.iter().filter_map(|findings| findings.recordings.as_ref()).all(|list| list.verdict.is_sound());
         heard
+            && listed
             && self.benches.iter().filter_map(|findings| findings.traffic.as_ref()).all(sound)
             && self.benches.iter().filter_map(|findings| findings.fixes.as_ref()).all(stored)
     }
@@ -268,6 +273,9 @@ impl Report {
             targets.push(Target::at_most("p99 of recorded talk at the last one of the room, ms", 20.0, talk.announced.p99_ms));
             targets.push(Target::at_most("p99 of the floor from the button to the grant, ms", 20.0, talk.granted.p99_ms));
             targets.push(Target::at_most("presses without a grant", 0.0, talk.refused as f64));
+        }
+        if let Some(recordings) = bench("recordings").and_then(|findings| findings.recordings.as_ref()) {
+            targets.push(Target::at_least("items/s of a list of Janus by those of its bare move", 0.5, recordings.by_bare));
         }
         if let (Some(direct), Some(catchup)) = (rate("direct"), rate("catchup")) {
             targets.push(Target::at_least("messages/s of catchup by those of direct", 1.0, catchup / direct));

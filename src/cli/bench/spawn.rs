@@ -104,6 +104,8 @@ pub(super) enum Crew {
     WithAlerts,
     /// Those of messages, and a Janus with the program that works it.
     WithTalk,
+    /// Those of messages, and the program that works off a list of Janus, without a Janus.
+    WithList,
 }
 
 /// A program of a private fleet.
@@ -190,7 +192,7 @@ impl Fleet {
         let mut crewed: Vec<_> = PROGRAMS.iter().map(|program| ((*program).to_owned(), *program, args.clone())).collect();
         crewed.retain(|(_, program, _)| match *program {
             "sos" | "gps" => crew == Crew::WithAlerts,
-            "janus" => crew == Crew::WithTalk,
+            "janus" => matches!(crew, Crew::WithTalk | Crew::WithList),
             _ => true,
         });
         if crew == Crew::WithAlerts {
@@ -215,6 +217,11 @@ impl Fleet {
 
     fn member(&mut self, name: &str) -> Result<&mut Member, Error> {
         self.members.iter_mut().find(|member| member.name == name).ok_or_else(|| Error::Usage(format!("there is no process {name}")))
+    }
+
+    /// The id of a process.
+    pub(super) fn pid(&mut self, name: &str) -> Result<u32, Error> {
+        Ok(self.member(name)?.child.id().unwrap_or(0))
     }
 
     /// SIGKILL to a process, without waiting for its end.

@@ -25,7 +25,7 @@ pub use program::{ProgramError, run};
 /// How long it waits for an item; also how soon a stop is seen.
 const BLOCK: std::time::Duration = std::time::Duration::from_millis(500);
 /// The most items worked off at once.
-const ITEMS_MAX: usize = 512;
+pub const ITEMS_MAX: usize = 512;
 
 /// The job.
 #[derive(Clone, Debug)]
