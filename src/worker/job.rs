@@ -2,9 +2,12 @@
 
 use std::fmt::Write as _;
 use std::future::Future;
-
+use std::sync::LazyLock;
 use std::time::Duration;
 
+use nix::errno::Errno;
+use nix::sys::signal::kill;
+use nix::unistd::Pid;
 use tokio_util::sync::CancellationToken;
 
 use super::Progress;
@@ -112,9 +115,27 @@ impl Verdict {
     }
 }
 
-/// A name for this process among the workers of a fleet: host, process id, nonce.
+/// A name for this process among the workers of a fleet: host, process id, and in hexadecimal where that process id counts and a nonce.
 pub fn own_name() -> String {
-    format!("{}-{}-{:08x}", host_name(), std::process::id(), rand::random::<u32>())
+    format!("{}-{}-{}{:08x}", host_name(), std::process::id(), *PLACE, rand::random::<u32>())
+}
+
+/// Where process ids are those of this process: one start of one machine, one namespace. Whatever cannot be read is like no other.
+static PLACE: LazyLock<String> = LazyLock::new(|| {
+    let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok();
+    let namespace = std::fs::read_link("/proc/self/ns/pid").ok();
+    let place =
+        boot.zip(namespace).map(|(boot, namespace)| xxhash_rust::xxh3::xxh3_64(format!("{boot}{}", namespace.display()).as_bytes()));
+    format!("{:08x}", place.unwrap_or_else(rand::random) & 0xffff_ffff)
+});
+
+/// Whether a name is that of a process that can be seen from here to be dead. Of one elsewhere nothing can be seen.
+pub(super) fn is_seen_dead(name: &str) -> bool {
+    let mut parts = name.rsplitn(3, '-');
+    let (Some(nonce), Some(pid), Some(host)) = (parts.next(), parts.next(), parts.next()) else { return false };
+    let here = nonce.len() == 16 && nonce.starts_with(PLACE.as_str()) && host == host_name();
+    let pid = pid.parse::<i32>().ok().filter(|pid| *pid > 0);
+    pid.is_some_and(|pid| here && kill(Pid::from_raw(pid), None) == Err(Errno::ESRCH))
 }
 
 /// The name of this machine.
@@ -156,5 +177,20 @@ mod tests {
     fn two_starts_have_two_names() {
         assert_ne!(own_name(), own_name());
         assert!(own_name().contains(&format!("-{}-", std::process::id())));
+    }
+
+    #[test]
+    fn only_a_process_of_this_place_is_seen_dead() {
+        let mut child = std::process::Command::new("true").spawn().unwrap();
+        let pid = child.id();
+        let name = own_name().replacen(&format!("-{}-", std::process::id()), &format!("-{pid}-"), 1);
+        child.wait().unwrap();
+        assert!(is_seen_dead(&name), "{name}");
+        assert!(!is_seen_dead(&own_name()));
+        let (elsewhere, long_ago) = (format!("x{name}"), format!("{}-{pid}-{:08x}", host_name(), 7));
+        let other_place = format!("{}-{pid}-{:016x}", host_name(), u64::from_str_radix(&PLACE, 16).unwrap().wrapping_add(1) << 32);
+        for name in [elsewhere, long_ago, other_place, format!("{}-0-{}00000000", host_name(), *PLACE), "worker".to_owned()] {
+            assert!(!is_seen_dead(&name), "{name}");
+        }
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! Every worker renews its leases and its heartbeat five times in the lifetime of a lease. Its share is the number of shards divided by
 //! the number of workers, rounded up: below it a worker takes leases that are free, above it it gives some up. The leases decide who
-//! works on what; the heartbeats only how much each wants. Neither is a fence: that is the commit of the job.
+//! works on what; the heartbeats only how much each wants. A lease lapses when its holder no longer renews it; that of a process of this
+//! machine that is seen to be no more is free at once. Neither is a fence: that is the commit of the job.
 
 use std::collections::{BTreeMap, HashMap};
 use std::pin::pin;
@@ -150,8 +151,9 @@ impl<J: Ordered> Worker<J> {
             // What was renewed counts, whatever else failed.
             self.renew(result.begun, result.renewed);
             match result.others {
-                Ok(others) => {
+                Ok(mut others) => {
                     failing = false;
+                    self.bury(&mut others).await;
                     self.settle(others).await;
                 }
                 Err(error) => {
@@ -178,6 +180,28 @@ impl<J: Ordered> Worker<J> {
                 }
                 Err(_) => {}
             }
+        }
+    }
+
+    /// Gives the leases back of those that can be seen to be dead: whoever is started again at once does not wait until they lapse.
+    async fn bury(&self, round: &mut Others) {
+        let mut dead: Vec<String> = round.holders.iter().flatten().filter(|holder| job::is_seen_dead(holder)).cloned().collect();
+        dead.sort_unstable();
+        dead.dedup();
+        for name in dead {
+            let mut buried = self.redis.retire_worker(J::JOB, &name).await;
+            for (shard, holder) in (0..).zip(&mut round.holders) {
+                if buried.is_ok() && holder.as_ref() == Some(&name) {
+                    // Only if it still is theirs.
+                    buried = self.redis.release_lease(shard, J::JOB, &name, None).await;
+                    *holder = None;
+                }
+            }
+            match buried {
+                Ok(()) => tracing::info!(job = J::JOB, worker = name, "a worker of this machine died, its leases are free"),
+                Err(error) => tracing::debug!(job = J::JOB, worker = name, error = chain(&error), "cannot free leases, they lapse"),
+            }
+            round.live = round.live.saturating_sub(1).max(1);
         }
     }
 

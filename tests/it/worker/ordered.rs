@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use roger::broker::{self, Redis};
 use roger::clock::Clock;
 use roger::shutdown::Shutdown;
-use roger::worker::{Ordered, OrderedSettings, Readiness, Tenure, run_ordered};
+use roger::worker::{Ordered, OrderedSettings, Readiness, Tenure, own_name, run_ordered};
 use tokio::task::JoinHandle;
 
 use super::handle;
@@ -120,6 +120,28 @@ async fn the_shards_of_a_worker_that_died_are_taken_within_three_seconds() {
     second.wait_for(8).await;
     assert!(begun.elapsed() < Duration::from_secs(3), "taken over in {:?}", begun.elapsed());
     eventually("the dead one serves nothing", async || (first.serving() == 0).then_some(())).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_shards_of_a_dead_process_of_this_machine_are_taken_at_once_and_no_others() {
+    let server = redis::Redis::start();
+    let redis = handle(&server);
+    let mut child = std::process::Command::new("true").spawn().unwrap();
+    let (own, pid) = (own_name(), format!("-{}-", std::process::id()));
+    let dead = own.replacen(&pid, &format!("-{}-", child.id()), 1);
+    child.wait().unwrap();
+    let elsewhere = format!("elsewhere-{dead}");
+    // An hour, in which nothing lapses.
+    for shard in 0..SHARDS {
+        let holder = [&dead, &elsewhere, &own, &dead][shard as usize % 4];
+        assert!(redis.renew_lease(shard, "deliver", holder, 3_600_000).await.unwrap());
+    }
+    let running = Running::start(&redis);
+    // Its share among three.
+    running.wait_for(3).await;
+    assert_eq!(running.job.serving.lock().unwrap().iter().map(|shard| shard % 4).filter(|at| [1, 2].contains(at)).count(), 0);
+    let holders = redis.lease_holders("deliver", SHARDS).await.unwrap();
+    assert_eq!(holders[1..3], [Some(elsewhere), Some(own)]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
