@@ -23,6 +23,20 @@ impl Redis {
         id.parse().map_err(|_| Error::answer(OPERATION, &Value::SimpleString(id)))
     }
 
+    /// Adds letters in one round trip, in their order; their ids. When it fails, any of them may have been added.
+    pub async fn add_letters(&self, letters: &[String]) -> Result<Vec<StreamId>, Error> {
+        const OPERATION: &str = "add dead letters";
+        if letters.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut pipeline = redis::Pipeline::with_capacity(letters.len());
+        for letter in letters {
+            pipeline.cmd("XADD").arg(keys::dead()).arg("*").arg(FIELD).arg(letter);
+        }
+        let ids: Vec<String> = self.pipe(OPERATION, &pipeline).await?;
+        ids.into_iter().map(|id| id.parse().map_err(|_| Error::answer(OPERATION, &Value::SimpleString(id)))).collect()
+    }
+
     /// At most `count` letters from `from` on, in order.
     pub async fn letters(&self, from: StreamId, count: usize) -> Result<Vec<(StreamId, String)>, Error> {
         const OPERATION: &str = "read dead letters";
@@ -44,11 +58,16 @@ impl Redis {
         self.command("keep the history of a dead letter", command).await
     }
 
-    /// What became of work before it was put back as that entry of a stream; `None` for what never was.
-    pub async fn letter_history(&self, stream: &str, entry: &str) -> Result<Option<String>, Error> {
-        let mut command = redis::cmd("GET");
-        command.arg(keys::dead_history(stream, entry));
-        self.command("read the history of a dead letter", command).await
+    /// What became of work before it was put back as those entries of streams; `None` for what never was.
+    pub async fn letter_histories(&self, entries: &[(&str, &str)]) -> Result<Vec<Option<String>>, Error> {
+        if entries.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut pipeline = redis::Pipeline::with_capacity(entries.len());
+        for (stream, entry) in entries {
+            pipeline.cmd("GET").arg(keys::dead_history(stream, entry));
+        }
+        self.pipe("read the history of dead letters", &pipeline).await
     }
 
     /// Puts a payload back on its stream as a new entry, which names the letter it comes from in a second field.

@@ -143,11 +143,38 @@ impl DeadLetter {
 
 /// Files a letter, counts it and logs it as an error: somebody must act. One about work that was redriven keeps its history.
 pub async fn add(to: &Redis, letter: &DeadLetter) -> Result<StreamId, Error> {
-    let past = to.letter_history(&letter.stream, &letter.entry).await.map_err(redis("look for the history of a dead letter"))?;
-    let history = past.and_then(|past| serde_json::from_str(&past).ok()).unwrap_or_else(|| letter.history.clone());
-    let letter = &DeadLetter { history, ..letter.clone() };
-    let text = serde_json::to_string(letter).map_err(|source| Error::Unreadable { id: letter.entry.clone(), source })?;
-    let id = to.add_letter(&text).await.map_err(redis("file a dead letter"))?;
+    let letters = with_history(to, std::slice::from_ref(letter)).await?;
+    let letter = letters.first().unwrap_or(letter);
+    let id = to.add_letter(&written(letter)?).await.map_err(redis("file a dead letter"))?;
+    tell(letter, id);
+    Ok(id)
+}
+
+/// As [`add`], of several at once, in one round trip. When it fails, any of them may have been filed.
+pub async fn add_all(to: &Redis, letters: &[DeadLetter]) -> Result<(), Error> {
+    let letters = with_history(to, letters).await?;
+    let texts: Vec<String> = letters.iter().map(written).collect::<Result<_, _>>()?;
+    let ids = to.add_letters(&texts).await.map_err(redis("file dead letters"))?;
+    letters.iter().zip(ids).for_each(|(letter, id)| tell(letter, id));
+    Ok(())
+}
+
+/// Letters with what became of their work before it was redriven.
+async fn with_history(of: &Redis, letters: &[DeadLetter]) -> Result<Vec<DeadLetter>, Error> {
+    let entries: Vec<(&str, &str)> = letters.iter().map(|letter| (letter.stream.as_str(), letter.entry.as_str())).collect();
+    let pasts = of.letter_histories(&entries).await.map_err(redis("look for the history of dead letters"))?;
+    let with = |(letter, past): (&DeadLetter, Option<String>)| match past.and_then(|past| serde_json::from_str(&past).ok()) {
+        Some(history) => DeadLetter { history, ..letter.clone() },
+        None => letter.clone(),
+    };
+    Ok(letters.iter().zip(pasts).map(with).collect())
+}
+
+fn written(letter: &DeadLetter) -> Result<String, Error> {
+    serde_json::to_string(letter).map_err(|source| Error::Unreadable { id: letter.entry.clone(), source })
+}
+
+fn tell(letter: &DeadLetter, id: StreamId) {
     metrics::counter!("roger_dead_letters_total", "job" => letter.job.clone()).increment(1);
     tracing::error!(
         job = letter.job,
@@ -158,7 +185,6 @@ pub async fn add(to: &Redis, letter: &DeadLetter) -> Result<StreamId, Error> {
         summary = letter.summary,
         "dead letter"
     );
-    Ok(id)
 }
 
 /// At most `count` letters behind `after`, in the order in which they were filed. Begin with `None`, go on with the id of the last one.
