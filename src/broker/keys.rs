@@ -253,7 +253,8 @@ pub fn revoked(user: UserId, shards: u32) -> String {
 }
 
 /// HASH about a user: `battery` (percent) and `battery_ms` (UTC ms, when it was said), written by edges with heartbeats; `position`, JSON
-/// [`crate::model::Position`], written by whoever takes fixes in. Read by the directory. No expiry: the last word stands.
+/// [`crate::model::Position`], written by whoever takes fixes in; `quality`, JSON [`crate::model::TalkQuality`], written by whoever works talk off
+/// while the user has a session, and gone with the last one. Read by the directory and by operators. No expiry: the last word stands.
 pub fn live(user: UserId, shards: u32) -> String {
     format!("{{s{}}}:live:{user}", TopicId::inbox(user).shard(shards))
 }

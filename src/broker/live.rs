@@ -1,9 +1,10 @@
-//! What was last heard of users beside their messages: battery and position.
+//! What was last heard of users beside their messages: battery, position, and how well they hear and are heard.
 
 use super::connection::Redis;
 use super::error::Error;
 use super::keys;
-use crate::model::{Position, TopicId, UserId};
+use super::scripts::QUALITY;
+use crate::model::{Position, TalkQuality, TopicId, UserId};
 
 /// How many users one round trip asks for.
 const ASKED: usize = 1_000;
@@ -15,6 +16,8 @@ pub struct Live {
     pub battery: Option<(u32, u64)>,
     /// The last fix.
     pub position: Option<Position>,
+    /// The newest report while the user is on the air.
+    pub quality: Option<TalkQuality>,
 }
 
 impl Redis {
@@ -24,9 +27,9 @@ impl Redis {
         for users in users.chunks(ASKED) {
             let mut pipeline = redis::Pipeline::with_capacity(users.len());
             for user in users {
-                pipeline.cmd("HMGET").arg(keys::live(*user, shards)).arg(["battery", "battery_ms", "position"].as_slice());
+                pipeline.cmd("HMGET").arg(keys::live(*user, shards)).arg(["battery", "battery_ms", "position", "quality"].as_slice());
             }
-            let found: Vec<[Option<String>; 3]> = self.pipe("ask what was last heard", &pipeline).await?;
+            let found: Vec<[Option<String>; 4]> = self.pipe("ask what was last heard", &pipeline).await?;
             live.extend(found.into_iter().map(read));
         }
         Ok(live)
@@ -45,6 +48,22 @@ impl Redis {
         self.pipe("note batteries", &pipeline).await
     }
 
+    /// Notes how well users hear and are heard, of those that are on the air; how many those were. Some hundred in a round trip.
+    pub async fn note_quality(&self, shards: u32, notes: &[(UserId, TalkQuality)]) -> Result<u64, Error> {
+        let mut noted = 0;
+        for notes in notes.chunks(ASKED) {
+            let mut pipeline = redis::Pipeline::with_capacity(notes.len());
+            for (user, quality) in notes {
+                let mut call = QUALITY.call(&[&keys::presence(*user, shards), &keys::live(*user, shards)]);
+                call.arg(serde_json::to_string(quality).unwrap_or_default());
+                pipeline.add_command(call);
+            }
+            let answers: Vec<u64> = self.pipe("note how well talk is heard", &pipeline).await?;
+            noted += answers.into_iter().sum::<u64>();
+        }
+        Ok(noted)
+    }
+
     /// Notes where a user is.
     pub async fn note_position(&self, user: UserId, shards: u32, position: &Position) -> Result<(), Error> {
         let json = serde_json::to_string(position).unwrap_or_default();
@@ -55,7 +74,8 @@ impl Redis {
 }
 
 /// What does not read is not known.
-fn read([percent, said_ms, position]: [Option<String>; 3]) -> Live {
+fn read([percent, said_ms, position, quality]: [Option<String>; 4]) -> Live {
     let battery = percent.zip(said_ms).and_then(|(percent, said_ms)| Some((percent.parse().ok()?, said_ms.parse().ok()?)));
-    Live { battery, position: position.and_then(|json| serde_json::from_str(&json).ok()) }
+    let position = position.and_then(|json| serde_json::from_str(&json).ok());
+    Live { battery, position, quality: quality.and_then(|json| serde_json::from_str(&json).ok()) }
 }

@@ -97,7 +97,8 @@ fn connection(user: UserId, online: bool) -> Vec<u8> {
 
 fn closing(user: UserId, shards: u32, installation: &str, member: &str, lapsed_ms: Option<u64>) -> redis::Cmd {
     let shard = TopicId::inbox(user).shard(shards);
-    let mut call = SESSION_CLOSE.call(&[&keys::presence(user, shards), &keys::deadlines(shard), &keys::input(shard)]);
+    let (presence, live) = (keys::presence(user, shards), keys::live(user, shards));
+    let mut call = SESSION_CLOSE.call(&[&presence, &keys::deadlines(shard), &keys::input(shard), &live]);
     call.arg(installation).arg(member).arg(lapsed_ms.map(|ms| ms.to_string()).unwrap_or_default());
     call.arg(FORMAT).arg(connection(user, false));
     call

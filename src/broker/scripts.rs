@@ -47,6 +47,7 @@ scripts! {
     LOSE = "lose.lua";
     NEAR = "near.lua";
     POSITION = "position.lua";
+    QUALITY = "quality.lua";
     REAP = "reap.lua";
     RECLAIM = "reclaim.lua";
     RELEASE = "release.lua";

@@ -10,8 +10,8 @@ use super::context::Context;
 use super::error::Error;
 use super::output::{note, table};
 use super::when::utc;
-use crate::broker::LiveEdge;
-use crate::model::UserId;
+use crate::broker::{self, LiveEdge};
+use crate::model::{TalkQuality, UserId};
 use crate::session::{self, Live, Wanted};
 use crate::worker::chain;
 
@@ -31,6 +31,9 @@ struct Line {
     live: Live,
     /// The login name; absent when SQL was not reached.
     name: Option<String>,
+    /// How well the user hears and is heard in talk; absent when no media server said so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    talk_quality: Option<TalkQuality>,
 }
 
 pub(super) async fn sessions(context: &Context, args: args::Sessions) -> Result<(), Error> {
@@ -55,8 +58,11 @@ async fn of_fleet(context: &Context, args: args::Sessions) -> Result<(), Error> 
     let wanted = Wanted { user, edge: args.edge, limit: args.limit };
     let listing = session::list(&redis, shards, &wanted).await?;
     let names = names(context, listing.sessions.iter().map(|live| live.presence.user)).await;
-    let line = |live: Live| Line { name: names.get(&live.presence.user).cloned(), live };
-    let sessions = listing.sessions.into_iter().map(line).collect();
+    let users: Vec<UserId> = listing.sessions.iter().map(|live| live.presence.user).collect();
+    let heard = redis.live_of(&users, shards).await?;
+    let line =
+        |(live, heard): (Live, broker::Live)| Line { name: names.get(&live.presence.user).cloned(), talk_quality: heard.quality, live };
+    let sessions = listing.sessions.into_iter().zip(heard).map(line).collect();
     let answer = Answer { edges, sessions_total, sessions, more: listing.more };
     context.out.answer(&answer, |answer| text(answer, now_ms));
     Ok(())
@@ -91,7 +97,7 @@ pub(super) async fn names(context: &Context, users: impl IntoIterator<Item = Use
 fn text(answer: &Answer, now_ms: u64) -> String {
     let row = |edge: &LiveEdge| [edge.name.clone(), edge.listen.clone(), edge.sessions.to_string(), edge.boot.clone()];
     let mut text = table(&["EDGE", "LISTENS ON", "SESSIONS", "BOOT"], answer.edges.iter().map(row));
-    let row = |Line { live: Live { presence, deadline_ms }, name }: &Line| {
+    let row = |Line { live: Live { presence, deadline_ms }, name, talk_quality }: &Line| {
         let lapses = match deadline_ms.checked_sub(now_ms) {
             Some(left_ms) => format!("in {} s", left_ms / 1_000),
             None => format!("{} s ago", (now_ms - deadline_ms) / 1_000),
@@ -103,13 +109,23 @@ fn text(answer: &Answer, now_ms: u64) -> String {
             format!("{:x}", presence.installation.0),
             utc(presence.since_ms),
             lapses,
+            talk_quality.as_ref().map(quality).unwrap_or_default(),
         ]
     };
     text.push_str("\n\n");
-    text.push_str(&table(&["EDGE", "USER", "NAME", "INSTALLATION", "SINCE", "LAPSES"], answer.sessions.iter().map(row)));
+    text.push_str(&table(
+        &["EDGE", "USER", "NAME", "INSTALLATION", "SINCE", "LAPSES", "TALK IN, OUT, RTT"],
+        answer.sessions.iter().map(row),
+    ));
     text.push_str(&format!("\n\n{} listed of {} sessions in all.", answer.sessions.len(), answer.sessions_total));
     if answer.more {
         text.push_str(" More match: raise --limit to see them.");
     }
     text
+}
+
+/// Both links and the way there and back, as far as they were said.
+fn quality(quality: &TalkQuality) -> String {
+    let said = |number: Option<i32>, unit: &str| number.map_or_else(|| "-".to_owned(), |number| format!("{number}{unit}"));
+    format!("{}, {}, {}", said(quality.in_link, " %"), said(quality.out_link, " %"), said(quality.rtt_ms, " ms"))
 }

@@ -67,6 +67,7 @@ impl Desk {
                 battery_percent: live.battery.map(|(percent, _)| percent),
                 battery_ms: live.battery.map_or(0, |(_, said_ms)| said_ms),
                 last_position: live.position.map(Into::into),
+                talk_quality: live.quality.filter(|_| presence != PresenceState::Offline).map(Into::into),
             }
         };
         Ok(devices.into_iter().zip(live).map(with_state).collect())

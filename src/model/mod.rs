@@ -8,6 +8,7 @@ mod message;
 mod people;
 mod place;
 mod position;
+mod quality;
 mod reason;
 
 pub use digest::{Digest, DigestParseError};
@@ -21,4 +22,5 @@ pub use message::{Durability, FRAME_MARKS_MAX, FRAME_MESSAGES_MAX, MessageKind, 
 pub use people::{AlertEvent, FenceEvent, FriendState, GroupKind, LeftWhy, MemberRole, PresenceState, UserKind};
 pub use place::{Place, Span};
 pub use position::{Position, PositionSource};
+pub use quality::TalkQuality;
 pub use reason::Reason;

@@ -1,7 +1,7 @@
 //! Between the client protocol and the model.
 
 use super::v1;
-use crate::model::{Durability, MessageKind, Place, Position, Span, TopicId, TopicKind};
+use crate::model::{Durability, MessageKind, Place, Position, Span, TalkQuality, TopicId, TopicKind};
 use crate::topic::frame;
 
 impl From<TopicId> for v1::Topic {
@@ -60,6 +60,13 @@ impl From<Position> for v1::Position {
     fn from(position: Position) -> Self {
         let Position { latitude, longitude, fix_ms, accuracy_m, speed_mps, course_deg, source } = position;
         Self { latitude, longitude, fix_ms, accuracy_m, speed_mps, course_deg, source: source as i32 }
+    }
+}
+
+impl From<TalkQuality> for v1::TalkQuality {
+    fn from(quality: TalkQuality) -> Self {
+        let TalkQuality { status, in_link, in_media_link, out_link, out_media_link, rtt_ms, said_ms } = quality;
+        Self { status, in_link, in_media_link, out_link, out_media_link, rtt_ms, said_ms }
     }
 }
 

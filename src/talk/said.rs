@@ -3,11 +3,13 @@
 //! An envelope `{"msg_type": 1, "ip": "10.0.0.5", "ptt_msg": {…}}`, or the announcement of a recording by itself:
 //! `{"uid": "7", "m_type": "ptt", "md5": "…", "grp_id": "100", "file_path": "…", "timestamp": "1700000000", "duration": "2000"}`. Numbers come as
 //! numbers or as text. Roger's own recorder also says `"id"`, by which it is told from all others,
-//! `"timestamp_ms"`, and `"cut": "1"` of one whose end is missing. Fields that nobody knows are ignored.
+//! `"timestamp_ms"`, and `"cut": "1"` of one whose end is missing. How well somebody hears and is heard comes in an envelope of type 3:
+//! `"quality_msg": {"user_id": 7, "user_status": 3, "in_link_quality": 90, "in_media_link_quality": 91, "out_link_quality": 92,
+//! "out_media_link_quality": 93, "rtt": 20}`, in which all but the user may be missing. Fields that nobody knows are ignored.
 
 use serde_json::{Map, Value};
 
-use crate::model::{GroupId, UserId};
+use crate::model::{GroupId, TalkQuality, UserId};
 
 /// The longest text of a field, bytes.
 const FIELD_BYTES_MAX: usize = 1_024;
@@ -25,8 +27,8 @@ pub enum Said {
     Greeting,
     /// The answer to a request, with the id of that if it has one.
     Reply(Option<String>),
-    /// How well somebody hears and is heard.
-    Quality,
+    /// How well somebody hears and is heard; its time is not said.
+    Quality(UserId, TalkQuality),
 }
 
 /// A recording of one burst of talk.
@@ -94,10 +96,28 @@ pub fn parse(item: &[u8]) -> Result<Said, NotUnderstood> {
                 None => Err(NotUnderstood::Missing("ptt_msg")),
             },
             Some(2) => Ok(Said::Reply(request(&item))),
-            Some(3) => Ok(Said::Quality),
+            Some(3) => match item.get("quality_msg") {
+                Some(Value::Object(message)) => quality(message),
+                Some(_) => Err(NotUnderstood::Bad { field: "quality_msg", rule: "has to be an object" }),
+                None => Err(NotUnderstood::Missing("quality_msg")),
+            },
             _ => Err(NotUnderstood::UnknownType(kind.to_string())),
         },
     }
+}
+
+fn quality(item: &Map<String, Value>) -> Result<Said, NotUnderstood> {
+    let user = UserId(id(item, "user_id")?);
+    let quality = TalkQuality {
+        status: integer(item, "user_status")?,
+        in_link: integer(item, "in_link_quality")?,
+        in_media_link: integer(item, "in_media_link_quality")?,
+        out_link: integer(item, "out_link_quality")?,
+        out_media_link: integer(item, "out_media_link_quality")?,
+        rtt_ms: integer(item, "rtt")?,
+        said_ms: 0,
+    };
+    Ok(Said::Quality(user, quality))
 }
 
 /// Whose answer it is; whoever asked reads the rest.
@@ -182,6 +202,16 @@ fn number(value: &Value) -> Option<u64> {
     }
 }
 
+fn integer(item: &Map<String, Value>, field: &'static str) -> Result<Option<i32>, NotUnderstood> {
+    let found = match item.get(field) {
+        None | Some(Value::Null) => return Ok(None),
+        Some(Value::Number(number)) => number.as_i64().and_then(|number| i32::try_from(number).ok()),
+        Some(Value::String(text)) => text.trim().parse().ok(),
+        Some(_) => None,
+    };
+    found.map(Some).ok_or(NotUnderstood::Bad { field, rule: "has to be an integer of 32 bits" })
+}
+
 /// The id of an account or of a group.
 fn id(item: &Map<String, Value>, field: &'static str) -> Result<u64, NotUnderstood> {
     let value = item.get(field).ok_or(NotUnderstood::Missing(field))?;
@@ -263,6 +293,27 @@ mod tests {
     }
 
     #[test]
+    fn quality_comes_as_numbers_or_as_text_and_what_is_not_said_is_not_known() {
+        let numbers = r#"{"user_id":7,"user_status":3,"in_link_quality":90,"in_media_link_quality":91,"out_link_quality":92,"out_media_link_quality":-1,"rtt":20}"#;
+        let texts = numbers.replace(':', r#":""#).replace(',', r#"","#).replace('}', r#""}"#);
+        let expected = TalkQuality {
+            status: Some(3),
+            in_link: Some(90),
+            in_media_link: Some(91),
+            out_link: Some(92),
+            out_media_link: Some(-1),
+            rtt_ms: Some(20),
+            said_ms: 0,
+        };
+        for message in [numbers, &texts] {
+            let item = format!(r#"{{"msg_type":3,"ip":"10.0.0.5","quality_msg":{message}}}"#);
+            assert_eq!(parse(item.as_bytes()), Ok(Said::Quality(UserId(7), expected)), "{item}");
+        }
+        let little = parse(br#"{"msg_type":"3","quality_msg":{"user_id":"7","rtt":null}}"#);
+        assert_eq!(little, Ok(Said::Quality(UserId(7), TalkQuality::default())));
+    }
+
+    #[test]
     fn everything_else_is_told_by_name() {
         let long = ITEM.replace("abc", &"x".repeat(2_000));
         for (item, expected) in [
@@ -270,7 +321,13 @@ mod tests {
             (r#"{"msg_type":2,"signal_msg":{}}"#, "Reply(None)"),
             (r#"{"msg_type":2}"#, "Reply(None)"),
             (r#"{"msg_type":2,"signal_msg":{"request_id":"r-1","res":{"code":0}}}"#, r#"Reply(Some("r-1"))"#),
-            (r#"{"msg_type":"3","quality_msg":{}}"#, "Quality"),
+            (r#"{"msg_type":3}"#, "quality_msg is missing"),
+            (r#"{"msg_type":3,"quality_msg":7}"#, "quality_msg has to be an object"),
+            (r#"{"msg_type":"3","quality_msg":{}}"#, "user_id is missing"),
+            (r#"{"msg_type":3,"quality_msg":{"user_id":0}}"#, "user_id has to be a number from 1 on"),
+            (r#"{"msg_type":3,"quality_msg":{"user_id":7,"rtt":"slow"}}"#, "rtt has to be an integer of 32 bits"),
+            (r#"{"msg_type":3,"quality_msg":{"user_id":7,"in_link_quality":1.5}}"#, "in_link_quality has to be an integer of 32 bits"),
+            (r#"{"msg_type":3,"quality_msg":{"user_id":7,"user_status":[]}}"#, "user_status has to be an integer of 32 bits"),
             ("", "the item is no JSON object"),
             ("[1]", "the item is no JSON object"),
             ("{}", "msg_type is missing"),

@@ -1,5 +1,7 @@
 //! Talk: what Janus recorded is kept, and announced to the room it was in, each burst once.
 //!
+//! Reports of how well talk is heard are kept with who is on the air, the newest of each.
+//!
 //! Consumes the list that Janus writes to, by way of a stream (`broker/talk.rs`), in order, as the holder of a lease. Writes rows of recordings, and
 //! pushes `Spoken` into the input of the room's shard. What Janus says twice is known by its id in SQL. An announcement that was pushed before is
 //! known to the shard by its number, that of the recording: numbers rise in the order of the items, for ever. So a death between any two
@@ -8,11 +10,13 @@
 
 mod program;
 
+use std::collections::BTreeMap;
+
 use prost::Message as _;
 
 use crate::broker::{self, Reader, Redis, StreamEntry, StreamId, keys};
 use crate::clock::Clock;
-use crate::model::{MessageKind, TopicId};
+use crate::model::{MessageKind, TalkQuality, TopicId, UserId};
 use crate::retry::ErrorClass;
 use crate::store::{self, Kept, NewRecording, Recorded, Store};
 use crate::talk::{Burst, Said, parse};
@@ -25,7 +29,7 @@ pub use program::{ProgramError, run};
 /// How long it waits for an item; also how soon a stop is seen.
 const BLOCK: std::time::Duration = std::time::Duration::from_millis(500);
 /// The most items worked off at once.
-pub const ITEMS_MAX: usize = 512;
+pub const ITEMS_MAX: usize = 1_024;
 
 /// The job.
 #[derive(Clone, Debug)]
@@ -93,23 +97,22 @@ impl Talk {
     async fn work_off(&self, entries: Vec<StreamEntry>) -> Result<(), Error> {
         let Some(last) = entries.last().map(|entry| entry.id) else { return Ok(()) };
         let mut bursts = Vec::with_capacity(entries.len());
-        let mut dead = Vec::new();
+        let (mut dead, mut qualities) = (Vec::new(), BTreeMap::new());
         for entry in entries {
             match entry.payload.as_deref().map(parse) {
                 Some(Ok(Said::Burst(burst))) => bursts.push((entry, burst)),
                 Some(Ok(Said::Greeting)) => count("greeting", 1),
-                Some(Ok(Said::Quality)) => count("quality", 1),
+                Some(Ok(Said::Quality(user, quality))) => drop(qualities.insert(user, quality)),
                 Some(Ok(Said::Reply(Some(id)))) => self.hand_on(&id, &entry).await?,
                 Some(Ok(Said::Reply(None))) => dead.push((entry, "a reply, and nobody asked".to_owned())),
                 Some(Err(error)) => dead.push((entry, error.to_string())),
                 None => dead.push((entry, "the entry has no item".to_owned())),
             }
         }
-        self.announce(bursts).await?;
+        self.announce(bursts, &mut dead).await?;
+        self.note(qualities).await?;
         // Behind what may have to be done again while SQL is away: each attempt would be one more letter.
-        for (entry, reason) in dead {
-            self.bury(&entry, reason).await?;
-        }
+        self.bury(dead).await?;
         let stream = keys::talk(&self.list);
         self.redis.trim(&stream, last.next()).await.map(drop).map_err(|source| self.broker(source))
     }
@@ -122,7 +125,17 @@ impl Talk {
         Ok(())
     }
 
-    async fn announce(&self, bursts: Vec<(StreamEntry, Burst)>) -> Result<(), Error> {
+    /// Keeps of each user the newest report, if that user is on the air.
+    async fn note(&self, qualities: BTreeMap<UserId, TalkQuality>) -> Result<(), Error> {
+        let now_ms = self.clock.now_ms();
+        let notes: Vec<_> = qualities.into_iter().map(|(user, quality)| (user, TalkQuality { said_ms: now_ms, ..quality })).collect();
+        let noted = self.redis.note_quality(self.shards, &notes).await.map_err(|source| self.broker(source))?;
+        count("quality", noted);
+        count("quality of nobody", (notes.len() as u64).saturating_sub(noted));
+        Ok(())
+    }
+
+    async fn announce(&self, bursts: Vec<(StreamEntry, Burst)>, dead: &mut Vec<(StreamEntry, String)>) -> Result<(), Error> {
         if bursts.is_empty() {
             return Ok(());
         }
@@ -131,8 +144,8 @@ impl Talk {
             Err(source) if source.class() == ErrorClass::Defect => {
                 for (entry, burst) in bursts {
                     match self.keep(&[(entry.clone(), burst.clone())]).await {
-                        Ok(recorded) => self.push(&[(entry, burst)], recorded).await?,
-                        Err(source) if source.class() == ErrorClass::Defect => self.bury(&entry, chain(&source)).await?,
+                        Ok(recorded) => self.push(&[(entry, burst)], recorded, dead).await?,
+                        Err(source) if source.class() == ErrorClass::Defect => dead.push((entry, chain(&source))),
                         Err(source) => return Err(Error::Store { list: self.list.clone(), source }),
                     }
                 }
@@ -140,7 +153,7 @@ impl Talk {
             }
             recorded => recorded.map_err(|source| Error::Store { list: self.list.clone(), source })?,
         };
-        self.push(&bursts, recorded).await
+        self.push(&bursts, recorded, dead).await
     }
 
     async fn keep(&self, bursts: &[(StreamEntry, Burst)]) -> Result<Vec<Recorded>, store::Error> {
@@ -149,13 +162,18 @@ impl Talk {
     }
 
     /// Pushes the announcements, a frame each: its number is that of the recording.
-    async fn push(&self, bursts: &[(StreamEntry, Burst)], recorded: Vec<Recorded>) -> Result<(), Error> {
+    async fn push(
+        &self,
+        bursts: &[(StreamEntry, Burst)],
+        recorded: Vec<Recorded>,
+        dead: &mut Vec<(StreamEntry, String)>,
+    ) -> Result<(), Error> {
         let mut frames = Vec::with_capacity(recorded.len());
         for ((entry, burst), recorded) in bursts.iter().zip(recorded) {
             match recorded {
                 Recorded::Kept(kept) => frames.push(self.frame(burst, kept)),
                 Recorded::Repeat => count("repeated", 1),
-                Recorded::Refused(why) => self.bury(entry, why.to_owned()).await?,
+                Recorded::Refused(why) => dead.push((entry.clone(), why.to_owned())),
             }
         }
         if !frames.is_empty() {
@@ -188,18 +206,22 @@ impl Talk {
         (keys::input(room.shard(self.shards)), frame.encode_to_vec())
     }
 
-    async fn bury(&self, entry: &StreamEntry, reason: String) -> Result<(), Error> {
-        count("dead", 1);
-        let letter = DeadLetter {
+    /// Files dead letters, in the order of their entries.
+    async fn bury(&self, mut dead: Vec<(StreamEntry, String)>) -> Result<(), Error> {
+        dead.sort_by_key(|(entry, _)| entry.id);
+        let (stream, now_ms) = (keys::talk(&self.list), self.clock.now_ms());
+        let letter = |(entry, reason): (StreamEntry, String)| DeadLetter {
             job: Self::JOB.to_owned(),
             reason,
             attempts: 1,
             deliveries: 1,
-            time_ms: self.clock.now_ms(),
-            ..DeadLetter::about(&keys::talk(&self.list), entry.id, entry.payload.as_deref())
+            time_ms: now_ms,
+            ..DeadLetter::about(&stream, entry.id, entry.payload.as_deref())
         };
-        let filed = deadletter::add(&self.redis, &letter).await;
-        filed.map(drop).map_err(|source| Error::Bury { list: self.list.clone(), source })
+        let letters: Vec<DeadLetter> = dead.into_iter().map(letter).collect();
+        deadletter::add_all(&self.redis, &letters).await.map_err(|source| Error::Bury { list: self.list.clone(), source })?;
+        count("dead", letters.len() as u64);
+        Ok(())
     }
 }
 
@@ -216,9 +238,11 @@ impl Ordered for Talk {
         let (mut waiting, mut reader) = (Reader::new(&self.redis, BLOCK), Reader::new(&self.redis, BLOCK));
         while !tenure.stop.is_cancelled() {
             tenure.progress.turn();
-            self.redis.move_list(&self.list, ITEMS_MAX).await.map_err(|source| self.broker(source))?;
-            let entries = reader.behind(&stream, StreamId::default(), ITEMS_MAX).await.map_err(|source| self.broker(source))?;
+            let entries = self.next(&mut reader, &stream).await.map_err(|source| self.broker(source))?;
             if entries.is_empty() {
+                if self.redis.move_list(&self.list, ITEMS_MAX).await.map_err(|source| self.broker(source))? > 0 {
+                    continue;
+                }
                 // Broken off in the middle it loses nothing: what it moved comes first next time.
                 tokio::select! {
                     () = tenure.stop.cancelled() => {}
@@ -226,12 +250,30 @@ impl Ordered for Talk {
                 }
                 continue;
             }
-            let worked = self.work_off(entries).await;
+            // What comes next is moved meanwhile: the one waits for SQL most of the time, the other for Redis.
+            let (worked, moved) = tokio::join!(self.work_off(entries), self.redis.move_list(&self.list, ITEMS_MAX));
             if let Err(Error::Store { .. }) = &worked {
                 tenure.progress.waits_for("SQL");
             }
             worked?;
+            moved.map_err(|source| self.broker(source))?;
         }
         Ok(())
+    }
+}
+
+impl Talk {
+    /// The oldest items of the stream, as many as are worked off at once; read in sips, for Redis serves nobody else meanwhile.
+    async fn next(&self, reader: &mut Reader, stream: &str) -> Result<Vec<StreamEntry>, broker::Error> {
+        let mut entries: Vec<StreamEntry> = Vec::new();
+        while entries.len() < ITEMS_MAX {
+            let after = entries.last().map_or(StreamId::default(), |entry| entry.id);
+            let more = reader.behind(stream, after, ITEMS_MAX - entries.len()).await?;
+            if more.is_empty() {
+                break;
+            }
+            entries.extend(more);
+        }
+        Ok(entries)
     }
 }

@@ -3,6 +3,7 @@
 mod cli;
 mod faults;
 mod floor;
+mod quality;
 mod queue;
 pub mod scene;
 mod servers;
