@@ -24,7 +24,9 @@ pub(super) struct Folder(pub(super) PathBuf);
 
 impl Folder {
     pub(super) fn new() -> Result<Self, Error> {
-        let path = std::env::temp_dir().join(format!("roger-bench-{}-{:x}", std::process::id(), rand::random::<u32>()));
+        let name = format!("roger-bench-{}-{:x}", std::process::id(), rand::random::<u32>());
+        // Absolute, for programs that work elsewhere.
+        let path = std::path::absolute(std::env::temp_dir().join(&name)).map_err(|source| Error::File { path: name.into(), source })?;
         fs::create_dir_all(&path).map_err(|source| Error::File { path: path.clone(), source })?;
         Ok(Self(path))
     }
@@ -41,13 +43,15 @@ pub(super) fn free_port() -> Result<u16, Error> {
     port.map_err(|source| Error::File { path: "a free port".into(), source })
 }
 
-/// Ends with this process, and at the latest with its value.
+/// Ends with this process, and at the latest with its value. It works in the folder of its log: Janus leaves things there, and so does the kernel of
+/// a program that crashes.
 pub(super) fn start(program: &Path, args: &[String], log: &Path) -> Result<Child, Error> {
     let failed = |source| Error::Program { program: program.display().to_string(), source };
     // What was said before it was killed stays.
     let file = fs::File::options().create(true).append(true).open(log).map_err(failed)?;
     let mut command = Command::new("setpriv");
     command.args(["--pdeathsig", "KILL", "--"]).arg(program).args(args).kill_on_drop(true);
+    command.current_dir(log.parent().unwrap_or(Path::new("/")));
     command.stdin(Stdio::null()).stdout(file.try_clone().map_err(failed)?).stderr(file);
     // What overrides the configuration of another fleet is not for this one.
     for (variable, _) in std::env::vars_os().filter(|(variable, _)| variable.to_string_lossy().starts_with("ROGER_")) {

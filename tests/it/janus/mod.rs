@@ -2,5 +2,5 @@
 
 mod commands;
 mod rooms;
-mod scene;
+pub mod scene;
 mod transport;

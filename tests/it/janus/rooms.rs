@@ -206,3 +206,23 @@ async fn an_offer_of_a_browser_is_answered() {
     let join = Join { user: UserId(8), media: Media::WebRtc { offer }, ..join };
     assert!(matches!(bad.join(&join).await, Err(roger::janus::Error::Refused { .. })));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_port_that_another_janus_has_is_passed_over() {
+    // Both begin at the same port.
+    let januses = [Janus::start(), Janus::start()];
+    let (mut kept, mut alive, mut ports) = (Vec::new(), Vec::new(), Vec::new());
+    for janus in &januses {
+        let (client, events) = client(janus);
+        let session = client.create_session().await.unwrap();
+        rooms(janus, &session).await.ensure(AIR, "air").await.unwrap();
+        for user in [7, 8] {
+            let (seat, to) = Radio::new(100, user).await.sit(&session).await;
+            ports.push(to.port());
+            kept.push(seat);
+        }
+        alive.push((session, events));
+    }
+    let different: std::collections::BTreeSet<u16> = ports.iter().copied().collect();
+    assert_eq!(different.len(), ports.len(), "{ports:?}");
+}

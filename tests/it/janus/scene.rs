@@ -1,13 +1,15 @@
 //! A Janus and a client of it.
 
+use std::iter::repeat_n;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use roger::audio::{SILENCE, Sender};
 use roger::config::Secret;
 use roger::janus::{Answered, Event, Handle, Janus as Client, Join, Media, Refusal, RoomSettings, Rooms, Session, Settings};
 use roger::model::{GroupId, UserId};
-use tokio::net::UdpSocket;
 use tokio::sync::mpsc::Receiver;
 
 use crate::support::PATIENCE;
@@ -32,23 +34,27 @@ pub fn client(janus: &Janus) -> (Client, Receiver<Event>) {
 
 /// The rooms of a Janus, with recordings in its folder.
 pub async fn rooms(janus: &Janus, session: &Session) -> Rooms {
-    let settings = RoomSettings::new(&Secret::new(janus.api_secret()).unwrap(), Some(janus.recordings()));
+    rooms_recorded_in(janus, session, janus.recordings()).await
+}
+
+/// The same with recordings elsewhere.
+pub async fn rooms_recorded_in(janus: &Janus, session: &Session, recordings: PathBuf) -> Rooms {
+    let settings = RoomSettings::new(&Secret::new(janus.api_secret()).unwrap(), Some(recordings));
     Rooms::new(session.attach("rooms").await.unwrap(), Arc::new(settings))
 }
 
 /// A radio that talks plain RTP.
 pub struct Radio {
-    pub socket: UdpSocket,
+    pub voice: Sender,
     pub join: Join,
-    sequence: u16,
 }
 
 impl Radio {
     pub async fn new(room: u64, user: u64) -> Self {
-        let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
-        let media = Media::Rtp { address: socket.local_addr().unwrap(), payload_type: 111 };
+        let voice = Sender::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
+        let media = Media::Rtp { address: voice.local_addr().unwrap(), payload_type: 111 };
         let join = Join { room: GroupId(room), user: UserId(user), display: format!("radio {user}"), media };
-        Self { socket, join, sequence: 0 }
+        Self { voice, join }
     }
 
     /// Takes a seat of its own; where it is to send to.
@@ -59,20 +65,9 @@ impl Radio {
         (handle, to)
     }
 
-    /// Sends so many packets of Opus, 20 ms each, at their pace.
-    pub async fn send(&mut self, to: SocketAddr, packets: u16) {
-        let mut pace = tokio::time::interval(Duration::from_millis(20));
-        for _ in 0..packets {
-            pace.tick().await;
-            self.sequence += 1;
-            let mut packet = vec![0x80, 111];
-            packet.extend(self.sequence.to_be_bytes());
-            packet.extend((u32::from(self.sequence) * 960).to_be_bytes());
-            packet.extend(7_u32.to_be_bytes());
-            // A frame of silence.
-            packet.extend([0xf8, 0xff, 0xfe]);
-            self.socket.send_to(&packet, to).await.unwrap();
-        }
+    /// Sends so many packets of silence at their pace.
+    pub async fn send(&mut self, to: SocketAddr, packets: usize) {
+        self.voice.talk(to, repeat_n(&SILENCE[..], packets)).await.unwrap();
     }
 }
 

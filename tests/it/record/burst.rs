@@ -8,22 +8,24 @@ use roger::audio::Encoder;
 use roger::clock::Clock;
 use roger::model::{FilePurpose, TopicId};
 
-use super::janus::Janus;
-use super::scene::{Running, Stage, words};
+use super::scene::{Running, Stage};
+use super::speaker::Speaker;
 use crate::support::eventually;
+use crate::support::janus::Janus;
+use crate::support::sound::{is_said, words};
 
 const LONG: Duration = Duration::from_secs(300);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn spoken_words_become_a_file_that_plays_and_one_announcement() {
     let stage = Stage::new().await;
-    let janus = Janus::start(&stage.recordings()).await;
+    let janus = Janus::start();
     let running = Running::of(stage.recorder(LONG));
-    let mut neil = janus.speaker(stage.neil.0, stage.group.0).await;
+    let mut neil = Speaker::new(&janus, &stage).await;
     // Pressed and let go without a word: nothing to tell of.
     neil.press().await;
     neil.release().await;
-    let words = words();
+    let words = words("Front_Center");
     let packets = Encoder::packets(&words).unwrap();
     neil.burst(&packets).await;
     running.wake.burst_ended();
@@ -39,11 +41,7 @@ async fn spoken_words_become_a_file_that_plays_and_one_announcement() {
     assert_eq!(file.media_type, "audio/ogg");
     let content = fs::read(stage.objects().join(&file.object)).unwrap();
     assert_eq!((burst.md5, file.bytes), (hex::encode(Md5::digest(&content)), content.len() as u64));
-    assert!(heard.length_ms().abs_diff(words.length_ms()) <= 100, "{} of {} ms", heard.length_ms(), words.length_ms());
-    assert!((heard.loudness() / words.loudness() - 1.0).abs() < 0.2, "{} of {}", heard.loudness(), words.loudness());
-    // The words are where they were, and the silence between them too.
-    let (said, came) = (contour(&words.samples), contour(&heard.samples));
-    assert!(likeness(&said, &came) > 0.9, "{}: {said:?}\n{came:?}", likeness(&said, &came));
+    is_said(&heard, &words);
 
     let nothing = async || (stage.files("").is_empty() && stage.files("work").is_empty()).then_some(());
     eventually("nothing is left in the folder", nothing).await;
@@ -52,35 +50,18 @@ async fn spoken_words_become_a_file_that_plays_and_one_announcement() {
     running.stop().await;
 }
 
-/// How loud each tenth of a second is.
-fn contour(samples: &[f32]) -> Vec<f32> {
-    samples.chunks(1_600).map(|chunk| (chunk.iter().map(|sample| sample * sample).sum::<f32>() / 1_600.0).sqrt()).collect()
-}
-
-/// The correlation of two contours, the better of the two where one is up to a tenth of a second later.
-fn likeness(one: &[f32], other: &[f32]) -> f32 {
-    let at = |one: &[f32], other: &[f32]| {
-        let count = one.len().min(other.len());
-        let mean = |values: &[f32]| values[..count].iter().sum::<f32>() / count as f32;
-        let (a, b) = (mean(one), mean(other));
-        let sum = |f: &dyn Fn(f32, f32) -> f32| (0..count).map(|at| f(one[at] - a, other[at] - b)).sum::<f32>();
-        sum(&|a, b| a * b) / (sum(&|a, _| a * a) * sum(&|_, b| b * b)).sqrt()
-    };
-    at(one, other).max(at(one, &other[1..])).max(at(&one[1..], other))
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn what_janus_leaves_when_it_is_killed_is_announced_as_far_as_it_goes() {
     let stage = Stage::new().await;
-    let mut janus = Janus::start(&stage.recordings()).await;
-    let packets = Encoder::packets(&words()).unwrap();
+    let mut janus = Janus::start();
+    let packets = Encoder::packets(&words("Front_Center")).unwrap();
     let running = Running::of(stage.recorder(LONG));
     {
-        let mut neil = janus.speaker(stage.neil.0, stage.group.0).await;
+        let mut neil = Speaker::new(&janus, &stage).await;
         neil.press().await;
         // Said three times: Janus writes blocks of 4096 bytes.
         for _ in 0..3 {
-            neil.voice.talk(neil.ear, packets.iter().map(Vec::as_slice)).await.unwrap();
+            neil.say(&packets).await;
         }
     }
     janus.kill();
@@ -90,7 +71,7 @@ async fn what_janus_leaves_when_it_is_killed_is_announced_as_far_as_it_goes() {
     eventually("the recorder has looked", async || running.readiness.is_ready().then_some(())).await;
     assert_eq!(stage.announced(), []);
 
-    let again = Janus::start(&stage.recordings()).await;
+    janus.restart();
     running.wake.janus_began(Clock::system().now_ms());
     let burst = stage.until_announced(1).await.remove(0);
     assert!(burst.cut);
@@ -100,7 +81,7 @@ async fn what_janus_leaves_when_it_is_killed_is_announced_as_far_as_it_goes() {
     assert!(heard.length_ms().abs_diff(burst.duration_ms) <= 100 && heard.loudness() > 0.01, "{} ms", heard.length_ms());
 
     // The new one records on.
-    let mut neil = again.speaker(stage.neil.0, stage.group.0).await;
+    let mut neil = Speaker::new(&janus, &stage).await;
     neil.burst(&packets).await;
     let bursts = stage.until_announced(2).await;
     assert!(!bursts[1].cut && bursts[1].id != bursts[0].id);

@@ -2,7 +2,7 @@
 
 mod burst;
 mod fleet;
-mod janus;
 mod scene;
+mod speaker;
 mod steps;
 mod trouble;

@@ -158,10 +158,3 @@ pub fn tone(length_ms: u64) -> Vec<u8> {
     let frames = packets.iter().enumerate().map(frame).collect();
     Mjr { codec: "opus".to_owned(), created_us: START_US, first_frame_us: START_US, frames, whole: true }.to_bytes()
 }
-
-/// Spoken words of alsa-utils.
-pub fn words() -> Pcm {
-    let path = Path::new("/usr/share/sounds/alsa/Front_Center.wav");
-    assert!(path.exists(), "{}: it is in the Debian package alsa-utils: scripts/setup installs it", path.display());
-    Pcm::read_wav(path).unwrap()
-}

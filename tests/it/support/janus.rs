@@ -209,14 +209,14 @@ fn write_config(folder: &Path, options: &JanusOptions, ws_port: u16, http_port: 
         format!(
             "general: {{\n{general}debug_level = 4\ndebug_colors = false\nserver_name = \"roger-test\"\napi_secret = {api_secret:?}\n\
              session_timeout = {session_timeout_s}\nreclaim_session_timeout = {reclaim_session_timeout_s}\nrecordings_tmp_ext = \"tmp\"\n}}\n\
-             media: {{\nrtp_port_range = \"40000-49999\"\n}}\nnat: {{\nfull_trickle = true\n}}\n\
+             media: {{\nrtp_port_range = \"40000-49999\"\n}}\n\
              plugins: {{\ndisable = {plugins:?}\n}}\ntransports: {{\ndisable = {transports:?}\n}}\n\
              loggers: {{\ndisable = \"libjanus_jsonlog.so\"\n}}\n\
              events: {{\nbroadcast = {}\ndisable = {handlers:?}\nstats_period = 0\n}}\n",
             events.is_some(),
         ),
     );
-    // A port that another Janus has is passed over.
+    // A port that another Janus has is passed over; a test of its rooms holds that.
     write(
         "janus.plugin.audiobridge.jcfg",
         "general: {\nrtp_port_range = \"50000-59999\"\nlocal_ip = \"127.0.0.1\"\nrecord_tmp_ext = \"tmp\"\nstring_ids = true\n}\n"

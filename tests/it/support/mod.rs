@@ -12,6 +12,7 @@ pub mod mariadb;
 pub mod ports;
 pub mod process;
 pub mod redis;
+pub mod sound;
 pub mod world;
 
 use std::future::Future;

@@ -28,7 +28,8 @@ pub struct Program {
     pub package: &'static str,
     pub args: Vec<String>,
     pub env: Vec<(String, String)>,
-    /// Where stdout and stderr go, behind what is already there.
+    /// Where stdout and stderr go, behind what is already there. Its folder is where the program works: Janus leaves things there, and so does
+    /// the kernel of a program that crashes.
     pub log: PathBuf,
     /// What else a failing test should show: configuration files, the server's own log.
     pub show: Vec<PathBuf>,
@@ -51,7 +52,7 @@ impl Process {
         let log = OpenOptions::new().create(true).append(true).open(&program.log).unwrap();
         let begin = log.metadata().unwrap().len();
         let mut command = dying_with_us(&program.executable);
-        command.args(&program.args).envs(program.env.iter().cloned());
+        command.args(&program.args).envs(program.env.iter().cloned()).current_dir(program.log.parent().unwrap());
         command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log).process_group(0);
         let child = match spawn(command) {
             Ok(child) => child,

@@ -10,10 +10,8 @@ use super::scene::{Scene, burst};
 use crate::support::company::Somebody;
 use crate::support::fleet::{Answer, FleetOptions};
 use crate::support::janus::Janus;
+use crate::support::sound::{spoken, words};
 use crate::support::{PATIENCE, wait_for};
-
-/// What alsa-utils says.
-const SPOKEN: &str = "/usr/share/sounds/alsa";
 
 /// Somebody at a terminal of their own.
 pub(super) struct Terminal<'a> {
@@ -40,21 +38,15 @@ impl<'a> Terminal<'a> {
         answer(self.command(args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap())
     }
 
-    fn start(&self, args: &[&str]) -> Child {
+    pub(super) fn start(&self, args: &[&str]) -> Child {
         self.command(args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
     }
 }
 
-fn answer(child: Child) -> Answer {
+pub(super) fn answer(child: Child) -> Answer {
     let output = child.wait_with_output().unwrap();
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
     Answer { code: output.status.code().unwrap_or(-1), stdout: text(output.stdout), stderr: text(output.stderr) }
-}
-
-pub(super) fn spoken(name: &str) -> String {
-    let path = format!("{SPOKEN}/{name}.wav");
-    assert!(std::path::Path::new(&path).exists(), "{path} is missing; it is in the Debian package alsa-utils: scripts/setup installs it");
-    path
 }
 
 /// The one recording of somebody in a room, once the recorder is through with it.
@@ -85,7 +77,7 @@ async fn what_is_said_is_recorded_as_long_and_as_loud_and_the_next_one_waits() {
     let floor = || scene.fleet.roger(&["floor", &format!("g:{air}"), "--json"]).succeeded().json();
     let talks = |floor: &Value, user: u64| floor["talker"]["user_id"] == user && floor["talker"]["talks"] == true;
     wait_for("the first talks", PATIENCE, || talks(&floor(), neil.id).then_some(()));
-    let waiter = second.start(&["talk", &left, "--json"]);
+    let waiter = second.start(&["talk", left.to_str().unwrap(), "--json"]);
     let seen = wait_for("the second waits", PATIENCE, || Some(floor()).filter(|floor| floor["waiting"][0]["user_id"] == buzz.id));
     assert!(talks(&seen, neil.id), "{seen}");
     let rooms = scene.fleet.roger(&["rooms", "--json"]).succeeded().json();
@@ -101,7 +93,7 @@ async fn what_is_said_is_recorded_as_long_and_as_loud_and_the_next_one_waits() {
     let waited = waited.succeeded().json();
     assert!(waited["grant"].as_u64() > talked["grant"].as_u64(), "{talked} {waited}");
     assert!(waited["waited_ms"].as_u64().unwrap() >= 500, "{waited}");
-    for (who, sound, said) in [(neil, &tone, &talked), (buzz, &Pcm::read_wav(left.as_ref()).unwrap(), &waited)] {
+    for (who, sound, said) in [(neil, &tone, &talked), (buzz, &words("Front_Left"), &waited)] {
         let recorded = recording(&janus, air, who.id);
         assert!(recorded.length_ms().abs_diff(sound.length_ms()) <= 100, "{} of {} ms", recorded.length_ms(), sound.length_ms());
         assert!(said["talked_ms"].as_u64().unwrap().abs_diff(sound.length_ms()) <= 300, "{said}");

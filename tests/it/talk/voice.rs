@@ -1,28 +1,24 @@
 //! Somebody with a radio that talks: a session of the client library, and plain RTP with the media server.
 
+use std::iter::repeat_n;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
+use roger::audio::{SILENCE, Sender};
 use roger::client::{Event, FloorEvent, FloorWhat, Media, Memory, Options, Session, StaticToken};
 use roger::model::{FloorRequestId, GroupId, InstallationId};
-use tokio::net::UdpSocket;
 use tokio::sync::mpsc::Receiver;
 
 use super::scene::Scene;
 use crate::support::PATIENCE;
 use crate::support::company::Somebody;
 
-/// How long a packet of Opus lasts.
-const PACKET: Duration = Duration::from_millis(20);
-
 pub struct Voice {
     pub session: Session,
     events: Receiver<Event>,
-    socket: UdpSocket,
+    sender: Sender,
     /// Where the media server listens for this radio.
     pub to: Option<SocketAddr>,
-    sequence: u16,
 }
 
 impl Voice {
@@ -31,8 +27,8 @@ impl Voice {
         let tokens = Arc::new(StaticToken(who.token()));
         let memory = Memory { installation: InstallationId(7), ..Memory::new() };
         let (session, events) = Session::open(Options::new([scene.fleet.edge(edge)], tokens, memory)).unwrap();
-        let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
-        let voice = Self { session, events, socket, to: None, sequence: 0 };
+        let sender = Sender::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
+        let voice = Self { session, events, sender, to: None };
         voice.go(group).await;
         voice
     }
@@ -51,7 +47,7 @@ impl Voice {
 
     /// Takes a seat. A bridge that just began may not be there yet.
     pub async fn sit(&mut self, group: u64) {
-        let own = self.socket.local_addr().unwrap();
+        let own = self.sender.local_addr().unwrap();
         let seated =
             crate::support::eventually("a seat", async || self.session.join_voice(GroupId(group), Media::Rtp(own)).await.ok()).await;
         let Media::Rtp(to) = seated else { panic!("{seated:?}") };
@@ -100,17 +96,7 @@ impl Voice {
     }
 
     /// Sends so many packets of silence at their pace.
-    pub async fn send(&mut self, packets: u16) {
-        let (to, mut pace) = (self.to.unwrap(), tokio::time::interval(PACKET));
-        for _ in 0..packets {
-            pace.tick().await;
-            self.sequence += 1;
-            let mut packet = vec![0x80, 111];
-            packet.extend(self.sequence.to_be_bytes());
-            packet.extend((u32::from(self.sequence) * 960).to_be_bytes());
-            packet.extend(7_u32.to_be_bytes());
-            packet.extend([0xf8, 0xff, 0xfe]);
-            self.socket.send_to(&packet, to).await.unwrap();
-        }
+    pub async fn send(&mut self, packets: usize) {
+        self.sender.talk(self.to.unwrap(), repeat_n(&SILENCE[..], packets)).await.unwrap();
     }
 }
