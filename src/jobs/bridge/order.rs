@@ -11,6 +11,8 @@ use crate::topic::frame::{self, Input, Microphone, Seated, Unseat};
 
 /// The payload type of Opus in plain RTP, as the client protocol has it.
 const OPUS: u8 = 111;
+/// What an address looks like in SDP.
+const CANDIDATE: &str = "a=candidate:";
 
 /// The topic of the room an order is of; 0 for what is none.
 pub(super) fn room_of(order: &Input) -> u64 {
@@ -60,7 +62,17 @@ impl Desk {
         };
         let answer = match seated {
             Some(Answered::Rtp { to }) => Seated { rtp_ip: to.ip().to_string(), rtp_port: to.port().into(), ..answer },
-            Some(Answered::WebRtc { answer: description }) => Seated { answer: description.sdp, ..answer },
+            Some(Answered::WebRtc { answer: description }) => {
+                if !description.sdp.contains(CANDIDATE) {
+                    tracing::warn!(
+                        user.id = user.0,
+                        group.id = group.0,
+                        "the answer of Janus to a browser has no address in it, and what it trickles later is not passed on: set nat.full_trickle to \
+                         false in its janus.jcfg"
+                    );
+                }
+                Seated { answer: description.sdp, ..answer }
+            }
             None => Seated { reason: Reason::StoreUnavailable as u32, ..answer },
         };
         self.seats.tell(&edge, answer).await

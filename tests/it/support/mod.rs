@@ -4,11 +4,13 @@
 #![allow(dead_code)]
 
 pub mod apk;
+pub mod chromium;
 pub mod company;
 pub mod fleet;
 pub mod janus;
 pub mod link;
 pub mod mariadb;
+pub mod namespace;
 pub mod ports;
 pub mod process;
 pub mod redis;

@@ -1,5 +1,6 @@
 //! Talk that Janus recorded, from its list to whom it is for.
 
+mod browser;
 mod cli;
 mod faults;
 mod floor;
