@@ -1,6 +1,7 @@
 //! What happens to bursts when groups end and programs die in the middle of them.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use roger::client::FloorWhat;
 use roger::model::{GroupId, TopicId, UserId};
@@ -8,9 +9,13 @@ use roger::proto::v1;
 
 use super::scene::{Scene, all, talk};
 use super::voice::Voice;
+use crate::messages::Radio;
 use crate::support::eventually;
 use crate::support::fleet::FleetOptions;
 use crate::support::janus::Janus;
+
+/// How often the bridge dies.
+const KILLED_EVERY: Duration = Duration::from_millis(300);
 
 async fn scene(janus: &Janus) -> Scene {
     Scene::with(FleetOptions { gateway: true, overrides: janus.overrides(), ..FleetOptions::default() }).await
@@ -42,6 +47,8 @@ async fn a_group_that_is_dissolved_in_a_burst_hears_it_to_there_and_nothing_late
     assert_eq!(all(&elsewhere.heard), BTreeMap::new());
     listener.beat().await;
     assert_eq!(all(&listener.heard).len(), 1);
+    let floor = scene.fleet.roger(&["floor", &format!("g:{air}"), "--json"]).json();
+    assert!(floor["talker"].is_null(), "{floor}");
     // Nothing is left of it at the media server, nor is anything given out again.
     eventually("the seats are gone", async || {
         let rooms = scene.fleet.roger(&["rooms", "--json"]).succeeded().json();
@@ -81,13 +88,45 @@ async fn bursts_are_announced_once_each_while_the_bridge_is_killed_again_and_aga
         kill(2);
         talker.hears("that nobody talks", |event| (event.what == FloorWhat::Idle).then_some(())).await;
     }
-    // What Janus recorded is what is announced, each file once.
-    let room = TopicId::room(GroupId(air));
+    all_are_announced_once(&scene, &janus, &mut listener, BURSTS).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bursts_are_announced_once_each_while_the_bridge_is_killed_every_300_ms_of_them() {
+    const BURSTS: usize = 10;
+    let janus = Janus::start();
+    let mut scene = scene(&janus).await;
+    let air = scene.air;
+    let mut listener = scene.on(1, &scene.radios[1]).await;
+    scene.enter(1, &mut listener, air).await;
+    let mut talker = Voice::seated(&scene, 0, &scene.radios[0], air).await;
+    for _ in 0..BURSTS {
+        talker.granted(air).await;
+        let killing = async {
+            loop {
+                tokio::time::sleep(KILLED_EVERY).await;
+                scene.fleet.kill9("janus-0");
+                scene.fleet.relaunch("janus-0");
+            }
+        };
+        tokio::select! {
+            () = talker.send(35) => {}
+            () = killing => {}
+        }
+        talker.session.release_floor(GroupId(air));
+        talker.hears("that nobody talks", |event| (event.what == FloorWhat::Idle).then_some(())).await;
+    }
+    all_are_announced_once(&scene, &janus, &mut listener, BURSTS).await;
+}
+
+/// What Janus recorded is what is announced to the room, each file once, and at least so many.
+async fn all_are_announced_once(scene: &Scene, janus: &Janus, listener: &mut Radio, bursts: usize) {
+    let room = TopicId::room(GroupId(scene.air));
     let done = || {
         let names = std::fs::read_dir(janus.recordings().join("done")).into_iter().flatten();
         names.filter(|name| name.as_ref().unwrap().path().extension().is_some_and(|ending| ending == "mjr")).count()
     };
-    eventually("all recordings are put away", async || (janus.recorded().is_empty() && done() >= BURSTS).then_some(())).await;
+    eventually("all recordings are put away", async || (janus.recorded().is_empty() && done() >= bursts).then_some(())).await;
     listener.until("all bursts", |heard| (talk(heard, room).len() >= done()).then_some(())).await;
     eventually("nothing more waits", async || {
         let queues = scene.fleet.roger(&["queues", "--json"]).succeeded().json();
