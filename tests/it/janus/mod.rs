@@ -1,6 +1,6 @@
 //! The client of the media server, against a real Janus.
 
 mod commands;
-mod rooms;
+pub mod rooms;
 pub mod scene;
 mod transport;

@@ -11,7 +11,7 @@ const AIR: GroupId = GroupId(100);
 const GROUND: GroupId = GroupId(101);
 
 /// What a browser offers, without candidates: those come later, or never in this test.
-const OFFER: &str = "v=0\r\no=- 4611731400430051336 2 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\na=group:BUNDLE 0\r\n\
+pub const OFFER: &str = "v=0\r\no=- 4611731400430051336 2 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\na=group:BUNDLE 0\r\n\
     m=audio 9 UDP/TLS/RTP/SAVPF 111\r\nc=IN IP4 0.0.0.0\r\na=rtcp:9 IN IP4 0.0.0.0\r\na=ice-ufrag:Yf6o\r\na=ice-pwd:7b3c2d1e0f9a8b7c6d5e4f3a\r\n\
     a=ice-options:trickle\r\na=fingerprint:sha-256 \
     75:74:5A:A6:A4:E5:52:F4:A7:67:4C:01:C7:EE:91:3F:21:3D:A2:E3:53:7B:6F:30:86:F2:30:FF:A6:22:D2:04\r\n\

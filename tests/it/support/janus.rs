@@ -28,6 +28,8 @@ pub struct JanusOptions {
     pub reclaim_session_timeout_s: u32,
     /// Whether the API is also there over HTTP, as [`Janus::http_url`].
     pub http: bool,
+    /// Whether it gives an answer to a browser at once and its own addresses later.
+    pub full_trickle: bool,
     /// Where events go by WebSocket, as `ws://127.0.0.1:4000`; `None` for nowhere.
     pub events: Option<String>,
 }
@@ -36,7 +38,7 @@ impl Default for JanusOptions {
     /// As in production, with sessions that end sooner when nobody keeps them.
     fn default() -> Self {
         let api_secret = "only for this test".to_owned();
-        Self { api_secret, session_timeout_s: 60, reclaim_session_timeout_s: 30, http: false, events: None }
+        Self { api_secret, session_timeout_s: 60, reclaim_session_timeout_s: 30, http: false, full_trickle: false, events: None }
     }
 }
 
@@ -195,7 +197,7 @@ impl Janus {
 fn write_config(folder: &Path, options: &JanusOptions, ws_port: u16, http_port: u16) {
     let write = |name: &str, text: String| fs::write(folder.join(name), text).unwrap();
     let libraries = libraries();
-    let JanusOptions { api_secret, session_timeout_s, reclaim_session_timeout_s, http, events } = options;
+    let JanusOptions { api_secret, session_timeout_s, reclaim_session_timeout_s, http, full_trickle, events } = options;
     let mut general = format!("configs_folder = {folder:?}\n");
     for kind in ["plugins", "transports", "events", "loggers"] {
         writeln!(general, "{kind}_folder = {:?}", libraries.join(kind)).unwrap();
@@ -209,7 +211,7 @@ fn write_config(folder: &Path, options: &JanusOptions, ws_port: u16, http_port: 
         format!(
             "general: {{\n{general}debug_level = 4\ndebug_colors = false\nserver_name = \"roger-test\"\napi_secret = {api_secret:?}\n\
              session_timeout = {session_timeout_s}\nreclaim_session_timeout = {reclaim_session_timeout_s}\nrecordings_tmp_ext = \"tmp\"\n}}\n\
-             media: {{\nrtp_port_range = \"40000-49999\"\n}}\n\
+             media: {{\nrtp_port_range = \"40000-49999\"\n}}\nnat: {{\nfull_trickle = {full_trickle}\n}}\n\
              plugins: {{\ndisable = {plugins:?}\n}}\ntransports: {{\ndisable = {transports:?}\n}}\n\
              loggers: {{\ndisable = \"libjanus_jsonlog.so\"\n}}\n\
              events: {{\nbroadcast = {}\ndisable = {handlers:?}\nstats_period = 0\n}}\n",

@@ -9,16 +9,20 @@ use axum::routing::{get, post};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use roger::audio::{Pcm, TALK_HZ};
+use roger::client::Media;
+use roger::model::GroupId;
 use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc::{Receiver, channel};
 
 use super::cli::{Terminal, answer};
 use super::scene::Scene;
+use super::voice::Voice;
+use crate::janus::rooms::OFFER;
 use crate::support::fleet::FleetOptions;
-use crate::support::janus::Janus;
+use crate::support::janus::{Janus, JanusOptions};
 use crate::support::sound::{heard, likeness_within, words};
-use crate::support::{PATIENCE, chromium, namespace, wait_for};
+use crate::support::{PATIENCE, chromium, eventually, namespace, wait_for};
 
 /// What the microphone plays over and over: these words, and silence up to this length.
 const WORDS: &str = "Front_Center";
@@ -111,4 +115,15 @@ async fn what_a_browser_says_into_its_microphone_is_heard_at_a_radio() {
     assert_eq!((talk["speaker_id"].as_u64(), talk["group_id"].as_u64()), (Some(scene.second.id), Some(scene.air)));
     assert!(talk["duration_ms"].as_u64().unwrap().abs_diff(burst.length_ms()) <= 100, "{talk}");
     assert_eq!((&talk["cut"], files().count()), (&Value::Bool(false), 1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_janus_whose_answer_has_no_addresses_is_told_of_in_the_log() {
+    let janus = Janus::start_with(JanusOptions { full_trickle: true, ..JanusOptions::default() });
+    let mut scene = Scene::with(FleetOptions { overrides: janus.overrides(), ..FleetOptions::default() }).await;
+    let desk = Voice::in_room(&scene, 0, &scene.second, scene.air).await;
+    let joined = async || desk.session.join_voice(GroupId(scene.air), Media::Sdp(OFFER.to_owned())).await.ok();
+    let Media::Sdp(answer) = eventually("a seat", joined).await else { panic!("no answer") };
+    assert!(answer.contains("m=audio") && !answer.contains("a=candidate:"), "{answer}");
+    scene.fleet.program("janus-0").wait_for_log("set nat.full_trickle to false");
 }
