@@ -7,7 +7,7 @@
 //! bridge that begins anew claims them, and nobody hears that it did.
 //!
 //! Of several Januses each room has one: that of the highest weight among those that are there, which is noted, so that it stays there. One that is
-//! away for [`MOVE_AFTER`] loses its rooms to the others; who sat there is told, asks again, and is told where to.
+//! away for five seconds loses its rooms to the others; who sat there is told, asks again, and is told where to.
 //!
 //! Janus is asked every few seconds who is in its rooms: who has no seat is thrown out, whoever lost theirs is told, a microphone that nobody was
 //! granted is closed, and the owners of the rooms say who should not be there.
