@@ -33,15 +33,20 @@ impl Desk {
         }
         let server = &self.servers[at];
         let Some(rooms) = server.rooms() else { return Ok(false) };
-        match rooms.list().await {
+        let there = match rooms.list().await {
             Err(janus::Error::SessionGone { .. }) => {
                 server.lost_session();
                 return self.begin(at).await;
             }
             Err(error) => return Ok(self.lost_sight(at, &error)),
-            Ok(_) => {}
+            Ok(there) => there,
+        };
+        let mut seated = self.seats.by_room(server.url());
+        // Also where nobody has a seat: whoever lost theirs while Janus was away may still be there.
+        for room in there.into_iter().filter(|room| room.participants > 0) {
+            seated.entry(room.group).or_default();
         }
-        for (group, seats) in self.seats.by_room(server.url()) {
+        for (group, seats) in seated {
             match rooms.participants(group).await {
                 Ok(present) => self.compare(rooms, group, seats, present).await?,
                 Err(janus::Error::Bridge { refusal: janus::Refusal::NoSuchRoom, .. }) => {

@@ -119,8 +119,8 @@ impl Desk {
 
     /// Gives a seat back, with whatever is open there.
     async fn give_back(&self, user: UserId, seat: Seat) -> Result<(), Error> {
-        let server = self.server(&seat.server);
-        if let Some((server, handle)) = server.and_then(|server| Some((server, server.handle(seat.handle)?))) {
+        // Of a Janus that is away nobody waits for it: who sits there without a seat is thrown out when it answers again.
+        if let Some((server, handle)) = self.held(&seat) {
             server.judge("give a seat back", handle.detach().await);
         }
         self.seats.stand_up(user, seat.handle).await?;
@@ -139,7 +139,10 @@ impl Desk {
         if unseat.version != 0 && unseat.version < seat.version {
             return Ok(());
         }
-        let Some((server, handle)) = self.held(&seat).filter(|_| next.0 != 0) else { return self.give_back(user, seat).await };
+        if next.0 == 0 {
+            return self.give_back(user, seat).await;
+        }
+        let Some((server, handle)) = self.held(&seat) else { return self.seats.lose_user(user).await };
         let rooms = match self.place(next).await? {
             Some(there) if there.url() == server.url() => server.rooms(),
             _ => None,

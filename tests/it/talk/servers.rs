@@ -82,6 +82,23 @@ async fn sits(janus: &Janus, group: u64) -> Option<Vec<UserId>> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_goes_elsewhere_while_janus_hangs_is_told_and_sits_in_no_former_room_afterwards() {
+    let janus = Janus::start();
+    let scene = Scene::with(FleetOptions { overrides: janus.overrides(), ..FleetOptions::default() }).await;
+    let (air, buzz) = (scene.air, &scene.radios[1]);
+    let mut radio = Voice::seated(&scene, 0, buzz, air).await;
+    assert_eq!(sits(&janus, air).await, Some(vec![UserId(buzz.id)]));
+    janus.stop();
+    radio.hears("that Janus is away", is(&FloorWhat::Away)).await;
+    radio.go(scene.ground).await;
+    radio.hears("that the seat is lost", is(&FloorWhat::Lost)).await;
+    janus.cont();
+    eventually("nobody sits in the former room", async || sits(&janus, air).await.filter(Vec::is_empty)).await;
+    radio.sit(scene.ground).await;
+    radio.granted(scene.ground).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_doctor_and_the_queues_see_who_works_the_media_server() {
     let janus = Janus::start();
     let mut scene = Scene::with(FleetOptions { overrides: janus.overrides(), ..FleetOptions::default() }).await;
