@@ -52,6 +52,7 @@ whys! {
     NotMember = FORBIDDEN "not_member" "not a member of this group, or there is none",
     NotInRoom = CONFLICT "not_in_room"
         "not in the room of this group, as far as SQL knows by now: enter it, and ask again a second later",
+    BurstReused = CONFLICT "burst_reused" "another sound was handed over under this name before: give each burst a name of its own",
     NotOpus = UNPROCESSABLE_ENTITY "not_opus" "the body is no whole file of Ogg Opus",
     TooLong = PAYLOAD_TOO_LARGE "too_long" "longer than a burst may be in this fleet",
     UnknownRecipient = FORBIDDEN "unknown_recipient" "there is nobody to write to under this id",

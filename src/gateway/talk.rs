@@ -60,7 +60,8 @@ impl Settings {
     }
 }
 
-/// `POST /talk?group=&burst=&said_ms=`, a file of Ogg Opus as the body. The same burst again is answered as the first time, and told once.
+/// `POST /talk?group=&burst=&said_ms=`, a file of Ogg Opus as the body. The same again is answered as the first time, and told once; another sound under
+/// the same name is refused.
 pub(super) async fn upload(
     State(desk): State<Arc<Desk>>,
     query: Result<Query<HashMap<String, String>>, QueryRejection>,
@@ -97,7 +98,9 @@ pub(super) async fn upload(
         expires_ms: if desk.talk.keep_days == 0 { u64::MAX } else { now_ms + desk.talk.keep_days * DAY_MS },
     };
     let file_id = file.id;
-    if desk.store.file(file_id, now_ms).await?.is_none() {
+    // One that is there was handed over before, and the answer was lost.
+    let fresh = desk.store.file(file_id, now_ms).await?.is_none();
+    if fresh {
         desk.objects.keep(&desk.store, &desk.clock, file, &spooled.file, desk.settings.tenant_bytes_max).await?;
     }
     let burst = Burst {
@@ -113,7 +116,10 @@ pub(super) async fn upload(
         cut: false,
     };
     let told = desk.redis.announce_talk(&desk.talk.list, &burst.id, &announcement(&burst), ANNOUNCED_FOR).await;
-    told.map_err(|error| Refusal::unavailable("announce a burst", error.class(), &error))?;
+    let told = told.map_err(|error| Refusal::unavailable("announce a burst", error.class(), &error))?;
+    if fresh && !told {
+        return Err(Refusal::of(Why::BurstReused, "burst"));
+    }
     let answer = json!({ "id": file_id, "bytes": spooled.bytes, "duration_ms": duration_ms, "said_ms": said_ms });
     let location = HeaderValue::from_str(&burst.file).map(|file| [(LOCATION, file)]);
     Ok((StatusCode::CREATED, location.ok(), Json(answer)).into_response())

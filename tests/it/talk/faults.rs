@@ -58,15 +58,21 @@ async fn a_group_that_is_dissolved_in_a_burst_hears_it_to_there_and_nothing_late
     assert_eq!(scene.letters(), []);
 }
 
+/// Somebody with a seat in the room `air`, and somebody who listens there.
+async fn talking(janus: &Janus) -> (Scene, Voice, Radio) {
+    let scene = scene(janus).await;
+    let mut listener = scene.on(1, &scene.radios[1]).await;
+    scene.enter(1, &mut listener, scene.air).await;
+    let talker = Voice::seated(&scene, 0, &scene.radios[0], scene.air).await;
+    (scene, talker, listener)
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn bursts_are_announced_once_each_while_the_bridge_is_killed_again_and_again() {
     const BURSTS: usize = 8;
     let janus = Janus::start();
-    let mut scene = scene(&janus).await;
+    let (mut scene, mut talker, mut listener) = talking(&janus).await;
     let air = scene.air;
-    let mut listener = scene.on(1, &scene.radios[1]).await;
-    scene.enter(1, &mut listener, air).await;
-    let mut talker = Voice::seated(&scene, 0, &scene.radios[0], air).await;
     for burst in 0..BURSTS {
         // While it is asked for a microphone, in the burst, or at its end.
         let mut kill = |at: usize| {
@@ -95,11 +101,8 @@ async fn bursts_are_announced_once_each_while_the_bridge_is_killed_again_and_aga
 async fn bursts_are_announced_once_each_while_the_bridge_is_killed_every_300_ms_of_them() {
     const BURSTS: usize = 10;
     let janus = Janus::start();
-    let mut scene = scene(&janus).await;
+    let (mut scene, mut talker, mut listener) = talking(&janus).await;
     let air = scene.air;
-    let mut listener = scene.on(1, &scene.radios[1]).await;
-    scene.enter(1, &mut listener, air).await;
-    let mut talker = Voice::seated(&scene, 0, &scene.radios[0], air).await;
     for _ in 0..BURSTS {
         talker.granted(air).await;
         let killing = async {

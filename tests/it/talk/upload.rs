@@ -118,6 +118,7 @@ async fn what_is_no_burst_of_the_caller_s_room_is_refused_by_name() {
         (neil, format!("group={air}&burst=b"), &b"RIFF"[..], 422, "not_opus", "body"),
         (neil, format!("group={air}&burst=b"), &whole[..whole.len() - 1], 422, "not_opus", "body"),
         (neil, format!("group={air}&burst=b"), &opus(1_220), 413, "too_long", "body"),
+        (neil, format!("group={air}&burst=b-1"), &opus(400), 409, "burst_reused", "burst"),
     ];
     for (who, query, body, status, reason, field) in checks {
         let answer = door.talk(who, &query, body.to_vec()).await;
