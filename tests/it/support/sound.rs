@@ -8,8 +8,10 @@ use roger::audio::{Decoder, OggOpus, Pcm};
 const SPOKEN: &str = "/usr/share/sounds/alsa";
 /// A step of a contour: a twentieth of a second at the rate of talk.
 const STEP: usize = 800;
-/// How far what is heard may lie behind what was said, or before it, in steps.
-const SHIFT_MAX: usize = 4;
+/// How finely two sounds are laid over each other: where steps begin elsewhere in the words the same words have another contour.
+const SLIDE: usize = STEP / 10;
+/// How far what is heard may lie behind what was said, or before it, in samples.
+const SHIFT_MAX: usize = 4 * STEP;
 /// The least likeness of the same words. Not all words of the package are less alike than that: those of the test below are.
 const SAME: f32 = 0.9;
 
@@ -41,25 +43,29 @@ pub fn is_said(heard: &Pcm, said: &Pcm) {
     let loudness = heard.loudness() / said.loudness();
     assert!((0.8..1.2).contains(&loudness), "{loudness} times as loud");
     let alike = likeness(heard, said);
-    assert!(alike > SAME, "{alike}: {:?}\n{:?}", contour(said), contour(heard));
+    assert!(alike > SAME, "{alike}: {:?}\n{:?}", contour(&said.samples), contour(&heard.samples));
 }
 
 /// How alike two sounds are by how loud they are when, from -1 to 1: the correlation of their contours, the best one of where they may lie.
 pub fn likeness(one: &Pcm, other: &Pcm) -> f32 {
-    let (one, other) = (contour(one), contour(other));
-    let later = |one: &[f32], other: &[f32], by: usize| correlation(one, other.get(by..).unwrap_or_default());
-    (0..=SHIFT_MAX).map(|by| later(&one, &other, by).max(later(&other, &one, by))).fold(-1.0, f32::max)
+    let later =
+        |one: &Pcm, other: &Pcm, by: usize| correlation(&contour(&one.samples), &contour(other.samples.get(by..).unwrap_or_default()));
+    (0..=SHIFT_MAX).step_by(SLIDE).map(|by| later(one, other, by).max(later(other, one, by))).fold(-1.0, f32::max)
 }
 
 /// How alike words are to where they are in a longer sound most likely, from -1 to 1.
 pub fn likeness_within(said: &Pcm, sound: &Pcm) -> f32 {
-    let (said, sound) = (contour(said), contour(sound));
-    sound.windows(said.len()).map(|part| correlation(&said, part)).fold(-1.0, f32::max)
+    let said = contour(&said.samples);
+    let within = |by: usize| {
+        let sound = contour(sound.samples.get(by..).unwrap_or_default());
+        sound.windows(said.len()).map(|part| correlation(&said, part)).fold(-1.0, f32::max)
+    };
+    (0..STEP).step_by(SLIDE).map(within).fold(-1.0, f32::max)
 }
 
 /// How loud each step is.
-fn contour(sound: &Pcm) -> Vec<f32> {
-    sound.samples.chunks(STEP).map(|chunk| (chunk.iter().map(|sample| sample * sample).sum::<f32>() / STEP as f32).sqrt()).collect()
+fn contour(samples: &[f32]) -> Vec<f32> {
+    samples.chunks(STEP).map(|chunk| (chunk.iter().map(|sample| sample * sample).sum::<f32>() / STEP as f32).sqrt()).collect()
 }
 
 /// Over what both have.
