@@ -8,6 +8,7 @@
 
 mod keys;
 mod load;
+mod notify;
 mod secret;
 mod talk;
 #[cfg(test)]
@@ -21,6 +22,7 @@ use serde::{Deserialize, Deserializer};
 
 pub use keys::{KEYS, Key, Rule, Value};
 pub use load::{Error, Origin, Sources};
+pub use notify::{Listener, Sms, SmsProvider};
 pub use secret::{BadSecret, Secret};
 pub use talk::{Floor, Janus};
 
@@ -46,6 +48,8 @@ pub enum Program {
     Gps,
     /// Needs the secret of Janus, where there is a stock one.
     Janus,
+    /// Needs its rules, and what carries texts.
+    Listener,
     /// The command line: its commands open what they need themselves.
     Roger,
 }
@@ -82,6 +86,8 @@ pub struct Config {
     pub janus: Janus,
     /// Texts to telephones.
     pub sms: Sms,
+    /// The sms-listener program.
+    pub listener: Listener,
     /// Where each program serves its counters.
     pub metrics: Metrics,
     /// Who yields the processor to whom.
@@ -297,26 +303,6 @@ impl Config {
     pub fn sos_url(&self) -> &str {
         if self.sos.redis_url.is_empty() { &self.redis.url } else { &self.sos.redis_url }
     }
-}
-
-/// `[sms]`.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Sms {
-    /// Who carries texts.
-    pub provider: SmsProvider,
-    /// Where the provider `file` puts them.
-    pub file: PathBuf,
-}
-
-/// Who carries texts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum SmsProvider {
-    /// Nobody: a text that is due is a dead letter.
-    Off,
-    /// They are appended to a file, a JSON object a line.
-    File,
 }
 
 /// `[metrics]`: Prometheus text over HTTP, on loopback; `None` for off.

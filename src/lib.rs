@@ -18,6 +18,7 @@
 //! | [`token`] | access tokens: signed by the directory, verified by edges |
 //! | [`broker`] | Redis: connections, keys, streams, scripts |
 //! | [`sms`] | texts to telephones |
+//! | [`listener`] | what supervisord says of programs, told by text to whoever is on call |
 //! | [`store`] | SQL: SQLite and MariaDB |
 //! | [`janus`] | the client of the media server, a stock Janus |
 //! | [`objects`] | the bytes of files, releases and recordings: a folder, or S3 |
@@ -47,6 +48,7 @@ pub mod floor;
 pub mod gateway;
 pub mod janus;
 pub mod jobs;
+pub mod listener;
 pub mod location;
 pub mod model;
 pub mod objects;

@@ -5,14 +5,13 @@
 use std::error::Error as StdError;
 use std::future::Future;
 use std::path::PathBuf;
-use std::pin::Pin;
 use std::process::ExitCode;
 
 use crate::clock::Clock;
 use crate::config::{self, Config, Program, Sources};
 use crate::retry::ErrorClass;
 use crate::shutdown::Shutdown;
-use crate::{directory, edge, gateway, jobs, telemetry};
+use crate::{directory, edge, gateway, jobs, listener, telemetry};
 
 /// Exit code: wrong usage; supervisord takes it as final.
 pub const EXIT_USAGE: u8 = 64;
@@ -23,8 +22,6 @@ pub const EXIT_DEFECT: u8 = 70;
 
 /// How a program ended that did not just stop.
 pub type Failure = (ErrorClass, Box<dyn StdError + Send + Sync>);
-
-type Run = fn(Config, Clock, Shutdown) -> Pin<Box<dyn Future<Output = Result<(), Failure>> + Send>>;
 
 #[derive(clap::Parser)]
 #[command(version, about)]
@@ -45,6 +42,16 @@ struct EdgeFlags {
     /// Where clients connect; overrides edge.listen.
     #[arg(long, value_name = "ADDRESS:PORT")]
     listen: Option<String>,
+}
+
+#[derive(clap::Parser)]
+#[command(version, about = "Listens to supervisord, on stdin and stdout, and sends texts")]
+struct ListenerFlags {
+    #[command(flatten)]
+    flags: Flags,
+    /// Names this listener among those of this machine: 1 to 32 lower-case letters, digits and hyphens.
+    #[arg(long, default_value = "a", value_parser = listener::name)]
+    name: String,
 }
 
 /// The program `edge`.
@@ -143,6 +150,18 @@ pub fn janus() -> ExitCode {
     })
 }
 
+/// The program `sms-listener`.
+pub fn listener() -> ExitCode {
+    let ListenerFlags { flags, name } = match flags::<ListenerFlags>() {
+        Ok(flags) => flags,
+        Err(code) => return code,
+    };
+    let sources = Sources::of_process(flags.config);
+    main("sms-listener", Program::Listener, &sources, |config, clock, shutdown| async {
+        listener::run(config, name, clock, shutdown).await.map_err(|error| (error.class(), error.into()))
+    })
+}
+
 /// The flags; or, when there is nothing to run, the exit code: wrong usage is final for supervisord.
 fn flags<F: clap::Parser>() -> Result<F, ExitCode> {
     F::try_parse().map_err(|error| {
@@ -152,7 +171,11 @@ fn flags<F: clap::Parser>() -> Result<F, ExitCode> {
     })
 }
 
-fn main(name: &'static str, program: Program, sources: &Sources, run: Run) -> ExitCode {
+fn main<R, F>(name: &'static str, program: Program, sources: &Sources, run: R) -> ExitCode
+where
+    R: FnOnce(Config, Clock, Shutdown) -> F,
+    F: Future<Output = Result<(), Failure>> + Send,
+{
     let config = match Config::load(program, sources) {
         Ok(config) => config,
         Err(error) => {
@@ -197,13 +220,17 @@ fn main(name: &'static str, program: Program, sources: &Sources, run: Run) -> Ex
 /// lag without anybody being hurt.
 fn niceness(program: Program) -> i32 {
     match program {
-        Program::Sos | Program::Roger => 0,
+        Program::Sos | Program::Listener | Program::Roger => 0,
         Program::Edge | Program::Delivery | Program::Directory | Program::Janus => 5,
         Program::Offline | Program::Gps | Program::Gateway => 10,
     }
 }
 
-async fn serve(program: Program, config: Config, run: Run) -> Result<(), Failure> {
+async fn serve<R, F>(program: Program, config: Config, run: R) -> Result<(), Failure>
+where
+    R: FnOnce(Config, Clock, Shutdown) -> F,
+    F: Future<Output = Result<(), Failure>> + Send,
+{
     let shutdown = Shutdown::on_signals(config.shutdown.grace).map_err(|error| (ErrorClass::Defect, error.into()))?;
     let listen = match program {
         Program::Edge => config.metrics.edge_listen,
@@ -214,7 +241,7 @@ async fn serve(program: Program, config: Config, run: Run) -> Result<(), Failure
         Program::Sos => config.metrics.sos_listen,
         Program::Gps => config.metrics.gps_listen,
         Program::Janus => config.metrics.janus_listen,
-        Program::Roger => None,
+        Program::Listener | Program::Roger => None,
     };
     telemetry::serve_metrics(listen).map_err(|error| (ErrorClass::Transient, error.into()))?;
     run(config, Clock::system(), shutdown).await

@@ -61,9 +61,11 @@ pub enum Rule {
     OneOf(&'static [&'static str]),
     /// A list of origins, as a browser sends them.
     Origins,
+    /// A list of telephone numbers, each whole or as a start with `*`.
+    Numbers,
 }
 
-use Rule::{Address, File, FileOrOff, Integer, LoopbackOrOff, Name, OneOf, Origins, RedisKey, Switch, Url, UrlOrOff, UrlsOrOff};
+use Rule::{Address, File, FileOrOff, Integer, LoopbackOrOff, Name, Numbers, OneOf, Origins, RedisKey, Switch, Url, UrlOrOff, UrlsOrOff};
 
 const fn key(section: &'static str, name: &'static str, default: Value, rule: Rule) -> Key {
     Key { section, name, default, rule }
@@ -155,8 +157,23 @@ pub const KEYS: &[Key] = &[
     key("janus", "request_timeout_ms", int(2000), Integer(10, 60_000)),
     key("janus", "command_timeout_ms", int(5000), Integer(100, 60_000)),
     key("janus", "session_timeout_s", int(60), Integer(3, 3600)),
-    key("sms", "provider", text("file"), OneOf(&["off", "file"])),
+    key("sms", "provider", text("file"), OneOf(&["off", "file", "console", "http"])),
     key("sms", "file", text("/var/lib/roger/sms.jsonl"), File),
+    key("sms", "http_file", text(""), FileOrOff),
+    key("sms", "timeout_ms", int(10_000), Integer(100, 15_000)),
+    key("sms", "allow", Value::Nothing, Numbers),
+    key("listener", "dir", text("/var/lib/roger/listener"), File),
+    key("listener", "rules_file", text(""), FileOrOff),
+    key("listener", "group_ms", int(10_000), Integer(0, 600_000)),
+    key("listener", "repeat_s", int(300), Integer(0, 86_400)),
+    key("listener", "steady_s", int(60), Integer(0, 3_600)),
+    key("listener", "messages_per_hour_max", int(12), Integer(2, 1_000)),
+    key("listener", "text_parts_max", int(3), Integer(1, 6)),
+    key("listener", "peer_silent_s", int(60), Integer(2, 3_600)),
+    key("listener", "revive_first_s", int(60), Integer(0, 86_400)),
+    key("listener", "revive_longest_s", int(1_800), Integer(1, 86_400)),
+    key("listener", "heartbeat_url", text(""), UrlOrOff(&["https://", "http://"])),
+    key("listener", "heartbeat_interval_s", int(60), Integer(1, 86_400)),
     key("metrics", "edge_listen", text(""), LoopbackOrOff),
     key("metrics", "directory_listen", text(""), LoopbackOrOff),
     key("metrics", "gateway_listen", text(""), LoopbackOrOff),
@@ -197,7 +214,7 @@ impl Key {
         match self.rule {
             Integer(..) => text.parse::<u64>().map_or_else(|_| as_text(), Json::from),
             Switch => text.parse::<bool>().map_or_else(|_| as_text(), Json::from),
-            Origins => text.split(',').map(str::trim).filter(|origin| !origin.is_empty()).collect(),
+            Origins | Numbers => text.split(',').map(str::trim).filter(|origin| !origin.is_empty()).collect(),
             Name | RedisKey | Address | LoopbackOrOff | Url(_) | UrlOrOff(_) | UrlsOrOff(_) | File | FileOrOff | OneOf(_) => as_text(),
         }
     }
@@ -227,6 +244,7 @@ impl Rule {
             File => text.is_some_and(|text| Path::new(text).is_absolute()),
             FileOrOff => text.is_some_and(|text| text.is_empty() || Path::new(text).is_absolute()),
             OneOf(words) => text.is_some_and(|text| words.contains(&text)),
+            Numbers => value.as_array().is_some_and(|numbers| numbers.iter().all(|number| number.as_str().is_some_and(is_number_or_start))),
             Origins => value.as_array().is_some_and(|origins| origins.iter().all(|origin| origin.as_str().is_some_and(is_origin))),
         }
     }
@@ -247,6 +265,7 @@ impl fmt::Display for Rule {
             File => f.write_str("an absolute path"),
             FileOrOff => f.write_str("an absolute path, or empty for off"),
             OneOf(words) => write!(f, "one of {}", words.join(", ")),
+            Numbers => f.write_str("a list of telephone numbers, as +4712345678, or how they begin, as +47*"),
             Origins => f.write_str("a list of origins, as https://console.example.org"),
         }
     }
@@ -275,6 +294,11 @@ fn is_name(text: &str) -> bool {
 fn is_origin(text: &str) -> bool {
     let host = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
     host.is_some_and(|host| !host.is_empty() && host.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'/'))
+}
+
+fn is_number_or_start(text: &str) -> bool {
+    let digits = text.strip_prefix('+').map(|digits| digits.strip_suffix('*').unwrap_or(digits));
+    digits.is_some_and(|digits| (1..=15).contains(&digits.len()) && digits.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
 fn without_password(url: &str) -> String {

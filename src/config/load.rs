@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Map, Value as Json};
 
 use super::keys::{KEYS, Key, is_loopback};
-use super::{BadSecret, Config, Program, Secret};
+use super::{BadSecret, Config, Program, Secret, SmsProvider};
 
 /// Where a configuration comes from; later ones override earlier ones.
 #[derive(Clone, Debug, Default)]
@@ -247,6 +247,14 @@ impl Draft {
             "backlog_frames_max",
             "at least delivery.batch_frames_max",
         )?;
+        require(
+            config.sms.provider != SmsProvider::Http || config.sms.http_file.is_some(),
+            "sms",
+            "http_file",
+            "set when sms.provider is http",
+        )?;
+        let listener = &config.listener;
+        require(listener.revive_longest >= listener.revive_first, "listener", "revive_longest_s", "at least listener.revive_first_s")?;
         let janus = &config.janus;
         require(janus.url.is_none() || janus.api_secret_file.is_some(), "janus", "api_secret_file", "set when janus.url is")?;
         require(janus.commands != janus.list, "janus", "commands", "another list than janus.list")?;
@@ -274,6 +282,12 @@ impl Draft {
         }
         if program == Program::Directory {
             self.open_secret("auth", "secret_key_file", &config.auth.secret_key_file)?;
+        }
+        if matches!(program, Program::Sos | Program::Listener) && config.sms.provider == SmsProvider::Http {
+            config.sms.http_file.as_deref().map(|path| self.open("sms", "http_file", path)).transpose()?;
+        }
+        if program == Program::Listener {
+            config.listener.rules_file.as_deref().map(|path| self.open("listener", "rules_file", path)).transpose()?;
         }
         if let (Program::Janus, Some(_), Some(path)) = (program, &config.janus.url, &config.janus.api_secret_file) {
             self.open_secret("janus", "api_secret_file", path)?;

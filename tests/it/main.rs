@@ -23,6 +23,7 @@ mod store;
 mod supervision;
 mod support;
 mod talk;
+mod texts;
 mod tidy;
 mod tracks;
 mod worker;

@@ -32,6 +32,8 @@ impl Supervisor {
             fs::write(&path, STAND_IN).unwrap();
             fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
         }
+        std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_sms-listener"), at("bin/sms-listener")).unwrap();
+        fs::write(at("roger.toml"), format!("[listener]\ndir = {:?}\n", at("listener"))).unwrap();
         let ours = Path::new(env!("CARGO_MANIFEST_DIR")).join("supervisor");
         std::os::unix::fs::symlink(ours.join("demo/redis.conf"), at("conf.d/redis.conf")).unwrap();
         fs::write(at("ctl.conf"), format!("[supervisorctl]\nserverurl=unix://{}\n", at("supervisor.sock").display())).unwrap();
@@ -55,8 +57,8 @@ impl Supervisor {
             show: vec![at("log/edge-0.log"), at("log/redis.log")],
         };
         let supervisor = Self { process: Process::start(program), folder };
-        // Two edges, and Redis.
-        let count = PROGRAMS.len() + 2;
+        // Two edges, two listeners, and Redis.
+        let count = PROGRAMS.len() + 4;
         wait_until("all programs run", || supervisor.status().matches(" RUNNING ").count() == count);
         supervisor
     }

@@ -20,7 +20,7 @@ const STEPS: &[&[&str]] = &[
     &["topic", "location", "token", "talk", "audio"],
     &["alert"],
     &["broker", "store", "sms"],
-    &["session", "janus", "objects"],
+    &["session", "janus", "objects", "listener"],
     &["worker", "proto"],
     &["client"],
     &["jobs", "edge", "directory", "gateway"],
@@ -317,9 +317,11 @@ fn supervisor_runs_the_programs_there_are() {
             assert!(conf.text.lines().any(|line| line.starts_with(key)), "{}: {key} is missing", conf.path);
         }
     }
+    let listener = read("supervisor/sms-listener.conf");
+    assert_eq!(listener.matches("\n[eventlistener:").count(), 2, "two listeners, which watch each other");
     let bins = sources("src/bin", &["rs"]).into_iter().map(|source| PathBuf::from(source.path).file_stem().unwrap().display().to_string());
     none(
-        bins.filter(|bin| bin != "roger" && !programs.contains(bin))
+        bins.filter(|bin| !["roger", "sms-listener"].contains(&bin.as_str()) && !programs.contains(bin))
             .map(|bin| format!("src/bin/{bin}.rs: no file in supervisor"))
             .collect(),
     );

@@ -74,6 +74,12 @@ pub async fn run(config: Config, clock: Clock, shutdown: Shutdown) -> Result<(),
     let texts = CompetingSettings::new::<Texts>(TEXTS.0, TEXTS.1, IDLE).map_err(groups)?;
     let keeps = CompetingSettings::new::<Keep>(KEEPS.0, KEEPS.1, IDLE).map_err(groups)?;
 
+    // Whoever presses is helped without texts too: those that are due become dead letters, which can be put back.
+    let provider = sms::provider(&config.sms).unwrap_or_else(|error| {
+        tracing::error!(error = &error as &dyn std::error::Error, "no texts are sent until this is mended and sos is started again");
+        None
+    });
+
     let readiness = Readiness::new();
     let watch = tokio::spawn(readiness.clone().watch("sos", shutdown.clone()));
     let start = readiness.part("start");
@@ -90,7 +96,7 @@ pub async fn run(config: Config, clock: Clock, shutdown: Shutdown) -> Result<(),
     let jobs = (
         run_competing(TakeSos(alerts.clone()), sos.clone(), takes, clock.clone(), stop(), part("sos")),
         run_competing(Tell(alerts.clone()), sos.clone(), tells, clock.clone(), stop(), part("tell")),
-        run_competing(Texts(sms::provider(&config.sms)), sos.clone(), texts, clock.clone(), stop(), part("text")),
+        run_competing(Texts(provider), sos.clone(), texts, clock.clone(), stop(), part("text")),
         clockwork::run_due(&alerts, stop(), part("due")),
         clockwork::run_answers(&alerts, &ear, stop(), part("answers")),
         // SQL may come later: no alert waits for it, and neither does readiness.

@@ -37,7 +37,7 @@ impl Competing for Texts {
             Err(error) => return Verdict::of(&error),
         };
         let Some(provider) = &self.0 else {
-            return Verdict::Reject("sms.provider is off: the text was not sent".to_owned());
+            return Verdict::Reject("nobody carries texts, as the log of sos or sms.provider says: it was not sent".to_owned());
         };
         let TextFrame { key, number, text } = frame;
         match provider.send(&sms::Text { key, number, text }).await {

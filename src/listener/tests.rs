@@ -1,0 +1,1 @@
+//! The listener without supervisord: its conversation byte by byte.

@@ -1,0 +1,45 @@
+//! What supervisord says of programs, told by text: the real listener, by pipes and under a real supervisord, with a gateway of texts that can be
+//! bad in many ways.
+
+mod gateway;
+mod pair;
+mod piped;
+mod storm;
+mod supervised;
+
+use std::path::Path;
+
+use gateway::Gateway;
+
+/// The configuration of a listener that tells two people by a gateway; the paces are short.
+fn configure(folder: &Path, gateway: &Gateway, more: &str) {
+    let at = |name: &str| folder.join(name).display().to_string();
+    let rules = format!(
+        "host = \"test-1\"\nalways = [\"Kari\"]\n[[person]]\nname = \"Kari\"\nnumber = \"+4740000001\"\n\
+         [[pattern]]\nname = \"disk\"\nregex = \"No space left\"\nseverity = \"critical\"\n"
+    );
+    std::fs::write(at("alerts.toml"), rules).unwrap();
+    let call = format!(
+        "url = \"http://127.0.0.1:{}/send\"\nbody = '{{\"to\": \"${{number}}\", \"text\": \"${{text}}\", \"id\": \"${{key}}\"}}'\n\
+         [headers]\nContent-Type = \"application/json\"\n[taken]\nstatus = [200]\npointer = \"/taken\"\nequals = [true]\n",
+        gateway.port
+    );
+    std::fs::write(at("sms-http.toml"), call).unwrap();
+    let config = format!(
+        "[sms]\nprovider = \"http\"\nhttp_file = {:?}\ntimeout_ms = 400\n[listener]\ndir = {:?}\nrules_file = {:?}\ngroup_ms = 300\nrepeat_s = 0\n\
+         steady_s = 0\nmessages_per_hour_max = 100\n{more}",
+        at("sms-http.toml"),
+        at("listener"),
+        at("alerts.toml")
+    );
+    std::fs::write(at("roger.toml"), config).unwrap();
+}
+
+/// How many changes a text tells; `None` for the second text of a message.
+fn changes_in(text: &str) -> Option<usize> {
+    let (head, _) = text.split_once(": ")?;
+    match head.split_once(", ") {
+        Some((_, count)) => Some(count.strip_suffix(" changes")?.parse().unwrap()),
+        None => Some(1),
+    }
+}
