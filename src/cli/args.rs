@@ -93,6 +93,9 @@ pub(super) enum Command {
     Dead(Dead),
     /// Check everything the fleet needs, and say what to do about what is wrong; exit 1 when something fails.
     Doctor,
+    /// Judge the configuration without any server.
+    #[command(subcommand)]
+    Config(ConfigCommand),
     /// Prove from SQL that no message was lost, doubled or disordered; exit 1 on findings.
     Audit,
     /// List who changed which account, group or member, and revoked logins; the newest first.
@@ -140,6 +143,16 @@ pub(super) enum Command {
     Completions {
         /// Which shell.
         shell: clap_complete::Shell,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum ConfigCommand {
+    /// Check the configuration, the files it names, and whether the files of supervisord go with it; exit 1 on findings.
+    Check {
+        /// The folder with the files of supervisord, as Roger's own supervisor/; without it they are not looked at.
+        #[arg(long, value_name = "FOLDER")]
+        supervisor: Option<PathBuf>,
     },
 }
 

@@ -9,6 +9,7 @@ mod alerts;
 mod args;
 mod bench;
 mod changes;
+mod check;
 mod context;
 mod dead;
 mod demo;
@@ -109,6 +110,7 @@ async fn run(cli: Cli) -> Result<(), Error> {
         Command::Queues => queues::queues(&context).await,
         Command::Dead(args) => dead::dead(&context, args).await,
         Command::Doctor => doctor::doctor(&context).await,
+        Command::Config(args::ConfigCommand::Check { supervisor }) => check::check(&context, supervisor),
         Command::Audit => operate::audit(&context).await,
         Command::Changes(args) => changes::changes(&context, args).await,
         Command::Trace(args) => trace::trace(&context, args).await,

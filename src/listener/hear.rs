@@ -25,6 +25,8 @@ const IDLE: Duration = Duration::from_millis(500);
 const DEAF: Duration = Duration::from_secs(200);
 /// How often in a minute a pattern counts for a program; more is not told.
 const MATCHES_PER_MIN: u32 = 20;
+/// The most events that are known by what they are called; said again is only one over which its hearer died.
+const KNOWN_MAX: usize = 10_000;
 /// The most characters of a line that matched.
 const DETAIL_CHARS: usize = 200;
 
@@ -75,7 +77,7 @@ pub(super) struct Ear {
     pub(super) clock: Clock,
     /// Names this start of supervisord.
     pub(super) boot: String,
-    /// What is spooled already, from before a death.
+    /// What is spooled already, also before a death.
     pub(super) known: BTreeSet<String>,
     /// What supervisord said last of itself.
     pub(super) supervisor: Option<Kind>,
@@ -211,8 +213,11 @@ impl Ear {
     }
 
     fn put(&mut self, mut change: Change) {
-        if self.known.contains(&change.id) {
+        if !change.id.is_empty() && !self.known.insert(change.id.clone()) {
             return;
+        }
+        if self.known.len() > KNOWN_MAX {
+            self.known.pop_first();
         }
         let severity: Severity = change.severity;
         tracing::info!(program = change.program, kind = ?change.kind, ?severity, "heard");

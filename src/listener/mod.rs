@@ -1,7 +1,7 @@
 //! The listener of supervisord: hears what happens to programs, and tells it by text to whoever is on call.
 //!
 //! Needs neither Redis nor SQL, for it tells of their absence too. What it hears is on the disk before supervisord is answered, within
-//! milliseconds; from there it is told ([`tell`]), however long that takes. Two listeners run on a machine, each with a name and a folder of its
+//! milliseconds; from there it is told, however long that takes. Two listeners run on a machine, each with a name and a folder of its
 //! own: each event is claimed by one of them, the first that lives; when that falls silent the other does its work and says so.
 //!
 //! stdout belongs to the protocol alone; the log goes to stderr.
@@ -123,6 +123,8 @@ struct Parts {
 impl Parts {
     fn open(config: &Config, name: &str, clock: Clock) -> Result<Self, Error> {
         let settings = &config.listener;
+        // Clients of HTTP want it, also where nothing is encrypted. The first call of a process counts.
+        drop(rustls::crypto::ring::default_provider().install_default());
         let rules = settings.rules_file.as_deref().map(Rules::read).transpose().map_err(Error::Rules)?;
         let rules = Arc::new(rules.unwrap_or_else(Rules::none));
         let provider = sms::provider(&config.sms).map_err(Error::Sms)?;

@@ -272,6 +272,11 @@ impl Rules {
         !self.never_revive.iter().any(|name| is_program(name, program))
     }
 
+    /// Whether lines that programs print are looked into.
+    pub fn looks_into_lines(&self) -> bool {
+        self.patterns.iter().any(|pattern| !pattern.tagged)
+    }
+
     /// Whether anybody can ever be told.
     pub fn tells_anybody(&self) -> bool {
         !self.always.is_empty() || self.shifts.iter().any(|shift| !shift.numbers.is_empty())

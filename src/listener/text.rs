@@ -12,7 +12,7 @@ use crate::sms::gsm;
 /// The most texts that tell one message; what does not fit is counted.
 pub(super) const TEXTS_MAX: usize = 2;
 /// The most characters of a last line, alone and beside other programs.
-const LINE_CHARS: (usize, usize) = (110, 60);
+const LINE_CHARS: (usize, usize) = (110, 90);
 
 /// What supervisord and the logs say beside the events.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -74,7 +74,7 @@ pub(super) fn compose(changes: &[Change], facts: &BTreeMap<String, Facts>, voice
     let count = if changes.len() > 1 { format!(", {} changes", changes.len()) } else { String::new() };
     fit(
         &gsm::spelled(&format!("Roger {}{count}: ", voice.host)),
-        &gsm::spelled(&format!("Roger {}: ", voice.host)),
+        &gsm::spelled(&format!("Roger {}, more: ", voice.host)),
         &clauses,
         voice.parts_max,
     )
@@ -160,7 +160,7 @@ fn shortened(line: &str, room: usize) -> String {
     }
     let kept = room - 2;
     // The beginning says where, the end says why.
-    let (front, back) = (kept / 3, kept - kept / 3);
+    let (front, back) = (kept / 2, kept - kept / 2);
     format!("{}..{}", chars[..front].iter().collect::<String>(), chars[chars.len() - back..].iter().collect::<String>())
 }
 

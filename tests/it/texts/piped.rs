@@ -106,11 +106,11 @@ fn events_in_any_pieces_are_answered_at_once_and_told() {
     }
     assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
     // Multi-byte, byte by byte; a line over two events, of which both halves have their own header.
-    for half in [
-        "processname:gps groupname:roger pid:9 channel:stdout\nblåbær: No spa",
-        "processname:gps groupname:roger pid:9 channel:stdout\nce left for æøå\nnext",
+    for (serial, half) in [
+        (100, "processname:gps groupname:roger pid:9 channel:stdout\nblåbær: No spa"),
+        (101, "processname:gps groupname:roger pid:9 channel:stdout\nce left for æøå\nnext"),
     ] {
-        for byte in wire(101, "PROCESS_LOG_STDOUT", half) {
+        for byte in wire(serial, "PROCESS_LOG_STDOUT", half) {
             listener.write(&[byte]);
         }
         listener.expect("RESULT 2\nOKREADY\n");
@@ -118,7 +118,7 @@ fn events_in_any_pieces_are_answered_at_once_and_told() {
     wait_until("the line is told", || gateway.texts().len() == 1);
     assert_eq!(gateway.texts()[0].split(" since ").next(), Some("Roger test-1: roger:gps said disk: blåbær: No space left for æøå"));
     // A length that lies holds nothing up for long.
-    let mut long = wire(103, "PROCESS_STATE_FATAL", &state("edge-0", ""));
+    let mut long = wire(102, "PROCESS_STATE_FATAL", &state("edge-0", ""));
     let at = long.windows(4).position(|part| part == b"len:").unwrap();
     long.splice(at + 4..at + 6, *b"99");
     listener.write(&long);
@@ -130,7 +130,7 @@ fn events_in_any_pieces_are_answered_at_once_and_told() {
     listener.say(110, "PROCESS_COMMUNICATION_STDOUT", "processname:sos groupname:roger pid:9\nSOS_STUCK token=abcdef\n");
     wait_until("both are told", || gateway.texts().len() == 3);
     let text = gateway.texts()[2].clone();
-    assert!(text.contains("sms-listener lost events 6") && text.contains("roger:sos said SOS_STUCK token=***"), "{text}");
+    assert!(text.contains("sms-listener lost events 7") && text.contains("roger:sos said SOS_STUCK token=***"), "{text}");
 }
 
 #[test]

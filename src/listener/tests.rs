@@ -1,1 +1,0 @@
-//! The listener without supervisord: its conversation byte by byte.
