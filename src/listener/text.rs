@@ -88,19 +88,20 @@ fn fit(first: &str, further: &str, clauses: &[(String, usize)], parts_max: usize
         let rest: usize = clauses[at..].iter().map(|(_, count)| count).sum();
         let more = format!("; and {} more, {rest} changes", clauses.len() - at);
         let is_last_text = texts.len() == TEXTS_MAX;
+        // The last text keeps room to say what is left out.
+        let tail = |number: usize| if number == TEXTS_MAX && at + 1 < clauses.len() { more.as_str() } else { "" };
+        let number = texts.len();
         let Some(text) = texts.last_mut() else { break };
         let longer = if empty { format!("{text}{clause}") } else { format!("{text}; {clause}") };
-        // The last text keeps room to say what is left out.
-        let tail = if is_last_text && at + 1 < clauses.len() { more.as_str() } else { "" };
-        if gsm::parts(&format!("{longer}{tail}")) <= parts_max {
+        if gsm::parts(&format!("{longer}{}", tail(number))) <= parts_max {
             (*text, empty) = (longer, false);
-        } else if is_last_text {
-            text.push_str(if empty { more.trim_start_matches("; ") } else { &more });
-            break;
         } else if empty {
-            (*text, empty) = (gsm::cut(&longer, parts_max), false);
+            (*text, empty) = (gsm::cut(&longer, tail(number), parts_max), false);
+        } else if is_last_text {
+            text.push_str(&more);
+            break;
         } else {
-            texts.push(gsm::cut(&format!("{further}{clause}"), parts_max));
+            texts.push(gsm::cut(&format!("{further}{clause}"), tail(number + 1), parts_max));
         }
     }
     texts

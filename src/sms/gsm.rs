@@ -71,13 +71,13 @@ pub fn spelled(text: &str) -> String {
     spelled
 }
 
-/// As much of a text of [`spelled`] as fits into so many parts; what is cut off shows as `..`.
-pub fn cut(text: &str, parts_max: usize) -> String {
-    if parts(text) <= parts_max {
+/// As much of a text of [`spelled`] as fits into so many parts with a tail behind it, which is not put there; what is cut off shows as `..`.
+pub fn cut(text: &str, tail: &str, parts_max: usize) -> String {
+    if parts(&format!("{text}{tail}")) <= parts_max {
         return text.to_owned();
     }
     let mut kept: String = text.to_owned();
-    while !kept.is_empty() && parts(&format!("{kept}..")) > parts_max {
+    while !kept.is_empty() && parts(&format!("{kept}..{tail}")) > parts_max {
         kept.pop();
     }
     kept + ".."
@@ -110,9 +110,9 @@ mod tests {
         fn whatever_is_spelled_and_cut_fits(text in "\\PC{0,500}", parts_max in 1..4_usize) {
             let spelled = spelled(&text);
             prop_assert!(spelled.chars().all(|c| septets_of(c).is_some()));
-            let cut = cut(&spelled, parts_max);
-            prop_assert!(parts(&cut) <= parts_max);
-            prop_assert!(parts(&spelled) > parts_max || cut == spelled);
+            let cut = cut(&spelled, "; and more", parts_max);
+            prop_assert!(parts(&(cut.clone() + "; and more")) <= parts_max);
+            prop_assert!(parts(&(spelled.clone() + "; and more")) > parts_max || cut == spelled);
         }
     }
 }

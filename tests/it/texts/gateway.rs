@@ -20,6 +20,8 @@ pub enum Mode {
     Garbage,
     /// Takes the text, and breaks off in its answer.
     BreaksOff,
+    /// Says that it would never take the text.
+    Refuses,
 }
 
 #[derive(Debug, Default)]
@@ -88,6 +90,7 @@ impl Gateway {
         let answer: &[u8] = match mode {
             Mode::Good | Mode::Slow => b"HTTP/1.1 200 OK\r\nContent-Length: 15\r\nConnection: close\r\n\r\n{\"taken\": true}",
             Mode::Fails => b"HTTP/1.1 500 Internal Server Error\r\nContent-Length: 4\r\nConnection: close\r\n\r\nsick",
+            Mode::Refuses => b"HTTP/1.1 400 Bad Request\r\nContent-Length: 6\r\nConnection: close\r\n\r\nnumber",
             Mode::Garbage => b"\x00\x01\x02 SMTP 220 ready\r\n\r\n",
             Mode::BreaksOff | Mode::Down => b"HTTP/1.1 200 OK\r\nContent-Length: 15\r\n\r\n{\"tak",
         };

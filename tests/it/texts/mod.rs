@@ -14,14 +14,14 @@ use gateway::Gateway;
 /// The configuration of a listener that tells two people by a gateway; the paces are short.
 fn configure(folder: &Path, gateway: &Gateway, more: &str) {
     let at = |name: &str| folder.join(name).display().to_string();
-    let rules = format!(
-        "host = \"test-1\"\nalways = [\"Kari\"]\n[[person]]\nname = \"Kari\"\nnumber = \"+4740000001\"\n\
-         [[pattern]]\nname = \"disk\"\nregex = \"No space left\"\nseverity = \"critical\"\n"
+    let rules = concat!(
+        "host = \"test-1\"\nalways = [\"Kari\"]\n[[person]]\nname = \"Kari\"\nnumber = \"+4740000001\"\n",
+        "[[pattern]]\nname = \"disk\"\nregex = \"No space left\"\nseverity = \"critical\"\n"
     );
     std::fs::write(at("alerts.toml"), rules).unwrap();
     let call = format!(
         "url = \"http://127.0.0.1:{}/send\"\nbody = '{{\"to\": \"${{number}}\", \"text\": \"${{text}}\", \"id\": \"${{key}}\"}}'\n\
-         [headers]\nContent-Type = \"application/json\"\n[taken]\nstatus = [200]\npointer = \"/taken\"\nequals = [true]\n",
+         [headers]\nContent-Type = \"application/json\"\n[taken]\nstatus = [200]\npointer = \"/taken\"\nequals = [true]\n[never]\nstatus = [400]\n",
         gateway.port
     );
     std::fs::write(at("sms-http.toml"), call).unwrap();

@@ -1,6 +1,7 @@
 //! A listener at the ends of two pipes, where the test is supervisord.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::mpsc::{self, Receiver};
@@ -11,7 +12,7 @@ use nix::unistd::Pid;
 
 use super::gateway::{Gateway, Mode};
 use super::{changes_in, configure};
-use crate::support::wait_until;
+use crate::support::{ports, wait_until};
 
 pub struct Piped {
     child: Child,
@@ -161,4 +162,36 @@ fn an_end_of_supervisord_ends_it_and_what_was_heard_is_told_by_the_next_one() {
         "{texts:?}"
     );
     assert!(texts[1].starts_with("Roger test-1: supervisord was killed, and is back"), "{texts:?}");
+}
+
+#[test]
+fn a_text_that_is_refused_for_good_does_not_hold_up_the_next_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let gateway = Gateway::start(Mode::Refuses);
+    configure(folder.path(), &gateway, "");
+    let mut listener = Piped::start(folder.path(), "a");
+    listener.say(1, "PROCESS_STATE_FATAL", &state("gps", ""));
+    wait_until("it is given up", || gateway.calls() == 3);
+    listener.say(2, "PROCESS_STATE_FATAL", &state("sos", ""));
+    wait_until("the next one is tried", || gateway.calls() > 3);
+    gateway.set(Mode::Good);
+    wait_until("the next one is told", || gateway.texts().len() == 1);
+    assert!(gateway.texts()[0].starts_with("Roger test-1: roger:sos FATAL since "), "{:?}", gateway.texts());
+}
+
+#[test]
+fn whoever_watches_from_elsewhere_is_called_while_it_works() {
+    let folder = tempfile::tempdir().unwrap();
+    let gateway = Gateway::start(Mode::Good);
+    let watch = TcpListener::bind(("127.0.0.1", ports::free())).unwrap();
+    let url = format!("heartbeat_url = \"http://{}/alive\"\nheartbeat_interval_s = 1\npeer_silent_s = 2\n", watch.local_addr().unwrap());
+    configure(folder.path(), &gateway, &url);
+    let _listener = Piped::start(folder.path(), "a");
+    let call = || {
+        let mut line = String::new();
+        BufReader::new(watch.accept().unwrap().0).read_line(&mut line).unwrap();
+        line
+    };
+    // The second one comes although nobody answers the first.
+    assert_eq!((call(), call()), ("GET /alive HTTP/1.1\r\n".to_owned(), "GET /alive HTTP/1.1\r\n".to_owned()));
 }
