@@ -11,7 +11,7 @@ use std::path::Path;
 
 use gateway::Gateway;
 
-/// The configuration of a listener that tells two people by a gateway; the paces are short.
+/// The configuration of a listener that tells one person by a gateway; the paces are short.
 fn configure(folder: &Path, gateway: &Gateway, more: &str) {
     let at = |name: &str| folder.join(name).display().to_string();
     let rules = concat!(
