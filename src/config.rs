@@ -22,7 +22,7 @@ use serde::{Deserialize, Deserializer};
 
 pub use keys::{KEYS, Key, Rule, Value};
 pub use load::{Error, Origin, Sources};
-pub use notify::{Listener, Sms, SmsProvider};
+pub use notify::{Doctor, Listener, Sms, SmsProvider};
 pub use secret::{BadSecret, Secret};
 pub use talk::{Floor, Janus};
 
@@ -88,6 +88,8 @@ pub struct Config {
     pub sms: Sms,
     /// The sms-listener program.
     pub listener: Listener,
+    /// What `roger doctor` looks at beside the fleet.
+    pub doctor: Doctor,
     /// Where each program serves its counters.
     pub metrics: Metrics,
     /// Who yields the processor to whom.
@@ -333,6 +335,9 @@ pub struct Metrics {
     /// Of the janus program.
     #[serde(deserialize_with = "address_or_off")]
     pub janus_listen: Option<SocketAddr>,
+    /// Of the sms-listener program.
+    #[serde(deserialize_with = "address_or_off")]
+    pub listener_listen: Option<SocketAddr>,
 }
 
 /// `[processor]`.

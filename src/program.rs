@@ -241,8 +241,13 @@ where
         Program::Sos => config.metrics.sos_listen,
         Program::Gps => config.metrics.gps_listen,
         Program::Janus => config.metrics.janus_listen,
-        Program::Listener | Program::Roger => None,
+        Program::Listener => config.metrics.listener_listen,
+        Program::Roger => None,
     };
-    telemetry::serve_metrics(listen).map_err(|error| (ErrorClass::Transient, error.into()))?;
+    match telemetry::serve_metrics(listen) {
+        // Whoever tells of trouble does not end for a port that is taken.
+        Err(error) if program == Program::Listener => tracing::error!(error = &error as &dyn StdError, "goes on without metrics"),
+        served => served.map_err(|error| (ErrorClass::Transient, error.into()))?,
+    }
     run(config, Clock::system(), shutdown).await
 }

@@ -3,12 +3,19 @@
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::panic::PanicHookInfo;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use metrics_exporter_prometheus::{BuildError, PrometheusBuilder};
+use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::config::{Log, LogFormat};
+
+/// The bounds of the buckets of durations, in seconds: fine around what a hop takes, coarse where somebody must look anyway.
+const BUCKETS_S: &[f64] = &[0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 60.0, 300.0];
+
+/// Whether anybody can read what is measured.
+static MEASURED: AtomicBool = AtomicBool::new(false);
 
 /// Telemetry that cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -43,9 +50,24 @@ pub fn start(log: &Log, program: &str) {
 /// When the port cannot be bound.
 pub fn serve_metrics(address: Option<SocketAddr>) -> Result<(), Error> {
     let Some(address) = address else { return Ok(()) };
-    PrometheusBuilder::new().with_http_listener(address).install().map_err(|source| Error { address, source })?;
+    let failed = |source| Error { address, source };
+    // Histograms with the same buckets everywhere can be added up over programs; quantiles cannot.
+    let builder = PrometheusBuilder::new().set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), BUCKETS_S).map_err(failed)?;
+    builder.with_http_listener(address).install().map_err(failed)?;
+    MEASURED.store(true, Ordering::Relaxed);
     tracing::info!(%address, "serving metrics");
     Ok(())
+}
+
+/// Whether this program serves metrics: what costs calls to be measured is measured only then.
+pub fn is_measured() -> bool {
+    MEASURED.load(Ordering::Relaxed)
+}
+
+/// What happened at `since_ms` has come to the end of a hop: `push`, `commit`, `deliver`, `acknowledge`, `archive` or `sos`, as docs/metrics.md
+/// tells them. By clocks of two machines: what seems to be over before it began took no time.
+pub fn hop(name: &'static str, since_ms: u64, now_ms: u64) {
+    metrics::histogram!("roger_hop_seconds", "hop" => name).record(now_ms.saturating_sub(since_ms) as f64 / 1_000.0);
 }
 
 fn log_panic(panic: &PanicHookInfo<'_>) {

@@ -123,6 +123,27 @@ impl Redis {
         Ok((left.into_iter().collect(), cursor == 0))
     }
 
+    /// The boot names of edges that did not retire and whose heartbeat lapsed within the last ten minutes, with since when (UTC ms).
+    pub async fn silent_edges(&self, now_ms: u64) -> Result<Vec<(String, u64)>, Error> {
+        let mut command = redis::cmd("ZRANGEBYSCORE");
+        command.arg(keys::edges()).arg(now_ms.saturating_sub(600_000)).arg(now_ms).arg("WITHSCORES");
+        self.command("list edges that are silent", command).await
+    }
+
+    /// Deletes streams of edges that are gone, as [`Redis::left_over_streams`] lists them.
+    pub async fn drop_streams(&self, streams: &[String]) -> Result<(), Error> {
+        let mut command = redis::cmd("UNLINK");
+        command.arg(streams);
+        self.command("delete streams of edges that are gone", command).await
+    }
+
+    /// Has Redis refuse writes rather than forget something when its memory is full; until it is started again, if its file says otherwise.
+    pub async fn evict_nothing(&self) -> Result<(), Error> {
+        let mut command = redis::cmd("CONFIG");
+        command.arg("SET").arg("maxmemory-policy").arg("noeviction");
+        self.command("set maxmemory-policy", command).await
+    }
+
     /// The live edges with what they said of themselves; whoever only listens as one says nothing.
     pub async fn describe_edges(&self, now_ms: u64) -> Result<Vec<LiveEdge>, Error> {
         let mut edges = Vec::new();

@@ -13,6 +13,9 @@ use super::keys;
 use super::scripts::{FAIL, FINISH, GIVE_BACK, KEEP, REAP, RECLAIM};
 use super::streams::{Reader, StreamEntry, StreamId, parse_entries, parse_streams};
 
+/// The most characters that are kept of what went wrong.
+const WHY_CHARS_MAX: usize = 300;
+
 /// A consumer of a group.
 #[derive(Clone, Debug)]
 pub struct Group {
@@ -58,6 +61,9 @@ pub struct GroupState {
     /// Up to where entries were given out, for programs: what stands behind nobody was given yet.
     #[serde(skip)]
     pub given: StreamId,
+    /// How many entries were given out, ever; if Redis knows.
+    #[serde(skip)]
+    pub read: Option<u64>,
 }
 
 impl Error {
@@ -111,9 +117,10 @@ impl Redis {
     }
 
     /// Counts a failed attempt and returns how many there were; `None` when the entry is no longer the consumer's.
-    pub async fn count_failure(&self, group: &Group, id: StreamId) -> Result<Option<u64>, Error> {
+    pub async fn count_failure(&self, group: &Group, id: StreamId, error: &str) -> Result<Option<u64>, Error> {
         let mut call = FAIL.call(&group.call_keys().each_ref().map(String::as_str));
-        call.arg(&group.group).arg(&group.consumer).arg(id.to_string());
+        let error: String = error.chars().take(WHY_CHARS_MAX).collect();
+        call.arg(&group.group).arg(&group.consumer).arg(id.to_string()).arg(error);
         self.command::<u64>("count a failure", call).await.map(|failures| (failures > 0).then_some(failures))
     }
 
@@ -202,6 +209,7 @@ impl Redis {
             pending: number(group, "pending").unwrap_or(0),
             lag: number(group, "lag"),
             given: text(group, "last-delivered-id").parse().unwrap_or_default(),
+            read: number(group, "entries-read"),
         };
         Ok(groups.iter().map(state).collect())
     }

@@ -172,7 +172,7 @@ pub fn sos_probe_turn() -> String {
     "{sos}:probe:turn".to_owned()
 }
 
-/// HASH from entry id to how often the attempt at it failed, for a stream that a consumer group reads. Written by the group's consumers;
+/// HASH from entry id to how often the attempt at it failed, and from `<id>:why` to what went wrong first, for a stream that a consumer group reads. Written by the group's consumers;
 /// fields leave with their entries. No expiry.
 pub fn failures(stream: &str) -> String {
     // In the slot of the stream: one script changes both.
@@ -188,6 +188,12 @@ pub fn dead() -> String {
 /// STRING, JSON: the letters that an entry of a stream was redriven from. Written when it is, read when it fails again. Expires after thirty days.
 pub fn dead_history(stream: &str, entry: &str) -> String {
     format!("dead:history:{stream}:{entry}")
+}
+
+/// HASH from a job, or `<job>/<shard>`, to JSON [`crate::broker::Pause`]: what operators stopped for a while. On the Redis of what it works
+/// on. Written by operators; read by workers and the doctor. No expiry: a pause has an end of its own.
+pub fn paused() -> String {
+    "paused".to_owned()
 }
 
 /// SORTED SET of workers of a job by the time their heartbeat lapses (UTC ms). Written by each worker, on the Redis of what it works on; read by

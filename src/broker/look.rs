@@ -78,6 +78,16 @@ pub struct ServerLook {
     pub maxmemory_policy: String,
     /// `ok`, or the append-only file could not be written.
     pub aof_last_write_status: String,
+    /// `master`, or `slave` for a replica, which takes no writes.
+    pub role: String,
+    /// `ok`, or the last snapshot could not be written.
+    pub rdb_last_bgsave_status: String,
+    /// Whether it refuses all writes when a snapshot could not be written, and snapshots are wanted.
+    pub stops_without_snapshot: bool,
+    /// Connections it has, and the most it takes.
+    pub clients: u64,
+    /// See [`ServerLook::clients`].
+    pub clients_max: u64,
     /// In bytes.
     pub used_memory: u64,
     /// In bytes; 0 for no bound.
@@ -95,48 +105,38 @@ impl Redis {
     pub async fn look_at_shards(&self, shards: u32) -> Result<Vec<ShardLook>, Error> {
         let mut looks = Vec::new();
         for shard in 0..shards {
-            let mut pipeline = redis::Pipeline::new();
-            for stream in [keys::input(shard), keys::urgent(shard), keys::log(shard)] {
-                pipeline.cmd("XLEN").arg(stream);
-            }
-            pipeline.cmd("HMGET").arg(keys::meta(shard)).arg(["epoch", "commit", "deaths", "lost", "run_id"].as_slice());
-            for key in [keys::lease(shard, "deliver"), keys::lease(shard, "archive"), keys::archived(shard)] {
-                pipeline.cmd("GET").arg(key);
-            }
-            pipeline.cmd("ZCARD").arg(keys::deadlines(shard));
-            let (input, urgent, log, meta, deliver, archive, archived, sessions): ShardParts =
-                self.pipe("look at a shard", &pipeline).await?;
-            let [epoch, commit, deaths, lost, run_id] = meta;
-            let run_id = run_id.unwrap_or_default();
-            let [epoch, commit, deaths] = [epoch, commit, deaths].map(|text| text.and_then(|text| text.parse::<u64>().ok()).unwrap_or(0));
-            let archived = archived.and_then(|text| text.parse::<StreamId>().ok());
-            let archive_lag = match archived {
-                Some(at) if at.0 == epoch => Some(commit.saturating_sub(at.1)),
-                _ if log == 0 => Some(0),
-                // An epoch that began and decided nothing since: what matters is whether there is anything behind.
-                Some(at) => {
-                    let behind = self.range(&keys::log(shard), at.next(), StreamId(u64::MAX, u64::MAX), 1).await?;
-                    behind.is_empty().then_some(0)
-                }
-                None => None,
-            };
-            looks.push(ShardLook {
-                shard,
-                input,
-                urgent,
-                log,
-                epoch,
-                commit,
-                archive_lag,
-                deaths,
-                lost,
-                run_id,
-                deliver,
-                archive,
-                sessions,
-            });
+            looks.push(self.look_at_shard(shard).await?);
         }
         Ok(looks)
+    }
+
+    /// How one shard stands.
+    pub async fn look_at_shard(&self, shard: u32) -> Result<ShardLook, Error> {
+        let mut pipeline = redis::Pipeline::new();
+        for stream in [keys::input(shard), keys::urgent(shard), keys::log(shard)] {
+            pipeline.cmd("XLEN").arg(stream);
+        }
+        pipeline.cmd("HMGET").arg(keys::meta(shard)).arg(["epoch", "commit", "deaths", "lost", "run_id"].as_slice());
+        for key in [keys::lease(shard, "deliver"), keys::lease(shard, "archive"), keys::archived(shard)] {
+            pipeline.cmd("GET").arg(key);
+        }
+        pipeline.cmd("ZCARD").arg(keys::deadlines(shard));
+        let (input, urgent, log, meta, deliver, archive, archived, sessions): ShardParts = self.pipe("look at a shard", &pipeline).await?;
+        let [epoch, commit, deaths, lost, run_id] = meta;
+        let run_id = run_id.unwrap_or_default();
+        let [epoch, commit, deaths] = [epoch, commit, deaths].map(|text| text.and_then(|text| text.parse::<u64>().ok()).unwrap_or(0));
+        let archived = archived.and_then(|text| text.parse::<StreamId>().ok());
+        let archive_lag = match archived {
+            Some(at) if at.0 == epoch => Some(commit.saturating_sub(at.1)),
+            _ if log == 0 => Some(0),
+            // An epoch that began and decided nothing since: what matters is whether there is anything behind.
+            Some(at) => {
+                let behind = self.range(&keys::log(shard), at.next(), StreamId(u64::MAX, u64::MAX), 1).await?;
+                behind.is_empty().then_some(0)
+            }
+            None => None,
+        };
+        Ok(ShardLook { shard, input, urgent, log, epoch, commit, archive_lag, deaths, lost, run_id, deliver, archive, sessions })
     }
 
     /// How a stream stands, and who works on it: `job` is who takes from it.
@@ -159,26 +159,30 @@ impl Redis {
     pub async fn look_at_server(&self) -> Result<ServerLook, Error> {
         let mut pipeline = redis::Pipeline::new();
         pipeline.cmd("INFO");
-        for name in ["appendonly", "appendfsync", "maxmemory-policy"] {
-            pipeline.cmd("CONFIG").arg("GET").arg(name);
-        }
+        let names = ["appendonly", "appendfsync", "maxmemory-policy", "stop-writes-on-bgsave-error", "save", "maxclients"];
+        pipeline.cmd("CONFIG").arg("GET").arg(names.as_slice());
         pipeline.cmd("TIME").cmd("GET").arg(keys::shards());
-        type Setting = HashMap<String, String>;
-        let (info, appendonly, appendfsync, policy, time, shards): (String, Setting, Setting, Setting, (u64, u64), Option<u32>) =
+        let (info, settings, time, shards): (String, HashMap<String, String>, (u64, u64), Option<u32>) =
             self.pipe("look at the server", &pipeline).await?;
         let fact =
             |name: &str| info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).unwrap_or_default().trim().to_owned();
-        let value = |setting: Setting| setting.into_values().next().unwrap_or_default();
+        let number = |name: &str| fact(name).parse().unwrap_or(0);
+        let setting = |name: &str| settings.get(name).cloned().unwrap_or_default();
         Ok(ServerLook {
             version: fact("redis_version"),
             run_id: fact("run_id"),
             pid: fact("process_id").parse().unwrap_or(0),
-            appendonly: value(appendonly),
-            appendfsync: value(appendfsync),
-            maxmemory_policy: value(policy),
+            appendonly: setting("appendonly"),
+            appendfsync: setting("appendfsync"),
+            maxmemory_policy: setting("maxmemory-policy"),
             aof_last_write_status: fact("aof_last_write_status"),
-            used_memory: fact("used_memory").parse().unwrap_or(0),
-            maxmemory: fact("maxmemory").parse().unwrap_or(0),
+            role: fact("role"),
+            rdb_last_bgsave_status: fact("rdb_last_bgsave_status"),
+            stops_without_snapshot: setting("stop-writes-on-bgsave-error") == "yes" && !setting("save").is_empty(),
+            clients: number("connected_clients"),
+            clients_max: setting("maxclients").parse().unwrap_or(0),
+            used_memory: number("used_memory"),
+            maxmemory: number("maxmemory"),
             time_ms: time_ms(time),
             shards,
         })

@@ -8,6 +8,7 @@ mod device;
 mod fence;
 mod group;
 mod media;
+mod pause;
 mod sessions;
 mod talk;
 mod trace;
@@ -26,6 +27,7 @@ pub(super) use device::{Device, Import, Switch};
 pub(super) use fence::{Fence, NewFence};
 pub(super) use group::{Friend, Group, Member, Membership, OneGroup, Role};
 pub(super) use media::{Files, GatewayDoor, Keys, Release, ReleaseUpload};
+pub(super) use pause::{Pause, Resume};
 pub(super) use sessions::{EndSessions, Sessions};
 pub(super) use talk::{Floor, Talk};
 pub(super) use trace::{Trace, TraceFormat};
@@ -89,10 +91,18 @@ pub(super) enum Command {
     Floor(Floor),
     /// Show what waits on each shard, who delivers and archives it, what SQL does not have yet, and what waits for offline, gps and sos.
     Queues,
+    /// Let a job stand still for a while, what waits for it kept; list what is paused by whom until when.
+    Pause(Pause),
+    /// End a pause before its time.
+    Resume(Resume),
     /// Look into dead letters: work the fleet has given up. Put it back, or drop it.
     Dead(Dead),
     /// Check everything the fleet needs, and say what to do about what is wrong; exit 1 when something fails.
-    Doctor,
+    Doctor {
+        /// Mend first what can be mended without harm, and say so: Redis evicts nothing, streams of edges that are gone are deleted.
+        #[arg(long)]
+        fix: bool,
+    },
     /// Judge the configuration without any server.
     #[command(subcommand)]
     Config(ConfigCommand),

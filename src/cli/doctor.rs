@@ -1,5 +1,8 @@
 //! `roger doctor`: everything the fleet needs, looked at from outside, each with what is wrong and what to do.
 
+mod groups;
+mod machine;
+mod server;
 mod shards;
 mod sos;
 mod store;
@@ -12,8 +15,8 @@ use serde::Serialize;
 use super::context::Context;
 use super::error::Error;
 use super::output::table;
-use super::streams as worked;
-use crate::broker::{Redis, ServerLook, StreamLook, keys};
+use super::{pause, streams as worked};
+use crate::broker::{Redis, StreamLook, keys};
 use crate::worker::chain;
 
 /// Between two looks at the shards: who has work and does not move in this time stands still.
@@ -62,26 +65,31 @@ fn verdict(fail: bool, warn: bool) -> Verdict {
     }
 }
 
-pub(super) async fn doctor(context: &Context) -> Result<(), Error> {
+/// With `fix`, what is safe to mend is mended first, and told.
+pub(super) async fn doctor(context: &Context, fix: bool) -> Result<(), Error> {
     let mut checks = Checks::default();
     let redis = context.redis()?;
+    if fix {
+        mend(&mut checks, &redis, context).await;
+    }
     match redis.look_at_server().await {
-        Err(error) => checks.add("redis", Verdict::Fail, chain(&error), "start Redis 7.0 or later, or set redis.url"),
+        Err(error) => checks.add("redis", Verdict::Fail, chain(&error), server::fix_of(&error)),
         Ok(server) => {
-            judge_server(&mut checks, &server, context.shards(), context.clock.now_ms());
+            server::judge(&mut checks, &server, context.shards(), context.clock.now_ms());
             if let Err(error) = judge_fleet(&mut checks, &redis, &server.run_id, context).await {
                 checks.add("redis", Verdict::Fail, chain(&error), "see its log; it stopped answering while it was looked at");
             }
         }
     }
     let sos = context.sos_redis()?;
-    streams::judge_alerts(&mut checks, look_at_alerts(&sos, context).await);
+    judge_alerts(&mut checks, &sos, context).await;
     sos::judge(&mut checks, sos.probes().await, context.config.sos.probe_interval, context.clock.now_ms());
     match context.store() {
         Err(Error::Store(error)) => checks.add("sql", Verdict::Fail, chain(&error), "set sql.url"),
         Err(error) => return Err(error),
         Ok(store) => store::judge(&mut checks, &store, context.shards()).await,
     }
+    machine::judge(&mut checks, &context.config, context.clock.now_ms());
     let failed = checks.0.iter().any(|check| check.verdict == Verdict::Fail);
     context.out.answer(&checks.0, |checks| {
         let row = |check: &Check| {
@@ -90,39 +98,6 @@ pub(super) async fn doctor(context: &Context) -> Result<(), Error> {
         table(&["", "CHECK", "SEEN", "WHAT TO DO"], checks.iter().map(row))
     });
     if failed { Err(Error::Findings) } else { Ok(()) }
-}
-
-fn judge_server(checks: &mut Checks, server: &ServerLook, shards: u32, now_ms: u64) {
-    let major = server.version.split('.').next().and_then(|major| major.parse::<u32>().ok()).unwrap_or(0);
-    let seen = format!("version {}, run id {}", server.version, server.run_id);
-    checks.add("redis", verdict(major < 7, false), seen, "upgrade to Redis 7.0 or later");
-    let policy = format!("maxmemory-policy {}, maxmemory {}", server.maxmemory_policy, server.maxmemory);
-    let evicts = server.maxmemory_policy != "noeviction";
-    checks.add("redis.memory", verdict(evicts && server.maxmemory > 0, evicts), policy, "CONFIG SET maxmemory-policy noeviction");
-    let durable = format!("appendonly {}, appendfsync {}", server.appendonly, server.appendfsync);
-    let weak = server.appendonly != "yes" || server.appendfsync == "everysec";
-    let fix = "set appendonly yes and appendfsync always; until then receipts say no more than \"memory\"";
-    checks.add("redis.durability", verdict(false, weak), durable, fix);
-    if server.appendonly == "yes" {
-        let bad = server.aof_last_write_status != "ok";
-        let seen = format!("last write {}", server.aof_last_write_status);
-        checks.add("redis.aof", verdict(bad, false), seen, "free the disk Redis writes to");
-    }
-    let skew = server.time_ms.abs_diff(now_ms);
-    let seen = format!("Redis and this machine differ by {skew} ms");
-    checks.add("clock", verdict(skew > SKEW_FAIL_MS, skew > SKEW_WARN_MS), seen, "run an NTP client on both machines");
-    match server.shards {
-        None => checks.add("shards", Verdict::Warn, "not pinned: no fleet has started on this Redis", "start the fleet"),
-        Some(pinned) => {
-            let seen = format!("{pinned} pinned, {shards} configured");
-            checks.add(
-                "shards",
-                verdict(pinned != shards, false),
-                seen,
-                "set fleet.shards to what is pinned, or redis.url to the Redis of this fleet: the number is fixed for the life of a deployment",
-            );
-        }
-    }
 }
 
 async fn judge_fleet(checks: &mut Checks, redis: &Redis, run_id: &str, context: &Context) -> Result<(), crate::broker::Error> {
@@ -141,25 +116,26 @@ async fn judge_fleet(checks: &mut Checks, redis: &Redis, run_id: &str, context: 
     if !all_seen {
         seen.push_str("; Redis has too many keys to look at all");
     }
-    let fix = "DEL them with redis-cli: nobody reads them and they do not expire; what was in them is replayed to its sessions";
+    let fix = "delete them, or --fix: nobody reads them and they do not expire; what was in them is replayed to its sessions";
     checks.add("edges.streams", verdict(false, !left.is_empty()), seen, fix);
     for (job, check) in [("deliver", "workers.deliver"), ("archive", "workers.archive")] {
         let workers = redis.live_workers(job, now_ms).await?;
         let seen = format!("{} alive", workers.len());
         checks.add(check, verdict(workers.is_empty(), false), seen, "start the program; its log says what it waits for");
     }
+    judge_silent_edges(checks, redis, now_ms).await?;
+    let pauses = pause::lines(redis, now_ms).await?;
+    judge_pauses(checks, "paused", &pauses);
     let before = redis.look_at_shards(context.shards()).await?;
     context.clock.sleep(LOOK_AGAIN).await;
     let after = redis.look_at_shards(context.shards()).await?;
-    shards::judge(checks, run_id, &before, &after);
+    shards::judge(checks, run_id, &before, &after, &redis.pauses(now_ms).await?);
     let letters = redis.lengths(&[keys::dead()]).await?.first().copied().unwrap_or(0);
     checks.add("dead-letters", verdict(false, letters > 0), format!("{letters}"), "`roger dead list`, then redrive or drop each");
-    for stream in [keys::replay(), keys::floor()] {
-        let groups = redis.groups(&stream).await?;
-        let waiting: u64 = groups.iter().map(|group| group.pending + group.lag.unwrap_or(0)).sum();
-        let name = if stream == keys::replay() { "replay" } else { "floor" };
-        let seen = format!("{waiting} requests wait, {} consumer groups", groups.len());
-        checks.add(name, verdict(false, waiting > INPUT_WARN), seen, "is offline up, and SQL fast enough?");
+    for (stream, name) in worked::requests().iter().zip(["replay", "floor"]) {
+        let look = stream.look(redis, now_ms).await?;
+        streams::judge_requests(checks, name, &look, pauses.iter().any(|pause| pause.work == name));
+        groups::judge(checks, name, redis, &look).await?;
     }
     let fix = worked::reports().look(redis, now_ms).await?;
     streams::judge_talk(checks, &worked::talk(redis, &context.config.janus.list, now_ms).await?);
@@ -167,45 +143,81 @@ async fn judge_fleet(checks: &mut Checks, redis: &Redis, run_id: &str, context: 
         let commands = worked::commands(redis, &context.config.janus.commands, now_ms).await?;
         streams::judge_media(checks, &commands, &worked::media(redis, context.shards(), now_ms).await?);
     }
-    streams::judge_reports(checks, &fix, redis.memory_bytes(&keys::fix()).await?, context.config.gps.backlog_bytes_max);
+    let paused = pauses.iter().any(|pause| pause.work == worked::reports().job);
+    streams::judge_reports(checks, &fix, redis.memory_bytes(&keys::fix()).await?, context.config.gps.backlog_bytes_max, paused);
+    groups::judge(checks, "fix", redis, &fix).await
+}
+
+/// Edges that died or hang, unless one of the same name lives.
+async fn judge_silent_edges(checks: &mut Checks, redis: &Redis, now_ms: u64) -> Result<(), crate::broker::Error> {
+    let name = |boot: &str| boot.rsplit_once('-').map_or(boot, |(name, _)| name).to_owned();
+    let live: Vec<String> = redis.live_edges(now_ms).await?.iter().map(|boot| name(boot)).collect();
+    let silent = redis.silent_edges(now_ms).await?;
+    let silent: Vec<String> = silent
+        .into_iter()
+        .filter(|(boot, _)| !live.contains(&name(boot)))
+        .map(|(boot, since_ms)| format!("{} for {} s", name(&boot), now_ms.saturating_sub(since_ms) / 1_000))
+        .collect();
+    if !silent.is_empty() {
+        let fix = "it died or hangs: see its log and `supervisorctl status`; start it again, or wait ten minutes if it is gone for good";
+        checks.add("edges.silent", Verdict::Warn, format!("no heartbeat of {}", silent.join(", ")), fix);
+    }
     Ok(())
 }
 
-/// The streams of alerts, and the dead letters beside them unless they were counted with those of the fleet.
-async fn look_at_alerts(sos: &Redis, context: &Context) -> Result<(Vec<StreamLook>, Option<u64>), crate::broker::Error> {
-    let mut looks = Vec::new();
-    for stream in worked::alerts() {
-        looks.push(stream.look(sos, context.clock.now_ms()).await?);
+fn judge_pauses(checks: &mut Checks, check: &'static str, pauses: &[pause::Line]) {
+    if !pauses.is_empty() {
+        let seen = pauses.iter().map(pause::Line::text).collect::<Vec<_>>().join("; ");
+        checks.add(check, Verdict::Warn, seen, "`roger resume JOB` when it may go on; it does by itself at that time");
     }
-    let letters = if context.sos_apart() { sos.lengths(&[keys::dead()]).await?.first().copied() } else { None };
-    Ok((looks, letters))
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+/// Mends what can do no harm.
+async fn mend(checks: &mut Checks, redis: &Redis, context: &Context) {
+    let mended = async {
+        let mut mended = Vec::new();
+        if redis.look_at_server().await?.maxmemory_policy != "noeviction" {
+            redis.evict_nothing().await?;
+            mended.push("Redis evicts nothing any more, until it is started again: set maxmemory-policy noeviction in its file".to_owned());
+        }
+        let (left, _) = redis.left_over_streams(context.clock.now_ms()).await?;
+        if !left.is_empty() {
+            redis.drop_streams(&left).await?;
+            mended.push(format!("deleted {} streams of edges that are gone", left.len()));
+        }
+        Ok::<_, crate::broker::Error>(mended)
+    };
+    match mended.await {
+        Ok(mended) if mended.is_empty() => checks.add("mended", Verdict::Ok, "there was nothing to mend that is safe to mend", ""),
+        Ok(mended) => checks.add("mended", Verdict::Ok, mended.join("; "), ""),
+        Err(error) => checks.add("mended", Verdict::Fail, chain(&error), "see what is wrong with Redis first"),
+    }
+}
 
-    #[test]
-    fn a_server_that_forgets_is_named() {
-        let good = ServerLook {
-            version: "7.0.15".into(),
-            appendonly: "yes".into(),
-            appendfsync: "always".into(),
-            maxmemory_policy: "noeviction".into(),
-            aof_last_write_status: "ok".into(),
-            time_ms: 1_000,
-            shards: Some(16),
-            ..ServerLook::default()
-        };
-        let judged = |server: &ServerLook| {
-            let mut checks = Checks::default();
-            judge_server(&mut checks, server, 16, 1_100);
-            checks.0.into_iter().filter(|check| check.verdict != Verdict::Ok).map(|check| (check.check, check.verdict)).collect::<Vec<_>>()
-        };
-        assert_eq!(judged(&good), []);
-        assert_eq!(judged(&ServerLook { appendfsync: "everysec".into(), ..good.clone() }), [("redis.durability", Verdict::Warn)]);
-        assert_eq!(judged(&ServerLook { version: "6.2.1".into(), ..good.clone() }), [("redis", Verdict::Fail)]);
-        assert_eq!(judged(&ServerLook { shards: Some(8), ..good.clone() }), [("shards", Verdict::Fail)]);
-        assert_eq!(judged(&ServerLook { time_ms: 9_000, ..good }), [("clock", Verdict::Fail)]);
+/// The streams of alerts, and the dead letters and pauses beside them unless they were told with those of the fleet.
+async fn judge_alerts(checks: &mut Checks, sos: &Redis, context: &Context) {
+    let now_ms = context.clock.now_ms();
+    let looked = async {
+        let mut looks = Vec::new();
+        for stream in worked::alerts() {
+            looks.push(stream.look(sos, now_ms).await?);
+        }
+        let letters = if context.sos_apart() { sos.lengths(&[keys::dead()]).await?.first().copied() } else { None };
+        Ok::<(Vec<StreamLook>, Option<u64>), crate::broker::Error>((looks, letters))
+    };
+    let (looks, letters) = match looked.await {
+        Ok(looked) => looked,
+        Err(error) => return checks.add("sos", Verdict::Fail, chain(&error), "start the Redis of sos.redis_url"),
+    };
+    let pauses = pause::lines(sos, now_ms).await.unwrap_or_default();
+    let paused: Vec<bool> = worked::alerts().iter().map(|stream| pauses.iter().any(|pause| pause.work == stream.job)).collect();
+    streams::judge_alerts(checks, &looks, letters, &paused);
+    if context.sos_apart() {
+        judge_pauses(checks, "sos.paused", &pauses);
+    }
+    for (name, look) in streams::ALERT_NAMES.into_iter().zip(&looks) {
+        if let Err(error) = groups::judge(checks, name, sos, look).await {
+            checks.add("sos", Verdict::Fail, chain(&error), "see the log of the Redis of sos.redis_url");
+        }
     }
 }

@@ -25,6 +25,7 @@ mod heard;
 mod http;
 mod operate;
 mod output;
+mod pause;
 mod queues;
 mod radio;
 mod recordings;
@@ -108,8 +109,10 @@ async fn run(cli: Cli) -> Result<(), Error> {
         Command::Rooms => rooms::rooms(&context).await,
         Command::Floor(args) => rooms::floor(&context, args).await,
         Command::Queues => queues::queues(&context).await,
+        Command::Pause(args) => pause::pause(&context, &args).await,
+        Command::Resume(args) => pause::resume(&context, &args).await,
         Command::Dead(args) => dead::dead(&context, args).await,
-        Command::Doctor => doctor::doctor(&context).await,
+        Command::Doctor { fix } => doctor::doctor(&context, fix).await,
         Command::Config(args::ConfigCommand::Check { supervisor }) => check::check(&context, supervisor),
         Command::Audit => operate::audit(&context).await,
         Command::Changes(args) => changes::changes(&context, args).await,

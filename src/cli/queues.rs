@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::context::Context;
 use super::error::Error;
 use super::output::{note, table};
-use super::streams;
+use super::{pause, streams};
 use crate::broker::{Redis, ShardLook, StreamLook, keys};
 use crate::worker::chain;
 
@@ -19,6 +19,7 @@ const ALERTS: &str = "sos";
 struct Answer {
     shards: Vec<ShardLook>,
     streams: Vec<Line>,
+    paused: Vec<pause::Line>,
 }
 
 #[derive(Serialize)]
@@ -47,10 +48,13 @@ pub(super) async fn queues(context: &Context) -> Result<(), Error> {
         // What the fleet's own Redis holds is worth showing all the same.
         Err(error) => note(&format!("roger: the Redis of sos.redis_url does not answer ({}), so its streams are not shown", chain(&error))),
     }
-    context.out.answer(&Answer { shards, streams: lines }, |answer| {
+    let paused = pause::lines(&redis, now_ms).await?;
+    context.out.answer(&Answer { shards, streams: lines, paused }, |answer| {
         let head = ["SHARD", "IN", "URGENT", "LOG", "COMMIT", "NOT IN SQL", "DELIVERED BY", "ARCHIVED BY"];
         let shards = table(&head, answer.shards.iter().map(shard_row));
-        format!("{shards}\n\n{}", table(&["STREAM", "LENGTH", "OLDEST", "PENDING", "WORKERS"], answer.streams.iter().map(stream_row)))
+        let streams = table(&["STREAM", "LENGTH", "OLDEST", "PENDING", "WORKERS"], answer.streams.iter().map(stream_row));
+        let paused: String = answer.paused.iter().map(|pause| format!("\npaused: {}", pause.text())).collect();
+        format!("{shards}\n\n{streams}{paused}")
     });
     Ok(())
 }

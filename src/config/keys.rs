@@ -63,9 +63,13 @@ pub enum Rule {
     Origins,
     /// A list of telephone numbers, each whole or as a start with `*`.
     Numbers,
+    /// A list of absolute paths.
+    Files,
 }
 
-use Rule::{Address, File, FileOrOff, Integer, LoopbackOrOff, Name, Numbers, OneOf, Origins, RedisKey, Switch, Url, UrlOrOff, UrlsOrOff};
+use Rule::{
+    Address, File, FileOrOff, Files, Integer, LoopbackOrOff, Name, Numbers, OneOf, Origins, RedisKey, Switch, Url, UrlOrOff, UrlsOrOff,
+};
 
 const fn key(section: &'static str, name: &'static str, default: Value, rule: Rule) -> Key {
     Key { section, name, default, rule }
@@ -174,6 +178,7 @@ pub const KEYS: &[Key] = &[
     key("listener", "revive_longest_s", int(1_800), Integer(1, 86_400)),
     key("listener", "heartbeat_url", text(""), UrlOrOff(&["https://", "http://"])),
     key("listener", "heartbeat_interval_s", int(60), Integer(1, 86_400)),
+    key("doctor", "certificate_files", Value::Nothing, Files),
     key("metrics", "edge_listen", text(""), LoopbackOrOff),
     key("metrics", "directory_listen", text(""), LoopbackOrOff),
     key("metrics", "gateway_listen", text(""), LoopbackOrOff),
@@ -182,6 +187,7 @@ pub const KEYS: &[Key] = &[
     key("metrics", "sos_listen", text(""), LoopbackOrOff),
     key("metrics", "gps_listen", text(""), LoopbackOrOff),
     key("metrics", "janus_listen", text(""), LoopbackOrOff),
+    key("metrics", "listener_listen", text(""), LoopbackOrOff),
     key("processor", "yield", Value::Switch(true), Switch),
     key("log", "format", text("text"), OneOf(&["text", "json"])),
     key("log", "level", text("info"), OneOf(&["error", "warn", "info", "debug", "trace"])),
@@ -214,7 +220,7 @@ impl Key {
         match self.rule {
             Integer(..) => text.parse::<u64>().map_or_else(|_| as_text(), Json::from),
             Switch => text.parse::<bool>().map_or_else(|_| as_text(), Json::from),
-            Origins | Numbers => text.split(',').map(str::trim).filter(|origin| !origin.is_empty()).collect(),
+            Origins | Numbers | Files => text.split(',').map(str::trim).filter(|origin| !origin.is_empty()).collect(),
             Name | RedisKey | Address | LoopbackOrOff | Url(_) | UrlOrOff(_) | UrlsOrOff(_) | File | FileOrOff | OneOf(_) => as_text(),
         }
     }
@@ -244,6 +250,9 @@ impl Rule {
             File => text.is_some_and(|text| Path::new(text).is_absolute()),
             FileOrOff => text.is_some_and(|text| text.is_empty() || Path::new(text).is_absolute()),
             OneOf(words) => text.is_some_and(|text| words.contains(&text)),
+            Files => value
+                .as_array()
+                .is_some_and(|paths| paths.iter().all(|path| path.as_str().is_some_and(|path| Path::new(path).is_absolute()))),
             Numbers => value.as_array().is_some_and(|numbers| numbers.iter().all(|number| number.as_str().is_some_and(is_number_or_start))),
             Origins => value.as_array().is_some_and(|origins| origins.iter().all(|origin| origin.as_str().is_some_and(is_origin))),
         }
@@ -265,6 +274,7 @@ impl fmt::Display for Rule {
             File => f.write_str("an absolute path"),
             FileOrOff => f.write_str("an absolute path, or empty for off"),
             OneOf(words) => write!(f, "one of {}", words.join(", ")),
+            Files => f.write_str("a list of absolute paths"),
             Numbers => f.write_str("a list of telephone numbers, as +4712345678, or how they begin, as +47*"),
             Origins => f.write_str("a list of origins, as https://console.example.org"),
         }

@@ -1,4 +1,4 @@
-//! What concerns texts to telephones, and what supervisord says of programs.
+//! What concerns texts to telephones, what supervisord says of programs, and what the doctor looks at.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -76,4 +76,12 @@ pub struct Listener {
     /// How often.
     #[serde(rename = "heartbeat_interval_s", deserialize_with = "seconds")]
     pub heartbeat_interval: Duration,
+}
+
+/// `[doctor]`.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Doctor {
+    /// The certificates under which the fleet is reached: PEM files.
+    pub certificate_files: Vec<PathBuf>,
 }

@@ -7,6 +7,7 @@ use super::hub::Edge;
 use super::session::{Session, State};
 use crate::model::{Place, Reason, Span, TopicId};
 use crate::proto::{convert, v1};
+use crate::telemetry;
 use crate::topic::Offer;
 use crate::topic::frame::{Entry, Mark, Page, ReplayRequest};
 
@@ -27,6 +28,7 @@ impl Session {
         let Some(follow) = state.follows.get_mut(&topic) else { return false };
         match follow.cursor.offer(entry, room) {
             Offer::Deliver(entry) => {
+                telemetry::hop("deliver", entry.time_ms, edge.clock.now_ms());
                 self.pass_on(edge, state, topic, entry);
                 true
             }
@@ -71,7 +73,7 @@ impl Session {
     fn pass_on(self: &Arc<Self>, edge: &Edge, state: &mut State, topic: TopicId, entry: Entry) {
         let own = entry.installation == self.claims.installation.0 && entry.sender == self.claims.user.0;
         if let Some(follow) = state.follows.get_mut(&topic) {
-            follow.in_flight.push_back(entry.place());
+            follow.in_flight.push_back((entry.place(), edge.clock.now_ms()));
             state.unacked += 1;
         }
         if topic == self.inbox() {
@@ -87,8 +89,9 @@ impl Session {
             return Err(Reason::WrongEpoch);
         }
         let before = follow.in_flight.len();
-        while follow.in_flight.front().is_some_and(|first| *first <= place) {
-            follow.in_flight.pop_front();
+        let now_ms = edge.clock.now_ms();
+        while let Some((_, passed_ms)) = follow.in_flight.pop_front_if(|(first, _)| *first <= place) {
+            telemetry::hop("acknowledge", passed_ms, now_ms);
         }
         state.unacked -= before - follow.in_flight.len();
         let (user, installation) = (self.claims.user.0, self.claims.installation.0);

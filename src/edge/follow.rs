@@ -20,8 +20,8 @@ pub(super) struct Follow {
     pub(super) standing: Standing,
     /// The highest client_seq of this installation that the owner accepted, as of its last answer.
     pub(super) client_seq_high: u64,
-    /// Places passed on and not acknowledged.
-    pub(super) in_flight: VecDeque<Place>,
+    /// Places passed on and not acknowledged, with when (UTC ms).
+    pub(super) in_flight: VecDeque<(Place, u64)>,
     /// When a page was asked for last, and of how many entries.
     pub(super) asked_ms: u64,
     pub(super) asked_entries: usize,

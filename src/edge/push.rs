@@ -17,6 +17,7 @@ use crate::broker::{Redis, keys};
 use crate::model::{InstallationId, Place, Reason, TopicId, UserId};
 use crate::retry::Delays;
 use crate::shutdown::Shutdown;
+use crate::telemetry;
 use crate::topic::frame::{InFrame, InItem, Input, Lane, Mark, ReplayRequest};
 
 /// How many bytes may wait to be pushed; above that messages are refused.
@@ -200,7 +201,8 @@ impl Pusher {
         if frames.is_empty() {
             return false;
         }
-        *lock(&self.since) = Some(Instant::now());
+        let begun = Instant::now();
+        *lock(&self.since) = Some(begun);
         let mut delays = Delays::reconnecting();
         // What is written is as safe as the Redis it went to makes it, whatever Redis is there by now.
         let durability = loop {
@@ -218,6 +220,7 @@ impl Pusher {
             tokio::time::sleep(delay).await;
         };
         *lock(&self.since) = None;
+        telemetry::hop("push", 0, begun.elapsed().as_millis() as u64);
         for frame in sent {
             self.pending_bytes.fetch_sub(frame.bytes, Ordering::Relaxed);
             lock(&self.buffers[frame.shard as usize][frame.lane as usize]).pushing = false;

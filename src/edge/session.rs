@@ -199,7 +199,7 @@ impl State {
 
     /// Tells the client that everything up to `client_seq` is stored.
     pub(super) fn receipt(&mut self, topic: TopicId, client_seq: u64, durability: Durability) {
-        metrics::counter!("roger_receipts_total").increment(1);
+        metrics::counter!("roger_receipts_total", "durability" => durability.as_str()).increment(1);
         let receipt = v1::Receipt { topic: Some(topic.into()), client_seq, durability: v1::Durability::from(durability).into() };
         let mut waited = false;
         self.forget_callers_gone();

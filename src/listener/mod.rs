@@ -28,6 +28,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 pub use rules::{BadRules, Rules};
+pub use share::signs;
 
 use crate::clock::Clock;
 use crate::config::Config;

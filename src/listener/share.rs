@@ -17,6 +17,19 @@ pub(super) struct Share {
     name: String,
 }
 
+/// The listeners that ever shared a folder (`listener.dir`), by name, with when each gave its last sign of life (UTC ms).
+pub fn signs(dir: &Path) -> Vec<(String, u64)> {
+    let mut signs = Vec::new();
+    for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
+        let Ok(name) = entry.file_name().into_string() else { continue };
+        if let Some(beat) = fs::read_to_string(entry.path().join("beat")).ok().and_then(|text| text.parse().ok()) {
+            signs.push((name, beat));
+        }
+    }
+    signs.sort();
+    signs
+}
+
 impl Share {
     /// The folder, which is made when there is none, for the listener of a name.
     ///
@@ -52,16 +65,9 @@ impl Share {
 
     /// The other listeners that ever were, with when each gave its last sign of life, by name.
     pub(super) fn peers(&self) -> Vec<(String, u64)> {
-        let mut peers = Vec::new();
-        for entry in fs::read_dir(&self.dir).into_iter().flatten().flatten() {
-            let Ok(name) = entry.file_name().into_string() else { continue };
-            let beat = fs::read_to_string(entry.path().join("beat")).ok().and_then(|text| text.parse().ok());
-            if let Some(beat) = beat.filter(|_| name != self.name) {
-                peers.push((name, beat));
-            }
-        }
-        peers.sort();
-        peers
+        let mut signs = signs(&self.dir);
+        signs.retain(|(name, _)| *name != self.name);
+        signs
     }
 
     /// Claims an event, unless it is claimed. True when this listener tells it, from now on or since before.

@@ -106,6 +106,19 @@ pub enum Durability {
     Sql = 5,
 }
 
+impl Durability {
+    /// As metrics name it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Memory => "memory",
+            Self::Written => "written",
+            Self::Fsync => "fsync",
+            Self::Replica => "replica",
+            Self::Sql => "sql",
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

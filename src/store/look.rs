@@ -13,6 +13,8 @@ pub struct TablesLook {
     pub tables: Option<u64>,
     /// A migration that began and did not end.
     pub broken: Option<u64>,
+    /// Whether the server takes no writes, as a standby does.
+    pub read_only: bool,
 }
 
 impl Store {
@@ -29,16 +31,20 @@ impl Store {
                         "SELECT COUNT(*) FROM information_schema.tables WHERE table_schema = DATABASE() AND table_name = '_sqlx_migrations'",
                     ),
                 };
+                let read_only = match conn.dialect() {
+                    Dialect::Sqlite => false,
+                    Dialect::MySql => conn.one::<(i64,)>("SELECT CASE WHEN @@global.read_only THEN 1 ELSE 0 END", &[]).await?.0 == 1,
+                };
                 let program = migrations.iter().map(|migration| migration.version.cast_unsigned()).max().unwrap_or(0);
                 let (there,): (i64,) = conn.one(find, &[]).await?;
                 if there == 0 {
-                    return Ok(TablesLook { program, ..TablesLook::default() });
+                    return Ok(TablesLook { program, read_only, ..TablesLook::default() });
                 }
                 let sql = "SELECT version, CASE WHEN success THEN 1 ELSE 0 END FROM _sqlx_migrations ORDER BY version";
                 let rows: Vec<(i64, i64)> = conn.all(sql, values![]).await?;
                 let tables = rows.iter().map(|(version, _)| version.cast_unsigned()).max();
                 let broken = rows.iter().find(|(_, done)| *done == 0).map(|(version, _)| version.cast_unsigned());
-                Ok(TablesLook { program, tables, broken })
+                Ok(TablesLook { program, tables, broken, read_only })
             })
         })
         .await

@@ -73,7 +73,7 @@ impl<J: Competing> Bench<J> {
     async fn retry(&self, delivery: &Delivery, after: Option<Duration>, error: String) -> Next {
         let id = delivery.entry.id;
         metrics::counter!("roger_entries_failed_total", "job" => J::JOB).increment(1);
-        match self.redis.count_failure(&self.group, id).await {
+        match self.redis.count_failure(&self.group, id, &error).await {
             Ok(Some(failures)) if failures >= J::ATTEMPTS_MAX => self.reject(delivery, failures, error).await,
             Ok(Some(failures)) => {
                 let delay = after.unwrap_or_else(|| delay(failures));

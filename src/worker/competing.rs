@@ -9,30 +9,29 @@ use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::attempt::{Bench, Next};
 use super::job::{self, Competing, chain};
+use super::measure;
 use super::progress::Progress;
+use super::read::{Read, Reading, read_on};
 use super::readiness::Part;
-use crate::broker::{Delivery, Group, Reader, Redis, StreamId};
+use crate::broker::{Delivery, Group, Redis, StreamId};
 use crate::clock::Clock;
-use crate::retry::Delays;
 use crate::shutdown::Shutdown;
 
-/// How long a read waits for entries: as long as a shutdown may go unseen.
-const BLOCK: Duration = Duration::from_millis(500);
 /// The most entries of one read, and of one look for those of dead workers.
-const READ_MAX: usize = 64;
+pub(super) const READ_MAX: usize = 64;
 /// The most entries shown alive in one call.
 const KEEP_MAX: usize = 256;
 /// How often it is judged whether the worker makes progress.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
-/// How often a worker says that it lives, and for how long that holds.
-const BEAT_EVERY: Duration = Duration::from_secs(5);
+/// How often a worker says that it lives, and looks whether its job is paused; and for how long its word holds.
+const BEAT_EVERY: Duration = Duration::from_secs(2);
 const ALIVE: Duration = Duration::from_secs(15);
 /// How long a reader may be silent before the worker no longer counts as ready.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -87,7 +86,17 @@ pub async fn run_competing<J: Competing>(job: J, redis: Redis, settings: Competi
     let room_for_old = Arc::new(Semaphore::new(settings.held_max.div_ceil(4)));
     let (sender, read) = mpsc::channel(READ_MAX);
     let progress = Progress::default();
-    let reader = tokio::spawn(read_on::<J>(redis.clone(), group.clone(), room.clone(), sender, progress.clone(), shutdown.clone()));
+    let (pause, paused) = watch::channel(None);
+    let reader = tokio::spawn(read_on::<J>(Reading {
+        redis: redis.clone(),
+        group: group.clone(),
+        room: room.clone(),
+        sender,
+        progress: progress.clone(),
+        paused,
+        shutdown: shutdown.clone(),
+    }));
+    let measuring = tokio::spawn(measure::measure_group(redis.clone(), J::JOB, group.clone()));
     let bench = Arc::new(Bench { job, redis, group, clock, stopping: shutdown.token().clone() });
     let mut worker = Worker {
         bench,
@@ -96,12 +105,14 @@ pub async fn run_competing<J: Competing>(job: J, redis: Redis, settings: Competi
         room_for_old,
         progress,
         part,
+        pause,
         held: HashMap::new(),
         ready: VecDeque::new(),
         due: BTreeSet::new(),
         running: JoinSet::new(),
     };
     worker.work(read, &shutdown).await;
+    measuring.abort();
     let bench = worker.bench.clone();
     let retire = bench.redis.retire_worker(J::JOB, &bench.group.consumer);
     // The last read comes to its end too: what it was given is given back with the rest.
@@ -114,13 +125,6 @@ pub async fn run_competing<J: Competing>(job: J, redis: Redis, settings: Competi
     }
     worker.give_back().await;
     tracing::info!(job = J::JOB, worker = worker.bench.group.consumer, "worker stopped");
-}
-
-/// What the reader hands over.
-enum Read {
-    Entry(Delivery, OwnedSemaphorePermit),
-    /// A read failed: entries may have been given to us all the same.
-    Stray,
 }
 
 struct Held {
@@ -138,6 +142,8 @@ struct Worker<J> {
     room_for_old: Arc<Semaphore>,
     progress: Progress,
     part: Part,
+    /// Tells the reader whether operators paused the job.
+    pause: watch::Sender<Option<bool>>,
     held: HashMap<StreamId, Held>,
     ready: VecDeque<StreamId>,
     due: BTreeSet<(Instant, StreamId)>,
@@ -183,9 +189,33 @@ impl<J: Competing> Worker<J> {
     /// Says that it lives, to operators: Redis itself shows no consumer that never had anything to do.
     async fn beat(&self) {
         let Bench { redis, group, clock, .. } = &*self.bench;
-        if let Err(error) = redis.beat_worker(J::JOB, &group.consumer, clock.now_ms(), ALIVE.as_millis() as u64).await {
+        let now_ms = clock.now_ms();
+        if let Err(error) = redis.beat_worker(J::JOB, &group.consumer, now_ms, ALIVE.as_millis() as u64).await {
             tracing::debug!(job = J::JOB, error = chain(&error), "cannot say that the worker lives");
         }
+        match redis.pauses(now_ms).await {
+            Ok(pauses) => {
+                let pause = pauses.of(J::JOB);
+                let before = self.pause.send_replace(Some(pause.is_some()));
+                match pause {
+                    Some(pause) if before != Some(true) => {
+                        tracing::warn!(job = J::JOB, by = pause.by, why = pause.why, until_ms = pause.until_ms, "paused by an operator");
+                    }
+                    None if before == Some(true) => tracing::info!(job = J::JOB, "goes on after a pause"),
+                    _ => {}
+                }
+            }
+            Err(error) => {
+                tracing::debug!(job = J::JOB, error = chain(&error), "cannot look for pauses");
+                // What was known goes on; who knows nothing yet works.
+                self.pause.send_if_modified(|paused| paused.is_none() && paused.replace(false).is_none());
+            }
+        }
+        metrics::gauge!("roger_paused", "job" => J::JOB).set(if self.is_paused() { 1.0 } else { 0.0 });
+    }
+
+    fn is_paused(&self) -> bool {
+        *self.pause.borrow() == Some(true)
     }
 
     fn report(&self) {
@@ -209,7 +239,7 @@ impl<J: Competing> Worker<J> {
     }
 
     fn dispatch(&mut self) {
-        while self.running.len() < self.settings.concurrency {
+        while self.running.len() < self.settings.concurrency && !self.is_paused() {
             let Some(id) = self.ready.pop_front() else { return };
             let Some(held) = self.held.get(&id) else { continue };
             let (bench, delivery, stop) = (self.bench.clone(), held.delivery.clone(), held.stop.clone());
@@ -262,7 +292,7 @@ impl<J: Competing> Worker<J> {
         if stray {
             self.find_stray().await?;
         }
-        let mut cursor = Some(StreamId::default());
+        let mut cursor = (!self.is_paused()).then(StreamId::default);
         while let Some(from) = cursor {
             let Some(mut room) = self.some_room() else { break };
             let taken = bench.redis.reclaim(&bench.group, self.settings.reclaim_idle, from, room.num_permits()).await?;
@@ -271,6 +301,7 @@ impl<J: Competing> Worker<J> {
                 tracing::error!(job = J::JOB, entry.id = %id, "an entry was deleted from its stream before it was done");
             }
             for delivery in taken.deliveries {
+                metrics::counter!("roger_entries_reclaimed_total", "job" => J::JOB).increment(1);
                 tracing::info!(job = J::JOB, entry.id = %delivery.entry.id, deliveries = delivery.count, "entry taken over");
                 let Some(permit) = room.split(1) else { break };
                 self.take(delivery, permit);
@@ -351,65 +382,5 @@ async fn until(at: Option<Instant>) {
     match at {
         Some(at) => tokio::time::sleep_until(at).await,
         None => std::future::pending().await,
-    }
-}
-
-/// Reads as long as there is room, on a connection of its own. A read is never broken off: what it was given would be lost from sight.
-async fn read_on<J: Competing>(
-    redis: Redis,
-    group: Group,
-    room: Arc<Semaphore>,
-    sender: mpsc::Sender<Read>,
-    progress: Progress,
-    shutdown: Shutdown,
-) {
-    let mut reader = Reader::new(&redis, BLOCK);
-    let mut delays = Delays::reconnecting();
-    let mut failing = false;
-    loop {
-        let first = tokio::select! {
-            () = shutdown.cancelled() => return,
-            first = room.clone().acquire_owned() => first,
-        };
-        let Ok(mut permits) = first else { return };
-        let more = room.available_permits().min(READ_MAX - 1);
-        if let Ok(more) = room.clone().try_acquire_many_owned(more as u32) {
-            permits.merge(more);
-        }
-        match reader.read_group(&group, permits.num_permits()).await {
-            Ok(entries) => {
-                if failing {
-                    tracing::info!(job = J::JOB, "reading again");
-                }
-                failing = false;
-                delays.reset();
-                progress.turn();
-                for entry in entries {
-                    let Some(permit) = permits.split(1) else { break };
-                    if sender.send(Read::Entry(Delivery { entry, count: 1 }, permit)).await.is_err() {
-                        return;
-                    }
-                }
-            }
-            Err(error) => {
-                if error.is_no_group() {
-                    match redis.ensure_group(&group).await {
-                        Ok(()) => continue,
-                        Err(error) => tracing::debug!(job = J::JOB, error = chain(&error), "cannot make the consumer group"),
-                    }
-                } else if !failing {
-                    tracing::warn!(job = J::JOB, error = chain(&error), "cannot read, trying again");
-                }
-                failing = true;
-                progress.waits_for("Redis");
-                if sender.send(Read::Stray).await.is_err() {
-                    return;
-                }
-                tokio::select! {
-                    () = shutdown.cancelled() => return,
-                    () = tokio::time::sleep(delays.next_delay()) => {}
-                }
-            }
-        }
     }
 }

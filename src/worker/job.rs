@@ -42,6 +42,12 @@ pub trait Ordered: Clone + Send + Sync + 'static {
     /// Serves one shard until `tenure.stop` is cancelled; then finishes what is begun and returns `Ok`. When it fails or panics while the
     /// lease is kept, it is called again after a delay. Takes a turn ([`Progress::turn`]) each time its loop goes round, idle or not.
     fn serve(&self, tenure: Tenure) -> impl Future<Output = Result<(), Self::Error>> + Send;
+
+    /// Measures what a shard that this worker serves has for it, while metrics are served: see [`crate::worker::measure_stream`].
+    fn measure(&self, shard: u32) -> impl Future<Output = Result<(), crate::broker::Error>> + Send {
+        let _nothing_to_measure = shard;
+        std::future::ready(Ok(()))
+    }
 }
 
 /// A shard in the hands of this worker.

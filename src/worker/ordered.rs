@@ -16,12 +16,14 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::job::{Ordered, Tenure, chain};
+use super::measure;
 use super::readiness::Part;
 use super::tenure::keep_serving;
 use super::{Progress, job};
-use crate::broker::{Error, Redis};
+use crate::broker::{Error, Pauses, Redis};
 use crate::clock::Clock;
 use crate::shutdown::Shutdown;
+use crate::telemetry;
 
 /// How shards are shared out.
 #[derive(Clone, Copy, Debug)]
@@ -81,6 +83,7 @@ pub async fn run_ordered<J: Ordered>(job: J, redis: Redis, settings: OrderedSett
         tasks: JoinSet::new(),
         ready: false,
         shards: HashMap::new(),
+        measured: None,
     };
     worker.work(&shutdown).await;
     worker.stop(shutdown.grace()).await;
@@ -107,6 +110,8 @@ struct Worker<J> {
     ready: bool,
     /// Which shard a task serves.
     shards: HashMap<Id, u32>,
+    /// When the streams were measured last.
+    measured: Option<Instant>,
 }
 
 /// What one round on Redis found.
@@ -120,6 +125,7 @@ struct Round {
 struct Others {
     live: u64,
     holders: Vec<Option<String>>,
+    pauses: Pauses,
 }
 
 impl<J: Ordered> Worker<J> {
@@ -207,7 +213,10 @@ impl<J: Ordered> Worker<J> {
 
     /// Takes what is free and gives up what is too much, as far as a round found out.
     async fn settle(&mut self, round: Others) {
-        let shards = u64::from(self.settings.shards);
+        self.pause(&round.pauses);
+        let paused = |shard: &u32| round.pauses.of_shard(J::JOB, *shard).is_some();
+        let shards = (0..self.settings.shards).filter(|shard| !paused(shard)).count() as u64;
+        metrics::gauge!("roger_paused", "job" => J::JOB).set(if shards < u64::from(self.settings.shards) { 1.0 } else { 0.0 });
         // Heartbeats go by clocks of several machines; whoever holds a lease lives in any case.
         let mut holders: Vec<&str> = round.holders.iter().flatten().map(String::as_str).filter(|holder| *holder != self.name).collect();
         holders.sort_unstable();
@@ -221,7 +230,7 @@ impl<J: Ordered> Worker<J> {
         }
         let mut free: Vec<u32> =
             (0..self.settings.shards).zip(&round.holders).filter(|(_, holder)| holder.is_none()).map(|(shard, _)| shard).collect();
-        free.retain(|shard| !self.held.contains_key(shard));
+        free.retain(|shard| !self.held.contains_key(shard) && !paused(shard));
         free.shuffle(&mut rand::rng());
         let wanted = share.saturating_sub(active.len());
         for shard in free.iter().take(wanted) {
@@ -241,6 +250,26 @@ impl<J: Ordered> Worker<J> {
             None => self.part.goes_on(),
         }
         metrics::gauge!("roger_shards_held", "job" => J::JOB).set(self.held.len() as f64);
+        self.measure();
+    }
+
+    /// Gives up what operators paused.
+    fn pause(&self, pauses: &Pauses) {
+        for (shard, held) in self.held.iter().filter(|(_, held)| !held.tenure.stop.is_cancelled()) {
+            if let Some(pause) = pauses.of_shard(J::JOB, *shard) {
+                let (by, why, until_ms) = (&pause.by, &pause.why, pause.until_ms);
+                tracing::warn!(job = J::JOB, shard, by, why, until_ms, "paused by an operator");
+                held.tenure.stop.cancel();
+            }
+        }
+    }
+
+    /// Beside the round, which must not wait for it.
+    fn measure(&mut self) {
+        if telemetry::is_measured() && self.measured.is_none_or(|measured| measured.elapsed() >= measure::EVERY) {
+            self.measured = Some(Instant::now());
+            tokio::spawn(measure::measure_shards(self.job.clone(), self.held.keys().copied().collect()));
+        }
     }
 
     async fn acquire(&mut self, shard: u32) {
@@ -326,7 +355,8 @@ async fn round(job: &'static str, redis: Redis, settings: OrderedSettings, now_m
     let others = async {
         let live = redis.beat_worker(job, &name, now_ms, settings.lease_ms()).await?;
         let holders = redis.lease_holders(job, settings.shards).await?;
-        Ok(Others { live, holders })
+        let pauses = redis.pauses(now_ms).await?;
+        Ok(Others { live, holders, pauses })
     };
     Round { begun, renewed, others: others.await }
 }

@@ -2,6 +2,7 @@
 //!
 //! Reads the sources as text, as rustfmt leaves them. Exceptions may only shrink: one that is no longer needed fails too.
 
+mod metrics;
 mod predecessor;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -1,16 +1,17 @@
 //! What the doctor says of the shards, from two looks a moment apart.
 
 use super::{ARCHIVE_LAG_WARN, Checks, INPUT_WARN, verdict};
-use crate::broker::ShardLook;
+use crate::broker::{Pauses, ShardLook};
 
 /// `run_id` is the server's: a shard whose epoch began in another run has not been taken over since.
-pub(super) fn judge(checks: &mut Checks, run_id: &str, before: &[ShardLook], after: &[ShardLook]) {
+/// What operators paused stands still because they want it to, which is told elsewhere.
+pub(super) fn judge(checks: &mut Checks, run_id: &str, before: &[ShardLook], after: &[ShardLook], pauses: &Pauses) {
     let named = |wanted: &dyn Fn(&ShardLook, &ShardLook) -> bool| -> Vec<String> {
         before.iter().zip(after).filter(|(before, after)| wanted(before, after)).map(|(_, after)| after.shard.to_string()).collect()
     };
-    judge_owners(checks, &named);
+    judge_owners(checks, &named, &|look| pauses.of_shard("deliver", look.shard).is_some());
     judge_epochs(checks, run_id, before, after);
-    judge_archive(checks, &named);
+    judge_archive(checks, &named, &|look| pauses.of_shard("archive", look.shard).is_some());
 }
 
 type Named<'a> = dyn Fn(&dyn Fn(&ShardLook, &ShardLook) -> bool) -> Vec<String> + 'a;
@@ -19,15 +20,15 @@ fn seen(shards: &[String], what: &str) -> String {
     if shards.is_empty() { "all shards".to_owned() } else { format!("{what}: {}", shards.join(", ")) }
 }
 
-fn judge_owners(checks: &mut Checks, named: &Named<'_>) {
-    let unowned = named(&|before, after| before.deliver.is_none() && after.deliver.is_none());
+fn judge_owners(checks: &mut Checks, named: &Named<'_>, paused: &dyn Fn(&ShardLook) -> bool) {
+    let unowned = named(&|before, after| before.deliver.is_none() && after.deliver.is_none() && !paused(after));
     checks.add(
         "deliver.owned",
         verdict(!unowned.is_empty(), false),
         seen(&unowned, "nobody owns"),
         "start delivery; its log says what it waits for",
     );
-    let waits = |look: &ShardLook| look.input + look.urgent > 0;
+    let waits = |look: &ShardLook| look.input + look.urgent > 0 && !paused(look);
     let stuck = named(&|before, after| waits(before) && waits(after) && (before.epoch, before.commit) == (after.epoch, after.commit));
     checks.add(
         "deliver.moving",
@@ -81,8 +82,8 @@ fn why_new_epoch(look: &ShardLook, run_id: &str) -> Option<String> {
     }
 }
 
-fn judge_archive(checks: &mut Checks, named: &Named<'_>) {
-    let unowned = named(&|before, after| before.archive.is_none() && after.archive.is_none());
+fn judge_archive(checks: &mut Checks, named: &Named<'_>, paused: &dyn Fn(&ShardLook) -> bool) {
+    let unowned = named(&|before, after| before.archive.is_none() && after.archive.is_none() && !paused(after));
     checks.add(
         "archive.owned",
         verdict(!unowned.is_empty(), false),
@@ -95,7 +96,7 @@ fn judge_archive(checks: &mut Checks, named: &Named<'_>) {
             (Some(then), Some(now)) => now < then + (after.commit - before.commit.min(after.commit)),
             _ => before.archive_lag != after.archive_lag,
         };
-        behind(before) && behind(after) && !moved
+        behind(before) && behind(after) && !moved && !paused(after)
     };
     let stuck = named(&stands);
     checks.add(
@@ -128,7 +129,7 @@ mod tests {
 
     fn failing(before: ShardLook, after: ShardLook) -> Vec<&'static str> {
         let mut checks = Checks::default();
-        judge(&mut checks, RUN, &[before], &[after]);
+        judge(&mut checks, RUN, &[before], &[after], &Pauses::default());
         checks.0.iter().filter(|check| check.verdict != Verdict::Ok).map(|check| check.check).collect()
     }
 

@@ -14,6 +14,11 @@ pub(super) async fn judge(checks: &mut Checks, store: &Store, shards: u32) {
         Ok(look) => look,
     };
     checks.add("sql", Verdict::Ok, "answers", "");
+    if look.read_only {
+        let fix = "it is a standby, or was made one: point sql.url at the primary, or SET GLOBAL read_only = 0 on it; messages flow meanwhile, \
+                   and nothing is archived";
+        checks.add("sql.read-only", Verdict::Fail, "the server takes no writes", fix);
+    }
     judge_tables(checks, look);
     if look.tables.is_none() {
         return;
@@ -38,7 +43,7 @@ pub(super) async fn judge(checks: &mut Checks, store: &Store, shards: u32) {
     }
 }
 
-fn judge_tables(checks: &mut Checks, TablesLook { program, tables, broken }: TablesLook) {
+fn judge_tables(checks: &mut Checks, TablesLook { program, tables, broken, .. }: TablesLook) {
     let mut add = |verdict, seen: String, fix| checks.add("sql.tables", verdict, seen, fix);
     let up = "start offline or the directory of this release once: they bring the tables up to date";
     if let Some(broken) = broken {
@@ -71,7 +76,7 @@ mod tests {
     fn the_newer_side_is_named() {
         let judged = |tables, broken| {
             let mut checks = Checks::default();
-            judge_tables(&mut checks, TablesLook { program: 4, tables, broken });
+            judge_tables(&mut checks, TablesLook { program: 4, tables, broken, read_only: false });
             let check = checks.0.remove(0);
             (check.verdict, check.reason)
         };

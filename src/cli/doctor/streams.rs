@@ -3,8 +3,7 @@
 use std::time::Duration;
 
 use super::{Checks, Verdict, verdict};
-use crate::broker::{Error, StreamLook};
-use crate::worker::chain;
+use crate::broker::StreamLook;
 
 /// Of how many hundredths of its bound on the backlog of reports is warned.
 const NEAR_PERCENT: u64 = 80;
@@ -76,24 +75,33 @@ const ALERTS: [Asked; 4] = [
     },
 ];
 
+/// How the streams of alerts are called, in the order in which they are looked at.
+pub(super) const ALERT_NAMES: [&str; 4] = [ALERTS[0].check, ALERTS[1].check, ALERTS[2].check, ALERTS[3].check];
+
+/// Requests to offline: `name` is `replay` or `floor`.
+pub(super) fn judge_requests(checks: &mut Checks, name: &'static str, look: &StreamLook, paused: bool) {
+    let fix = "is offline up, and SQL fast enough? until it is, who comes back lacks what was said meanwhile; see the log of offline";
+    judge(checks, &Asked { check: name, late: Duration::from_secs(30), grave: true, fix }, look, paused);
+}
+
 /// What Janus says. A deployment without Janus runs no janus, and nothing waits for one.
 pub(super) fn judge_talk(checks: &mut Checks, look: &StreamLook) {
     if look.length == 0 && look.workers.is_empty() {
         return checks.add(TALK.check, Verdict::Ok, "nothing waits; nobody works on it".to_owned(), TALK.fix);
     }
-    judge(checks, &TALK, look);
+    judge(checks, &TALK, look, false);
 }
 
 /// The way to the media server, where there is one: `commands` by the list, `orders` of rooms.
 pub(super) fn judge_media(checks: &mut Checks, commands: &StreamLook, orders: &StreamLook) {
     for (asked, look) in MEDIA.iter().zip([commands, orders]) {
-        judge(checks, asked, look);
+        judge(checks, asked, look, false);
     }
 }
 
 /// Reports of positions: `backlog_bytes` of them stand there, and at `bytes_max` no more are let in.
-pub(super) fn judge_reports(checks: &mut Checks, look: &StreamLook, backlog_bytes: u64, bytes_max: u64) {
-    judge(checks, &FIX, look);
+pub(super) fn judge_reports(checks: &mut Checks, look: &StreamLook, backlog_bytes: u64, bytes_max: u64, paused: bool) {
+    judge(checks, &FIX, look, paused);
     let near = backlog_bytes > bytes_max / 100 * NEAR_PERCENT;
     let seen = format!("{backlog_bytes} of {bytes_max} bytes");
     let fix = "beyond gps.backlog_bytes_max reports are refused, and devices keep them: see what holds gps or SQL up";
@@ -101,13 +109,9 @@ pub(super) fn judge_reports(checks: &mut Checks, look: &StreamLook, backlog_byte
 }
 
 /// The streams of alerts, in the order in which they are looked at; `letters` is how many dead letters stand beside them, when that is not the Redis of the fleet.
-pub(super) fn judge_alerts(checks: &mut Checks, looks: Result<(Vec<StreamLook>, Option<u64>), Error>) {
-    let (looks, letters) = match looks {
-        Ok(looked) => looked,
-        Err(error) => return checks.add("sos", Verdict::Fail, chain(&error), "start the Redis of sos.redis_url"),
-    };
-    for (asked, look) in ALERTS.iter().zip(&looks) {
-        judge(checks, asked, look);
+pub(super) fn judge_alerts(checks: &mut Checks, looks: &[StreamLook], letters: Option<u64>, paused: &[bool]) {
+    for ((asked, look), paused) in ALERTS.iter().zip(looks).zip(paused) {
+        judge(checks, asked, look, *paused);
     }
     if let Some(letters) = letters {
         let fix = "`roger dead --sos list`, then redrive or drop each";
@@ -115,7 +119,8 @@ pub(super) fn judge_alerts(checks: &mut Checks, looks: Result<(Vec<StreamLook>, 
     }
 }
 
-fn judge(checks: &mut Checks, asked: &Asked, look: &StreamLook) {
+/// What is paused waits because somebody wants it to, which is told elsewhere.
+fn judge(checks: &mut Checks, asked: &Asked, look: &StreamLook, paused: bool) {
     let nobody = look.workers.is_empty();
     let oldest = look.oldest_ms.map(Duration::from_millis);
     let mut seen = match oldest {
@@ -128,7 +133,7 @@ fn judge(checks: &mut Checks, asked: &Asked, look: &StreamLook) {
         (true, 0) => "; nobody works on it".to_owned(),
         (true, pending) => format!("; nobody works on it, and {pending} are in the hands of the dead"),
     });
-    let late = oldest.is_some_and(|oldest| oldest > asked.late);
+    let late = !paused && oldest.is_some_and(|oldest| oldest > asked.late);
     checks.add(asked.check, verdict(nobody && look.length > 0 && asked.grave, nobody || late), seen, asked.fix);
 }
 
@@ -138,7 +143,7 @@ mod tests {
     use crate::broker::GroupState;
 
     fn look(oldest_s: Option<u64>, pending: u64, workers: usize) -> StreamLook {
-        let group = GroupState { name: "g".to_owned(), consumers: 1, pending, lag: None, given: Default::default() };
+        let group = GroupState { name: "g".to_owned(), consumers: 1, pending, lag: None, given: Default::default(), read: None };
         StreamLook {
             stream: "s".to_owned(),
             length: oldest_s.map_or(0, |_| 7),
@@ -152,7 +157,7 @@ mod tests {
     fn who_is_missing_and_what_is_late_is_named() {
         let judged = |asked: &Asked, look: &StreamLook| {
             let mut checks = Checks::default();
-            judge(&mut checks, asked, look);
+            judge(&mut checks, asked, look, false);
             checks.0.pop().map(|check| (check.verdict, check.reason)).unwrap()
         };
         let said = |verdict, reason: &str| (verdict, reason.to_owned());
@@ -169,7 +174,7 @@ mod tests {
     fn a_backlog_is_named_before_reports_are_refused() {
         let judged = |bytes| {
             let mut checks = Checks::default();
-            judge_reports(&mut checks, &look(Some(1), 0, 1), bytes, 1_000);
+            judge_reports(&mut checks, &look(Some(1), 0, 1), bytes, 1_000, false);
             checks.0.pop().map(|check| check.verdict).unwrap()
         };
         assert_eq!([800, 801, 1_000, 1_001].map(judged), [Verdict::Ok, Verdict::Warn, Verdict::Warn, Verdict::Fail]);

@@ -13,6 +13,7 @@ use crate::alert::frame::{Act, Press, Sos, SosFrame};
 use crate::alert::{Alert, NotNow, Spot};
 use crate::broker::{AlertAnswer, StreamId, keys};
 use crate::model::{AlertId, Reason, UserId};
+use crate::telemetry;
 use crate::topic::frame::{Acted, OutFrame, Output};
 use crate::worker::{Classed as _, Competing, Verdict, Work};
 
@@ -146,7 +147,10 @@ impl Competing for TakeSos {
             None => return Verdict::Reject("nothing that this version knows".to_owned()),
         };
         match taken {
-            Ok(Taken::Done) => Verdict::Done,
+            Ok(Taken::Done) => {
+                telemetry::hop("sos", work.entry.id.0, self.0.clock.now_ms());
+                Verdict::Done
+            }
             Ok(Taken::Again) => Verdict::Retry { after: Some(DECIDING), error: "it is not decided yet who is told".to_owned() },
             Err(error) => match error.class() {
                 crate::retry::ErrorClass::Transient => Verdict::Retry { after: Some(DECIDING * 4), error: crate::worker::chain(&error) },

@@ -20,9 +20,10 @@ use crate::clock::Clock;
 use crate::config;
 use crate::retry::ErrorClass;
 use crate::store::{self, ArchiveBatch, Position, Store};
+use crate::telemetry;
 use crate::topic::frame::LogFrame;
 use crate::worker::deadletter::{self, DeadLetter};
-use crate::worker::{Classed, Ordered, Tenure, chain};
+use crate::worker::{Classed, Ordered, Tenure, chain, note_waiting};
 use trim::Trimmer;
 
 /// How long a read waits for the log to grow.
@@ -125,6 +126,13 @@ impl Ordered for Archive {
     const JOB: &'static str = "archive";
     type Error = Error;
 
+    /// Of the log only what SQL does not hold yet waits; the rest is kept for a while.
+    async fn measure(&self, shard: u32) -> Result<(), broker::Error> {
+        let look = self.redis.look_at_shard(shard).await?;
+        note_waiting(Self::JOB, &keys::log(shard), look.archive_lag.unwrap_or(look.log), None);
+        Ok(())
+    }
+
     async fn serve(&self, tenure: Tenure) -> Result<(), Error> {
         let shard = tenure.shard;
         loop {
@@ -210,7 +218,7 @@ impl<'a> Shelf<'a> {
     async fn archive(&mut self, mut entries: Vec<StreamEntry>) -> Result<(), Error> {
         let begun = Instant::now();
         let mut batch = ArchiveBatch::new(self.shard).fenced_by(self.allocated);
-        let (mut at, mut frames, mut bytes) = (self.at, 0, 0);
+        let (mut at, mut frames, mut bytes, mut first_ms) = (self.at, 0, 0, None);
         loop {
             for entry in entries {
                 frames += 1;
@@ -220,6 +228,7 @@ impl<'a> Shelf<'a> {
                     Err(error) => return self.stand_still(entry.id, entry.payload.as_deref(), chain(&error)).await,
                 };
                 self.look_for_holes(at, entry.id);
+                first_ms.get_or_insert(frame.time_ms);
                 if let Err(error) = batch.take(frame) {
                     return self.stand_still(entry.id, entry.payload.as_deref(), chain(&error)).await;
                 }
@@ -246,6 +255,9 @@ impl<'a> Shelf<'a> {
             Ok(archived) => {
                 metrics::counter!("roger_archived_messages_total").increment(messages);
                 metrics::counter!("roger_archived_repeats_total").increment(archived.repeated);
+                if let Some(first_ms) = first_ms {
+                    telemetry::hop("archive", first_ms, self.job.clock.now_ms());
+                }
                 tracing::debug!(shard, messages, repeated = archived.repeated, upto = %upto, ms = begun.elapsed().as_millis() as u64, "archived");
             }
             Err(source) if source.class() == ErrorClass::Defect => return self.stand_still(at, None, chain(&source)).await,

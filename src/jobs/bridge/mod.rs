@@ -32,7 +32,7 @@ use crate::jobs::record::Wake;
 use crate::model::{GroupId, TopicId};
 use crate::retry::ErrorClass;
 use crate::topic::frame::{InFrame, Input};
-use crate::worker::{Classed, Ordered, Tenure, chain};
+use crate::worker::{Classed, Ordered, Tenure, chain, measure_stream};
 use seats::Seats;
 use server::{Server, weight};
 
@@ -109,6 +109,13 @@ impl Bridge {
 impl Ordered for Bridge {
     const JOB: &'static str = "bridge";
     type Error = Error;
+
+    async fn measure(&self, _shard: u32) -> Result<(), broker::Error> {
+        for shard in 0..self.settings.shards {
+            measure_stream(&self.redis, Self::JOB, keys::media(shard)).await?;
+        }
+        Ok(())
+    }
 
     async fn serve(&self, tenure: Tenure) -> Result<(), Error> {
         let (mut servers, mut events) = (Vec::new(), Vec::new());

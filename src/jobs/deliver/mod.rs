@@ -20,12 +20,12 @@ mod turn;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::broker::{self, Redis};
+use crate::broker::{self, Redis, keys};
 use crate::clock::Clock;
 use crate::floor::Limits;
 use crate::retry::ErrorClass;
 use crate::topic::LostTail;
-use crate::worker::{Classed, Ordered, Tenure, deadletter};
+use crate::worker::{Classed, Ordered, Tenure, deadletter, measure_stream};
 
 use intake::UnderWay;
 
@@ -134,6 +134,13 @@ impl std::fmt::Debug for Deliver {
 impl Ordered for Deliver {
     const JOB: &'static str = "deliver";
     type Error = Error;
+
+    async fn measure(&self, shard: u32) -> Result<(), broker::Error> {
+        for stream in [keys::urgent(shard), keys::input(shard)] {
+            measure_stream(&self.redis, Self::JOB, stream).await?;
+        }
+        Ok(())
+    }
 
     async fn serve(&self, tenure: Tenure) -> Result<(), Error> {
         let mut poison = poison::Poison::new(self.hook.clone());

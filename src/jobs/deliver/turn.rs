@@ -12,6 +12,7 @@ use super::outlet::{self, Frames, Outlet};
 use super::poison::{Poison, batch_limit};
 use super::{Deliver, Error};
 use crate::broker::{self, Claim, Commit, CommitAnswer, Fence, Reader, Redis, StreamEntry, StreamId, keys};
+use crate::telemetry;
 use crate::topic::frame::{InFrame, Lane};
 use crate::topic::{Batch, Followers, Shard};
 use crate::worker::{Tenure, chain};
@@ -191,6 +192,7 @@ impl Owner {
             Lane::Urgent => keys::urgent(shard),
             Lane::Normal => keys::input(shard),
         };
+        let first_ms = entries.first().map(|entry| entry.id.0);
         for entry in entries {
             commit.taken[lane as usize] = Some(entry.id);
             let mut frame: InFrame = match entry.decode(&stream) {
@@ -212,7 +214,11 @@ impl Owner {
                 self.put_item_aside(&stream, &aside, &mut batch).await?;
             }
         }
-        self.close(batch, commit, now_ms).await
+        let frames = self.close(batch, commit, now_ms).await?;
+        if let Some(first_ms) = first_ms {
+            telemetry::hop("commit", first_ms, self.job.clock.now_ms());
+        }
+        Ok(frames)
     }
 
     /// Commits a batch; returns what the edges are to be told.

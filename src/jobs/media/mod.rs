@@ -15,7 +15,7 @@ use crate::clock::Clock;
 use crate::janus::{CommandError, ID_REUSED, MediaServer, Request, envelope};
 use crate::retry::ErrorClass;
 use crate::worker::deadletter::{self, DeadLetter};
-use crate::worker::{Classed, Ordered, Tenure};
+use crate::worker::{Classed, Ordered, Tenure, note_waiting};
 
 pub use several::Several;
 
@@ -144,6 +144,12 @@ fn count(outcome: &'static str) {
 impl Ordered for Media {
     const JOB: &'static str = "media";
     type Error = Error;
+
+    async fn measure(&self, _shard: u32) -> Result<(), broker::Error> {
+        let look = self.redis.look_at_talk(&self.commands, Self::JOB, self.clock.now_ms()).await?;
+        note_waiting(Self::JOB, &self.commands, look.length, look.oldest_ms);
+        Ok(())
+    }
 
     async fn serve(&self, tenure: Tenure) -> Result<(), Error> {
         let stream = keys::talk(&self.commands);

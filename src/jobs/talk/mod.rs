@@ -22,7 +22,7 @@ use crate::store::{self, Kept, NewRecording, Recorded, Store};
 use crate::talk::{Burst, Said, parse};
 use crate::topic::frame::{InFrame, Input, NoticeBody, Spoken, TALK_PRODUCER};
 use crate::worker::deadletter::{self, DeadLetter};
-use crate::worker::{Classed, Ordered, Tenure, chain};
+use crate::worker::{Classed, Ordered, Tenure, chain, note_waiting};
 
 pub use program::{ProgramError, run};
 
@@ -232,6 +232,12 @@ fn count(outcome: &'static str, items: u64) {
 impl Ordered for Talk {
     const JOB: &'static str = "talk";
     type Error = Error;
+
+    async fn measure(&self, _shard: u32) -> Result<(), broker::Error> {
+        let look = self.redis.look_at_talk(&self.list, Self::JOB, self.clock.now_ms()).await?;
+        note_waiting(Self::JOB, &self.list, look.length, look.oldest_ms);
+        Ok(())
+    }
 
     async fn serve(&self, tenure: Tenure) -> Result<(), Error> {
         let stream = keys::talk(&self.list);

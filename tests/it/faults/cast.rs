@@ -9,7 +9,7 @@ use std::time::Duration;
 use roger::client::{Body, Counts, Entry, Event, Gap, Memory, Options, Refusal, Session, TokenFuture, Tokens};
 use roger::clock::Clock;
 use roger::config::{Config, Program, Sources};
-use roger::model::{Durability, Place, Span, TenantId, TopicId, UserId, UserKind};
+use roger::model::{Durability, Place, PresenceState, Span, TenantId, TopicId, UserId, UserKind};
 use roger::store::{NewAccount, Store};
 use roger::token::{Claims, Signer};
 use tokio::task::JoinHandle;
@@ -60,6 +60,8 @@ pub struct Heard {
     pub follows: BTreeSet<TopicId>,
     pub refusals: Vec<Refusal>,
     pub connections: u64,
+    /// Who was told to be gone.
+    pub gone: Vec<UserId>,
     pub disconnects: Vec<String>,
     pub closed: Option<String>,
 }
@@ -83,6 +85,7 @@ impl Heard {
                 self.disconnects.push(format!("{reason:?}"));
             }
             Event::Closed { reason: Some(reason), text } => self.closed = Some(format!("{reason}: {text}")),
+            Event::Presence(presence) if presence.state == PresenceState::Offline => self.gone.push(presence.user),
             Event::Closed { .. } | Event::Disposition { .. } | Event::Presence(_) | Event::Floor(_) => {}
         }
     }
@@ -261,6 +264,16 @@ impl Cast {
     /// The highest number of a member's messages in a topic that has its receipt.
     pub fn receipted(&self, name: &str, topic: TopicId) -> u64 {
         self.heard(name).receipts.get(&topic).copied().unwrap_or(0)
+    }
+
+    /// Panics when anybody was told that one of these is gone.
+    #[track_caller]
+    pub fn nobody_was_told_gone(&self, names: &[&str]) {
+        let users: Vec<UserId> = names.iter().map(|name| self.user(name)).collect();
+        for name in self.members.keys() {
+            let gone: Vec<_> = self.heard(name).gone.iter().filter(|user| users.contains(user)).map(|user| self.name_of(*user)).collect();
+            assert!(gone.is_empty(), "{name} was told that these are gone: {gone:?}");
+        }
     }
 
     /// Waits until so many more messages of a member have their receipts.

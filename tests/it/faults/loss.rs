@@ -52,10 +52,15 @@ async fn end(cast: &mut Cast, topic: TopicId, talkers: [Talker; 2]) -> BTreeMap<
 impl Traffic {
     /// Traffic that is under way.
     pub async fn begin(fleet: &Fleet) -> Self {
+        Self::begin_at(fleet, [0, 1, 1]).await
+    }
+
+    /// As [`Traffic::begin`], with alice, bob and carol first at the edges of these numbers.
+    pub async fn begin_at(fleet: &Fleet, edges: [usize; 3]) -> Self {
         let mut cast = Cast::of(fleet).await;
         cast.join(["alice", "bob", "carol", "dave"]).await;
         let topic = cast.group("air", ["alice", "bob", "carol", "dave"]).await;
-        for (name, edge) in [("alice", 0), ("bob", 1), ("carol", 1)] {
+        for (name, edge) in ["alice", "bob", "carol"].into_iter().zip(edges) {
             cast.on(name, edge);
             cast.follows(name, topic).await;
         }

@@ -2,7 +2,7 @@
 
 mod asleep;
 mod bare;
-mod cast;
+pub mod cast;
 mod deaths;
 mod everysec;
 mod flushall;
@@ -10,10 +10,13 @@ mod full;
 mod handover;
 mod lanes;
 mod limits;
-mod loss;
+pub mod loss;
 mod mariadb;
+mod paused;
 mod poison;
 mod readiness;
+mod rolling;
+mod stalls;
 mod stopping;
 
 use serde_json::Value;
@@ -22,7 +25,7 @@ use crate::support::eventually;
 use crate::support::fleet::{Fleet, FleetOptions};
 
 /// A fleet that takes as much as one sends.
-fn options() -> FleetOptions {
+pub fn options() -> FleetOptions {
     let overrides = vec![("edge.rate_messages_per_s", "0".to_owned()), ("edge.rate_burst", "0".to_owned())];
     FleetOptions { overrides, ..FleetOptions::default() }
 }

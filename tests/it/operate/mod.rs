@@ -6,6 +6,7 @@ mod dead;
 mod devices;
 pub mod doctor;
 mod help;
+mod metrics;
 mod queues;
 mod sessions;
 mod traces;

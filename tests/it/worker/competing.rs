@@ -111,7 +111,7 @@ async fn the_entry_of_a_dead_worker_is_taken_over_and_its_late_completion_refuse
     let zombie = consumer("zombie");
     assert!(!redis.finish(&zombie, id).await.unwrap());
     assert_eq!(redis.keep(&zombie, &[id]).await.unwrap(), []);
-    assert_eq!(redis.count_failure(&zombie, id).await.unwrap(), None);
+    assert_eq!(redis.count_failure(&zombie, id, "late").await.unwrap(), None);
     assert_eq!(deadletter::list(&redis, None, 10).await.unwrap(), []);
 }
 
@@ -202,7 +202,7 @@ async fn a_clean_stop_gives_back_what_waits_and_costs_no_delivery() {
         worker.task.await.unwrap();
         let pending = server.cli(&["XPENDING", STREAM, Obey::GROUP, "-", "+", "10"]);
         assert!(pending.contains(&id.to_string()) && pending.ends_with("0"), "{pending}");
-        redis.count_failure(&consumer("nobody"), id).await.unwrap();
+        redis.count_failure(&consumer("nobody"), id, "never").await.unwrap();
         server.cli(&["DEL", &keys::failures(STREAM)]);
     }
     assert_eq!(deadletter::list(&redis, None, 10).await.unwrap(), []);
