@@ -89,6 +89,7 @@ impl Error {
             "NOSCRIPT",
             "UNBLOCKED",
         ];
+        let source = first(source);
         match code(&source).as_deref() {
             None => Self::Unanswered { operation, source },
             Some(code) if FOR_NOW.contains(&code) => Self::Refused { operation, source },
@@ -106,6 +107,12 @@ impl Error {
         answer.truncate(answer.char_indices().nth(120).map_or(answer.len(), |(at, _)| at));
         Self::Answer { operation, answer }
     }
+}
+
+/// Of a pipeline the refusal of its first command that was refused: a server that refuses one for now refuses all.
+fn first(error: redis::RedisError) -> redis::RedisError {
+    let first = error.clone().into_server_errors().and_then(|errors| errors.first().map(|(_, error)| error.clone()));
+    first.map_or(error, redis::RedisError::from)
 }
 
 /// What Redis calls its refusal; of a pipeline, that of the first command that was refused. `None` when it did not answer.

@@ -43,7 +43,7 @@ pub(super) fn judge(checks: &mut Checks, server: &ServerLook, shards: u32, now_m
 /// What to do about a Redis that does not answer as it should.
 pub(super) fn fix_of(error: &crate::broker::Error) -> &'static str {
     let text = crate::worker::chain(error);
-    if text.contains("LOADING") {
+    if text.contains("BusyLoading") || text.contains("LOADING") {
         "it reads its append-only file: wait, and see its log for how far it is"
     } else if text.contains("NOAUTH") || text.contains("WRONGPASS") {
         "set the password in redis.url"

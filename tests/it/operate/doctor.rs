@@ -93,7 +93,7 @@ async fn planted_troubles_of_redis_are_named() {
 }
 
 /// A statement behind the store's back.
-async fn execute(url: &str, sql: &'static str) {
+pub async fn execute(url: &str, sql: &'static str) {
     use sqlx::{Connection as _, Executor as _};
     if url.starts_with("sqlite") {
         sqlx::SqliteConnection::connect(url).await.unwrap().execute(sql).await.unwrap();

@@ -6,6 +6,7 @@ mod dead;
 mod devices;
 pub mod doctor;
 mod help;
+mod illnesses;
 mod metrics;
 mod queues;
 mod sessions;
