@@ -84,6 +84,8 @@ pub struct ServerLook {
     pub rdb_last_bgsave_status: String,
     /// Whether it refuses all writes when a snapshot could not be written, and snapshots are wanted.
     pub stops_without_snapshot: bool,
+    /// Commands it has done since its start.
+    pub commands: u64,
     /// Connections it has, and the most it takes.
     pub clients: u64,
     /// See [`ServerLook::clients`].
@@ -179,6 +181,7 @@ impl Redis {
             role: fact("role"),
             rdb_last_bgsave_status: fact("rdb_last_bgsave_status"),
             stops_without_snapshot: setting("stop-writes-on-bgsave-error") == "yes" && !setting("save").is_empty(),
+            commands: number("total_commands_processed"),
             clients: number("connected_clients"),
             clients_max: setting("maxclients").parse().unwrap_or(0),
             used_memory: number("used_memory"),

@@ -80,6 +80,18 @@ pub(in crate::cli) enum Load {
         #[arg(long, default_value_t = 4_000)]
         sessions: u32,
     },
+    /// What a fleet uses while nobody says anything; takes a fleet of its own (--spawn).
+    Rest {
+        /// Sessions that do nothing but beat.
+        #[arg(long, default_value_t = 1_000)]
+        sessions: u32,
+        /// For how long, once all are there.
+        #[arg(long = "for", value_parser = duration, default_value = "60s")]
+        length: Duration,
+        /// How often the metrics of every program are scraped; 0s for a fleet that measures nothing.
+        #[arg(long, value_parser = duration, default_value = "5s")]
+        scrape: Duration,
+    },
     /// Devices come on the air and get what was sent meanwhile.
     Catchup {
         /// Devices.

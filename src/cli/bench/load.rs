@@ -18,6 +18,7 @@ use super::lane::{Lane, Progress};
 use super::people::Sizes;
 use super::recordings::RecordingsLoad;
 use super::report::{Findings, Traffic};
+use super::rest;
 use super::sos;
 use super::spawn::Fleet;
 use super::talk;
@@ -66,6 +67,7 @@ pub(super) async fn run(
         Load::Direct { devices, window, messages } => bench.direct(devices, u64::from(window), messages).await,
         Load::Group { groups, members, window, messages } => bench.group(groups, members, u64::from(window), messages).await,
         Load::Idle { sessions } => bench.idle(sessions).await,
+        Load::Rest { sessions, length, scrape } => bench.rest(rest::Rest { sessions, length, scrape }, fleet).await,
         Load::Catchup { devices, backlog } => bench.catchup(devices, backlog).await,
         Load::People { devices, members, rounds, groups, pace } => bench.people(Sizes { devices, members, rounds, groups, pace }).await,
         Load::Sos { idle, overload, writers, reporters, kill } => {

@@ -15,6 +15,7 @@ mod people;
 mod quiet;
 mod recordings;
 mod report;
+mod rest;
 mod sos;
 mod spawn;
 mod talk;
@@ -45,8 +46,8 @@ pub(super) async fn bench(mut context: Context, args: args::Bench) -> Result<(),
     if !args.spawn && matches!(args.load, Load::Sos { kill: true, .. }) {
         return Err(Error::Usage("--kill kills the processes of a fleet of its own: add --spawn".to_owned()));
     }
-    if !args.spawn && matches!(args.load, Load::Fixes { .. } | Load::Trace { .. } | Load::Recordings { .. }) {
-        return Err(Error::Usage("this load fills tables: add --spawn".to_owned()));
+    if !args.spawn && matches!(args.load, Load::Fixes { .. } | Load::Trace { .. } | Load::Recordings { .. } | Load::Rest { .. }) {
+        return Err(Error::Usage("this load takes a fleet, or a database, of its own: add --spawn".to_owned()));
     }
     if !args.spawn && matches!(args.load, Load::Talk { .. }) {
         return Err(Error::Usage("talk needs a Janus of its own: add --spawn".to_owned()));
@@ -93,6 +94,7 @@ async fn measure(context: &mut Context, args: &args::Bench, load: &Load) -> Resu
         Load::Sos { .. } | Load::Fixes { .. } => Crew::WithAlerts,
         Load::Talk { .. } => Crew::WithTalk,
         Load::Recordings { .. } => Crew::WithList,
+        Load::Rest { scrape, .. } => Crew::AtRest { measured: !scrape.is_zero() },
         _ => Crew::Messages,
     };
     let mut fleet = Fleet::start(args.appendfsync, args.sql, crew, args.within).await?;

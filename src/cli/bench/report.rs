@@ -32,6 +32,8 @@ pub(super) struct Findings {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) idle: Option<Idle>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) rest: Option<AtRest>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) people: Option<People>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) sos: Option<Sos>,
@@ -83,6 +85,21 @@ pub(super) struct Idle {
     pub(super) edge_rss_kib_before: u64,
     pub(super) edge_rss_kib_after: u64,
     pub(super) edge_rss_kib_per_session: f64,
+}
+
+/// What a fleet uses while nobody says anything.
+#[derive(Debug, Default, Serialize)]
+pub(super) struct AtRest {
+    pub(super) sessions: u64,
+    pub(super) seconds: f64,
+    /// How often the metrics of each program were scraped.
+    pub(super) scrapes: u64,
+    /// What one scrape of all programs brings.
+    pub(super) scraped_bytes: u64,
+    /// Hundredths of one processor, by program.
+    pub(super) cpu_percent: BTreeMap<String, f64>,
+    /// Commands that Redis did, a second.
+    pub(super) redis_commands_per_s: f64,
 }
 
 /// How late messages came, from the call that sends to the recipient's app.

@@ -110,6 +110,8 @@ pub(super) enum Crew {
     WithTalk,
     /// Those of messages, and the program that works off a list of Janus, without a Janus.
     WithList,
+    /// One of each, without a Janus; with metrics or without.
+    AtRest { measured: bool },
 }
 
 /// A program of a private fleet.
@@ -164,6 +166,8 @@ pub(super) struct Fleet {
     pub(super) config: Config,
     members: Vec<Member>,
     edges: usize,
+    /// Where programs serve metrics.
+    pub(super) metrics: Vec<String>,
     server: Server,
     database: Database,
     _janus: Option<Janus>,
@@ -180,7 +184,7 @@ impl Fleet {
             "[redis]\nurl = \"{}\"\n[sql]\nurl = \"{}\"\n[auth]\npublic_key_file = \"{}\"\nsecret_key_file = \"{}\"\n\
              [edge]\nlisten = \"127.0.0.1:{}\"\nrate_messages_per_s = 0\nrate_burst = 0\n\
              [directory]\nlisten = \"127.0.0.1:{}\"\naccount_logins_per_min = 0\naddress_logins_per_min = 0\n\
-             [sms]\nprovider = \"off\"\n[metrics]\nedge_listen = \"\"\ndirectory_listen = \"\"\ndelivery_listen = \"\"\noffline_listen = \"\"\nsos_listen = \"\"\ngps_listen = \"\"\n",
+             [sms]\nprovider = \"off\"\n",
             server.url,
             database.url(),
             keys.public.display(),
@@ -188,6 +192,15 @@ impl Fleet {
             free_port()?,
             free_port()?,
         );
+        let mut metrics = Vec::new();
+        if crew == (Crew::AtRest { measured: true }) {
+            text.push_str("[metrics]\n");
+            for program in PROGRAMS {
+                let address = format!("127.0.0.1:{}", free_port()?);
+                text.push_str(&format!("{program}_listen = \"{address}\"\n"));
+                metrics.push(address);
+            }
+        }
         text.extend(janus.iter().map(Janus::section));
         let file = folder.join("roger.toml");
         fs::write(&file, text).map_err(|source| Error::File { path: file.clone(), source })?;
@@ -195,8 +208,8 @@ impl Fleet {
         let args = vec!["--config".to_owned(), file.display().to_string()];
         let mut crewed: Vec<_> = PROGRAMS.iter().map(|program| ((*program).to_owned(), *program, args.clone())).collect();
         crewed.retain(|(_, program, _)| match *program {
-            "sos" | "gps" => crew == Crew::WithAlerts,
-            "janus" => matches!(crew, Crew::WithTalk | Crew::WithList),
+            "sos" | "gps" => matches!(crew, Crew::WithAlerts | Crew::AtRest { .. }),
+            "janus" => matches!(crew, Crew::WithTalk | Crew::WithList | Crew::AtRest { .. }),
             _ => true,
         });
         if crew == Crew::WithAlerts {
@@ -209,7 +222,7 @@ impl Fleet {
             let child = start(&beside(program)?, &args, &folder.join(format!("{name}.log")))?;
             members.push(Member { name, program, args, child });
         }
-        let mut fleet = Self { config, members, edges, server, database, _janus: janus };
+        let mut fleet = Self { config, members, edges, metrics, server, database, _janus: janus };
         fleet.wait(within).await?;
         Ok(fleet)
     }

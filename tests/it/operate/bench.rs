@@ -65,3 +65,15 @@ fn of_a_list_of_a_bench_becomes_what_has_to_while_janus_is_killed_again_and_agai
     }
     assert!(number("bad") > 100 && number("again") > 200 && recordings["kills"].as_u64().unwrap() > 0, "{recordings}");
 }
+
+#[test]
+fn a_fleet_at_rest_is_measured_with_its_metrics_and_without() {
+    for scrape in ["1s", "0s"] {
+        let found = bench(&["rest", "--spawn", "--sessions", "5", "--for", "2s", "--scrape", scrape]);
+        let rest = &found["rest"];
+        let number = |name: &str| rest[name].as_f64().unwrap();
+        assert_eq!((number("scrapes") >= 1.0, number("scraped_bytes") > 1_000.0), (scrape == "1s", scrape == "1s"), "{rest}");
+        let programs = ["bench", "delivery", "directory", "edge", "gps", "janus", "offline", "redis", "sos"];
+        assert_eq!(rest["cpu_percent"].as_object().unwrap().keys().map(String::as_str).collect::<Vec<_>>(), programs);
+    }
+}
