@@ -92,6 +92,8 @@ pub struct Config {
     pub doctor: Doctor,
     /// Where each program serves its counters.
     pub metrics: Metrics,
+    /// Where traces go.
+    pub trace: Trace,
     /// Who yields the processor to whom.
     pub processor: Processor,
     /// What goes to stderr.
@@ -338,6 +340,17 @@ pub struct Metrics {
     /// Of the sms-listener program.
     #[serde(deserialize_with = "address_or_off")]
     pub listener_listen: Option<SocketAddr>,
+}
+
+/// `[trace]`.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Trace {
+    /// The collector that traces go to, by OTLP over gRPC; `None`: nothing is traced.
+    #[serde(deserialize_with = "text_or_off")]
+    pub otlp_url: Option<String>,
+    /// Of how many messages one is traced.
+    pub one_in: u32,
 }
 
 /// `[processor]`.

@@ -11,7 +11,7 @@ use crate::clock::Clock;
 use crate::config::{self, Config, Program, Sources};
 use crate::retry::ErrorClass;
 use crate::shutdown::Shutdown;
-use crate::{directory, edge, gateway, jobs, listener, telemetry};
+use crate::{directory, edge, gateway, jobs, listener, telemetry, worker};
 
 /// Exit code: wrong usage; supervisord takes it as final.
 pub const EXIT_USAGE: u8 = 64;
@@ -200,7 +200,7 @@ where
             return ExitCode::from(EXIT_MISSING);
         }
     };
-    let outcome = runtime.block_on(serve(program, config, run));
+    let outcome = runtime.block_on(serve(name, program, config, run));
     // What still runs on other threads is not waited for: the grace is over.
     runtime.shutdown_background();
     match outcome {
@@ -226,7 +226,7 @@ fn niceness(program: Program) -> i32 {
     }
 }
 
-async fn serve<R, F>(program: Program, config: Config, run: R) -> Result<(), Failure>
+async fn serve<R, F>(name: &'static str, program: Program, config: Config, run: R) -> Result<(), Failure>
 where
     R: FnOnce(Config, Clock, Shutdown) -> F,
     F: Future<Output = Result<(), Failure>> + Send,
@@ -249,5 +249,10 @@ where
         Err(error) if program == Program::Listener => tracing::error!(error = &error as &dyn StdError, "goes on without metrics"),
         served => served.map_err(|error| (ErrorClass::Transient, error.into()))?,
     }
-    run(config, Clock::system(), shutdown).await
+    let instance = format!("{}-{}", worker::host_name(), std::process::id());
+    telemetry::trace::start(&config.trace, name, instance).map_err(|error| (ErrorClass::Permanent, error.into()))?;
+    let outcome = run(config, Clock::system(), shutdown).await;
+    // It waits for a thread of its own.
+    let _sent = tokio::task::spawn_blocking(telemetry::trace::stop).await;
+    outcome
 }

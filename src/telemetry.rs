@@ -1,9 +1,12 @@
-//! Logs on stderr, panics in the log, counters for Prometheus.
+//! Logs on stderr, panics in the log, counters for Prometheus, traces for a collector.
+
+pub mod trace;
 
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::panic::PanicHookInfo;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder};
 use tracing_subscriber::EnvFilter;
@@ -57,6 +60,12 @@ pub fn serve_metrics(address: Option<SocketAddr>) -> Result<(), Error> {
     MEASURED.store(true, Ordering::Relaxed);
     tracing::info!(%address, "serving metrics");
     Ok(())
+}
+
+/// The time of this machine, UTC ms: for what is measured, and never for what is decided.
+#[expect(clippy::disallowed_methods, reason = "a span is when it was, also for a program whose clock a test moves")]
+pub fn now_ms() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
 }
 
 /// Whether this program serves metrics: what costs calls to be measured is measured only then.

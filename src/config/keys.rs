@@ -188,6 +188,8 @@ pub const KEYS: &[Key] = &[
     key("metrics", "gps_listen", text(""), LoopbackOrOff),
     key("metrics", "janus_listen", text(""), LoopbackOrOff),
     key("metrics", "listener_listen", text(""), LoopbackOrOff),
+    key("trace", "otlp_url", text(""), UrlOrOff(&["http://"])),
+    key("trace", "one_in", int(100), Integer(1, 1_000_000)),
     key("processor", "yield", Value::Switch(true), Switch),
     key("log", "format", text("text"), OneOf(&["text", "json"])),
     key("log", "level", text("info"), OneOf(&["error", "warn", "info", "debug", "trace"])),

@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
-use super::follow::Follow;
+use super::follow::{Follow, InFlight};
 use super::hub::Edge;
 use super::session::{Session, State};
 use crate::model::{Place, Reason, Span, TopicId};
 use crate::proto::{convert, v1};
 use crate::telemetry;
+use crate::telemetry::trace::{Hop, Trace};
 use crate::topic::Offer;
 use crate::topic::frame::{Entry, Mark, Page, ReplayRequest};
 
@@ -73,7 +74,9 @@ impl Session {
     fn pass_on(self: &Arc<Self>, edge: &Edge, state: &mut State, topic: TopicId, entry: Entry) {
         let own = entry.installation == self.claims.installation.0 && entry.sender == self.claims.user.0;
         if let Some(follow) = state.follows.get_mut(&topic) {
-            follow.in_flight.push_back((entry.place(), edge.clock.now_ms()));
+            let traced = if entry.sender == 0 { None } else { Trace::of(topic, entry.installation, entry.client_seq) };
+            let traced = traced.map(|trace| Box::new((trace, entry.time_ms)));
+            follow.in_flight.push_back(InFlight { place: entry.place(), passed_ms: edge.clock.now_ms(), traced });
             state.unacked += 1;
         }
         if topic == self.inbox() {
@@ -90,8 +93,12 @@ impl Session {
         }
         let before = follow.in_flight.len();
         let now_ms = edge.clock.now_ms();
-        while let Some((_, passed_ms)) = follow.in_flight.pop_front_if(|(first, _)| *first <= place) {
+        while let Some(InFlight { passed_ms, traced, .. }) = follow.in_flight.pop_front_if(|first| first.place <= place) {
             telemetry::hop("acknowledge", passed_ms, now_ms);
+            if let Some(traced) = traced {
+                let (trace, placed_ms) = *traced;
+                trace.over(Hop::Deliver { session: self.id.0 }, placed_ms, telemetry::now_ms(), topic);
+            }
         }
         state.unacked -= before - follow.in_flight.len();
         let (user, installation) = (self.claims.user.0, self.claims.installation.0);

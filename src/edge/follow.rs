@@ -8,11 +8,21 @@ use super::hub::Edge;
 use super::session::{Session, State};
 use crate::model::{GroupId, MessageKind, Place, Reason, TopicId};
 use crate::proto::v1;
+use crate::telemetry::trace::Trace;
 use crate::topic::Cursor;
 use crate::topic::frame::{Attach, Attached, Departed, Entry, Input, Refused};
 
 /// How soon an owner is asked again that refused although the register says that the user is a member.
 const ASK_AGAIN_MS: u64 = 2_000;
+
+/// An entry that was passed on and is not acknowledged.
+pub(super) struct InFlight {
+    pub(super) place: Place,
+    /// When it was passed on. UTC ms.
+    pub(super) passed_ms: u64,
+    /// A message that is traced, with when it got its place (UTC ms).
+    pub(super) traced: Option<Box<(Trace, u64)>>,
+}
 
 /// A topic a session follows, or followed.
 pub(super) struct Follow {
@@ -20,8 +30,8 @@ pub(super) struct Follow {
     pub(super) standing: Standing,
     /// The highest client_seq of this installation that the owner accepted, as of its last answer.
     pub(super) client_seq_high: u64,
-    /// Places passed on and not acknowledged, with when (UTC ms).
-    pub(super) in_flight: VecDeque<(Place, u64)>,
+    /// What was passed on and is not acknowledged.
+    pub(super) in_flight: VecDeque<InFlight>,
     /// When a page was asked for last, and of how many entries.
     pub(super) asked_ms: u64,
     pub(super) asked_entries: usize,

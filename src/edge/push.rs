@@ -18,6 +18,7 @@ use crate::model::{InstallationId, Place, Reason, TopicId, UserId};
 use crate::retry::Delays;
 use crate::shutdown::Shutdown;
 use crate::telemetry;
+use crate::telemetry::trace::{Hop, Trace};
 use crate::topic::frame::{InFrame, InItem, Input, Lane, Mark, ReplayRequest};
 
 /// How many bytes may wait to be pushed; above that messages are refused.
@@ -55,9 +56,18 @@ pub(super) struct Pusher {
     first: AtomicU32,
 }
 
+/// An input that waits, with its weight.
+struct Waiting {
+    item: InItem,
+    weight: usize,
+    sender: Sender,
+    /// A message that is traced, with when it came (UTC ms).
+    traced: Option<Box<(Trace, TopicId, u64)>>,
+}
+
 #[derive(Default)]
 struct Buffer {
-    items: VecDeque<(InItem, usize, Sender)>,
+    items: VecDeque<Waiting>,
     /// The latest mark of each installation of a user in a topic.
     marks: HashMap<(TopicId, UserId, InstallationId), Mark>,
     marks_since: Option<Instant>,
@@ -74,6 +84,7 @@ struct Sent {
     shard: u32,
     lane: Lane,
     senders: Vec<(Arc<Session>, TopicId, u64)>,
+    traced: Vec<(Trace, TopicId, u64)>,
     bytes: usize,
 }
 
@@ -107,8 +118,14 @@ impl Pusher {
                 _ => 0,
             };
         self.pending_bytes.fetch_add(weight, Ordering::Relaxed);
+        let traced = match &input {
+            Input::Post(post) => {
+                Trace::of(topic, post.installation, post.client_seq).map(|trace| Box::new((trace, topic, telemetry::now_ms())))
+            }
+            _ => None,
+        };
         let buffer = &self.buffers[topic.shard(self.shards) as usize][Lane::of(topic) as usize];
-        lock(buffer).items.push_back((input.into(), weight, sender));
+        lock(buffer).items.push_back(Waiting { item: input.into(), weight, sender, traced });
         self.notify.notify_one();
     }
 
@@ -116,7 +133,7 @@ impl Pusher {
     pub(super) fn push_first(&self, topic: TopicId, input: Input) {
         self.pending_bytes.fetch_add(ITEM_OVERHEAD, Ordering::Relaxed);
         let buffer = &self.buffers[topic.shard(self.shards) as usize][Lane::Urgent as usize];
-        lock(buffer).items.push_back((input.into(), ITEM_OVERHEAD, None));
+        lock(buffer).items.push_back(Waiting { item: input.into(), weight: ITEM_OVERHEAD, sender: None, traced: None });
         self.notify.notify_one();
     }
 
@@ -224,6 +241,9 @@ impl Pusher {
         for frame in sent {
             self.pending_bytes.fetch_sub(frame.bytes, Ordering::Relaxed);
             lock(&self.buffers[frame.shard as usize][frame.lane as usize]).pushing = false;
+            for (trace, topic, since_ms) in frame.traced {
+                trace.over(Hop::Push, since_ms, telemetry::now_ms(), topic);
+            }
             for (session, topic, client_seq) in frame.senders {
                 session.stored(topic, client_seq, durability);
             }
@@ -250,10 +270,11 @@ impl Pusher {
                     continue;
                 }
                 let mut items = Vec::with_capacity(buffer.items.len().min(FRAME_ITEMS_MAX));
-                let mut frame = Sent { shard, lane, senders: Vec::new(), bytes: 0 };
+                let mut frame = Sent { shard, lane, senders: Vec::new(), traced: Vec::new(), bytes: 0 };
                 while items.len() < FRAME_ITEMS_MAX && frame.bytes < FRAME_BYTES_MAX {
-                    let Some((item, weight, sender)) = buffer.items.pop_front() else { break };
+                    let Some(Waiting { item, weight, sender, traced }) = buffer.items.pop_front() else { break };
                     frame.bytes += weight;
+                    frame.traced.extend(traced.map(|traced| *traced));
                     if let (Some((session, client_seq)), Some(Input::Post(post))) = (sender, &item.input)
                         && let Some(topic) = TopicId::from_packed(post.topic)
                     {

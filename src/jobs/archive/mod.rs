@@ -21,6 +21,7 @@ use crate::config;
 use crate::retry::ErrorClass;
 use crate::store::{self, ArchiveBatch, Position, Store};
 use crate::telemetry;
+use crate::telemetry::trace::Hop;
 use crate::topic::frame::LogFrame;
 use crate::worker::deadletter::{self, DeadLetter};
 use crate::worker::{Classed, Ordered, Tenure, chain, note_waiting};
@@ -219,6 +220,7 @@ impl<'a> Shelf<'a> {
         let begun = Instant::now();
         let mut batch = ArchiveBatch::new(self.shard).fenced_by(self.allocated);
         let (mut at, mut frames, mut bytes, mut first_ms) = (self.at, 0, 0, None);
+        let mut trail = Vec::new();
         loop {
             for entry in entries {
                 frames += 1;
@@ -229,6 +231,7 @@ impl<'a> Shelf<'a> {
                 };
                 self.look_for_holes(at, entry.id);
                 first_ms.get_or_insert(frame.time_ms);
+                trail.extend(frame.traced().into_iter().map(|(trace, topic)| (trace, topic, frame.time_ms)));
                 if let Err(error) = batch.take(frame) {
                     return self.stand_still(entry.id, entry.payload.as_deref(), chain(&error)).await;
                 }
@@ -257,6 +260,9 @@ impl<'a> Shelf<'a> {
                 metrics::counter!("roger_archived_repeats_total").increment(archived.repeated);
                 if let Some(first_ms) = first_ms {
                     telemetry::hop("archive", first_ms, self.job.clock.now_ms());
+                }
+                for (trace, topic, time_ms) in trail {
+                    trace.over(Hop::Archive, time_ms, telemetry::now_ms(), topic);
                 }
                 tracing::debug!(shard, messages, repeated = archived.repeated, upto = %upto, ms = begun.elapsed().as_millis() as u64, "archived");
             }

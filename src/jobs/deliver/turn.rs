@@ -13,7 +13,8 @@ use super::poison::{Poison, batch_limit};
 use super::{Deliver, Error};
 use crate::broker::{self, Claim, Commit, CommitAnswer, Fence, Reader, Redis, StreamEntry, StreamId, keys};
 use crate::telemetry;
-use crate::topic::frame::{InFrame, Lane};
+use crate::telemetry::trace::Hop;
+use crate::topic::frame::{InFrame, Lane, LogFrame};
 use crate::topic::{Batch, Followers, Shard};
 use crate::worker::{Tenure, chain};
 
@@ -214,17 +215,21 @@ impl Owner {
                 self.put_item_aside(&stream, &aside, &mut batch).await?;
             }
         }
-        let frames = self.close(batch, commit, now_ms).await?;
+        let frames = self.close(batch, commit, now_ms, first_ms).await?;
         if let Some(first_ms) = first_ms {
             telemetry::hop("commit", first_ms, self.job.clock.now_ms());
         }
         Ok(frames)
     }
 
-    /// Commits a batch; returns what the edges are to be told.
-    async fn close(&mut self, mut batch: Batch, mut commit: Commit, now_ms: u64) -> Result<Frames, Error> {
+    /// Commits a batch; returns what the edges are to be told. `first_ms`: when the first input of it came, if there was any.
+    async fn close(&mut self, mut batch: Batch, mut commit: Commit, now_ms: u64, first_ms: Option<u64>) -> Result<Frames, Error> {
         commit.frame = self.state.seal(&mut batch, now_ms);
+        let traced = commit.frame.as_ref().map(LogFrame::traced).unwrap_or_default();
         self.commit(commit).await?;
+        for (trace, topic) in traced {
+            trace.over(Hop::Commit, first_ms.unwrap_or(now_ms), telemetry::now_ms(), topic);
+        }
         count(&batch);
         Ok(self.outlet.pack(batch.outputs, self.state.commit()))
     }
@@ -244,7 +249,7 @@ impl Owner {
         }
         let (mut batch, commit) = (Batch::default(), self.next_commit());
         self.state.tick_floors(&mut batch, &mut self.followers, now_ms);
-        if batch.is_empty() { Ok(Frames::new()) } else { self.close(batch, commit, now_ms).await }
+        if batch.is_empty() { Ok(Frames::new()) } else { self.close(batch, commit, now_ms, None).await }
     }
 
     /// Of those who had, or waited for, the floors of the shard's rooms nothing could be heard until now.
@@ -252,7 +257,7 @@ impl Owner {
         let (mut batch, commit, now_ms) = (Batch::default(), self.next_commit(), self.job.clock.now_ms());
         self.state.resume_floors(&mut batch, now_ms);
         if !batch.is_empty() {
-            let unsent = self.close(batch, commit, now_ms).await?;
+            let unsent = self.close(batch, commit, now_ms, None).await?;
             self.note_untold(outlet::write(&self.redis, unsent).await);
         }
         Ok(())

@@ -4,6 +4,7 @@ use prost::Oneof;
 
 use super::{Entry, FloorKept, InItem, Input, Mark, Membership, Profile, Register, WirePlace};
 use crate::model::{InstallationId, TopicId, UserId};
+use crate::telemetry::trace::{self, Trace};
 
 /// On `{s}:log`: one commit, under the id `<epoch>-<commit>`.
 #[derive(Clone, PartialEq, prost::Message)]
@@ -31,6 +32,21 @@ pub struct LogItem {
 impl From<Outcome> for LogItem {
     fn from(outcome: Outcome) -> Self {
         Self { outcome: Some(outcome) }
+    }
+}
+
+impl LogFrame {
+    /// Its messages that are traced, with their topics.
+    pub fn traced(&self) -> Vec<(Trace, TopicId)> {
+        let entries = self.outcomes.iter().filter_map(|item| match &item.outcome {
+            Some(Outcome::Entry(entry)) if entry.sender != 0 && trace::is_on() => Some(entry),
+            _ => None,
+        });
+        let traced = entries.filter_map(|entry| {
+            let topic = TopicId::from_packed(entry.topic)?;
+            Some((Trace::of(topic, entry.installation, entry.client_seq)?, topic))
+        });
+        traced.collect()
     }
 }
 

@@ -11,6 +11,7 @@ mod metrics;
 mod queues;
 mod sessions;
 mod traces;
+mod tracing;
 
 use std::fs;
 use std::path::Path;
