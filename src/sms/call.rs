@@ -23,6 +23,7 @@ struct Raw {
     body: String,
     #[serde(default)]
     cleartext: bool,
+    ca: Option<PathBuf>,
     #[serde(default)]
     secrets: BTreeMap<String, RawSecret>,
     #[serde(default)]
@@ -66,6 +67,8 @@ struct RawNever {
 pub(super) struct Call {
     pub(super) method: reqwest::Method,
     pub(super) host: String,
+    /// The only authorities whose certificates count; without them, those that the machine trusts.
+    pub(super) authorities: Option<Vec<reqwest::Certificate>>,
     url: Template,
     headers: Vec<(String, Template)>,
     body: Template,
@@ -133,6 +136,12 @@ impl Call {
         if scheme != "https" && !(scheme == "http" && (raw.cleartext || is_loopback(&host))) {
             return Err(refuse("url", "an https URL; http only on this machine, or with cleartext = true"));
         }
+        let authorities = raw.ca.as_deref().map(|ca| {
+            let rule = "a file with the certificates of authorities in PEM, and only with an https URL";
+            let pem = std::fs::read(ca).map_err(|source| Error::CallFile { path: ca.to_owned(), source })?;
+            let read = reqwest::Certificate::from_pem_bundle(&pem).ok().filter(|read| !read.is_empty() && scheme == "https");
+            read.ok_or_else(|| refuse("ca", rule))
+        });
         let pattern = |key: &str, text: Option<&str>| {
             text.map(Regex::new).transpose().map_err(|error| refuse(key, &format!("a regular expression: {error}")))
         };
@@ -145,6 +154,7 @@ impl Call {
         Ok(Self {
             method: raw.method.parse().map_err(|_| refuse("method", "a method of HTTP"))?,
             host,
+            authorities: authorities.transpose()?,
             url,
             headers,
             body: template("body", &raw.body, escape)?,
@@ -352,6 +362,9 @@ mod tests {
             "url = \"https://a.example/\"\n[secrets]\nx = { env = \"NOT_SET\" }",
             "DIR/sms-http.toml: secrets.x must be in an environment variable that is set",
         );
+        check("url = \"https://a.example/\"\nca = \"/no/such/ca\"", "cannot read /no/such/ca, which says how texts are sent");
+        let ca = "DIR/sms-http.toml: ca must be a file with the certificates of authorities in PEM, and only with an https URL";
+        check("url = \"https://a.example/\"\nca = \"/dev/null\"", ca);
         check("url = \"https://a.example/\"\nurls = 1", "DIR/sms-http.toml does not say how texts are sent");
         check(
             "url = \"https://a.example/\"\n[taken]\npointer = \"/a\"",

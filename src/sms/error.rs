@@ -59,7 +59,7 @@ pub enum Error {
     /// The file of the call cannot be read.
     #[error("cannot read {}, which says how texts are sent", path.display())]
     CallFile {
-        /// `sms.http_file`, or a secret it names.
+        /// `sms.http_file`, or a secret or authorities it names.
         path: PathBuf,
         /// Why.
         source: io::Error,

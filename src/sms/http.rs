@@ -29,7 +29,10 @@ impl HttpProvider {
         // The programs that store objects set the same one: the first call counts.
         drop(rustls::crypto::ring::default_provider().install_default());
         // A redirect could take number and secrets to somebody else.
-        let client = reqwest::Client::builder().timeout(timeout).redirect(reqwest::redirect::Policy::none()).no_proxy();
+        let mut client = reqwest::Client::builder().timeout(timeout).redirect(reqwest::redirect::Policy::none()).no_proxy();
+        if let Some(authorities) = &call.authorities {
+            client = client.tls_certs_only(authorities.iter().cloned());
+        }
         Ok(Self { call, client: client.build().map_err(Error::Client)? })
     }
 

@@ -6,6 +6,7 @@ mod pair;
 mod piped;
 mod storm;
 mod supervised;
+mod tls;
 
 use std::path::Path;
 
