@@ -123,6 +123,11 @@ impl Book {
         self.trouble.get(program).copied()
     }
 
+    /// Which programs are in trouble, and since when, by what stands in the spool and waits no more.
+    pub(super) fn set_trouble(&mut self, trouble: BTreeMap<String, u64>) {
+        self.trouble = trouble;
+    }
+
     /// All that waits.
     pub(super) fn pending(&self) -> impl Iterator<Item = &Change> {
         self.pending.values()

@@ -22,7 +22,7 @@ use crate::clock::Clock;
 /// After which silence what was read so far is all there is.
 const IDLE: Duration = Duration::from_millis(500);
 /// Without TICK_60 for so long, supervisord takes this listener for broken: only a new one is heard again.
-const DEAF: Duration = Duration::from_secs(200);
+pub(super) const DEAF: Duration = Duration::from_secs(200);
 /// How often in a minute a pattern counts for a program; more is not told.
 const MATCHES_PER_MIN: u32 = 20;
 /// The most events that are known by what they are called; said again is only one over which its hearer died.
@@ -83,6 +83,8 @@ pub(super) struct Ear {
     pub(super) supervisor: Option<Kind>,
     pub(super) serials: Serials,
     pub(super) matches: HashMap<(String, String), (u64, u32)>,
+    /// After how long without TICK_60 it ends; [`DEAF`], but for tests.
+    pub(super) deaf: Duration,
 }
 
 impl Ear {
@@ -90,7 +92,7 @@ impl Ear {
     pub(super) fn run(mut self, input: impl Read + Send + 'static, mut output: impl Write) -> End {
         let pieces = pieces(input);
         let mut decoder = Decoder::default();
-        let mut ticked: Option<Instant> = None;
+        let mut ticked = Instant::now();
         let mut say = |text: &[u8]| output.write_all(text).and_then(|()| output.flush()).is_ok();
         if !say(b"READY\n") {
             return End::Gone;
@@ -109,15 +111,15 @@ impl Ear {
             }
             let skipped = decoder.take_skipped();
             match got {
-                None if ticked.is_some_and(|ticked| ticked.elapsed() > DEAF) => return End::Deaf,
+                None if ticked.elapsed() > self.deaf => return End::Deaf,
                 None => continue,
                 Some(Got::Garbage(bytes)) => self.unreadable(bytes),
                 Some(Got::Event(event)) => {
                     if skipped > 0 {
                         self.unreadable(skipped);
                     }
-                    if event.header.name == "TICK_60" || ticked.is_none() {
-                        ticked = Some(Instant::now());
+                    if event.header.name == "TICK_60" {
+                        ticked = Instant::now();
                     }
                     self.hear(&event);
                 }
@@ -129,7 +131,7 @@ impl Ear {
         }
     }
 
-    fn hear(&mut self, event: &Event) {
+    pub(super) fn hear(&mut self, event: &Event) {
         let header = &event.header;
         let lost = self.serials.next(&self.boot, header.pool_serial);
         if lost > 0 {

@@ -18,6 +18,8 @@ mod rules;
 mod share;
 mod spool;
 mod tell;
+#[cfg(test)]
+mod tests;
 mod text;
 
 use std::collections::{BTreeSet, HashMap};
@@ -163,11 +165,12 @@ impl Parts {
             turned_ms: Arc::new(AtomicU64::new(now_ms)),
             way,
             silent: BTreeSet::new(),
+            began_ms: now_ms,
             followed_ms: 0,
             tidied_ms: now_ms,
         };
         let serials = Serials::open(&share.own(), &boot);
-        let ear = Ear { spool, heard, rules, clock, boot, known, supervisor, serials, matches: HashMap::new() };
+        let ear = Ear { spool, heard, rules, clock, boot, known, supervisor, serials, matches: HashMap::new(), deaf: hear::DEAF };
         Ok(Self { ear, teller, share })
     }
 }
@@ -183,6 +186,7 @@ fn resume(held: Held, pace: Pace, heard: &Heard) -> (Book, Way) {
         book.composed(&changes, on_its_way.at_ms);
         message = Some(on_its_way);
     }
+    book.set_trouble(held.trouble);
     held.pending.into_values().for_each(|change| heard.add(change));
     let delays = Delays::new(Duration::from_millis(500), Duration::from_secs(30)).expect("500 ms is at most 30 s");
     (book, Way { message, sent: held.sent, refusals: HashMap::new(), delays, next_ms: 0 })

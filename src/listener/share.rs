@@ -1,8 +1,9 @@
 //! The folder that the listeners of a machine share: signs of life, and who tells what. Each event has one claim, a hard link to the file with
 //! the name of its listener: it is there as a whole or not at all, and the second one to make it is refused by the kernel.
 
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
 /// The most claims of a start of supervisord that are kept, and how many of them stay.
@@ -55,12 +56,17 @@ impl Share {
         self.dir.join(name)
     }
 
-    /// Gives a sign of life.
+    /// Gives a sign of life. Over the last one, which needs no room: on a full disk two who live must not take each other for dead.
     ///
     /// # Errors
     /// When it cannot be written.
     pub(super) fn beat(&self, now_ms: u64) -> io::Result<()> {
-        replace(&self.own().join("beat"), &now_ms.to_string())
+        let path = self.own().join("beat");
+        match OpenOptions::new().write(true).open(&path) {
+            Ok(file) => file.write_all_at(beat_line(now_ms).as_bytes(), 0),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => replace(&path, &beat_line(now_ms)),
+            Err(error) => Err(error),
+        }
     }
 
     /// The other listeners that ever were, with when each gave its last sign of life, by name.
@@ -146,6 +152,11 @@ impl Share {
     fn claim_path(&self, id: &str) -> PathBuf {
         self.dir.join("claims").join(id)
     }
+}
+
+/// As long whenever it is, so that nothing of an older one is left behind it.
+fn beat_line(now_ms: u64) -> String {
+    format!("{now_ms:020}")
 }
 
 fn replace(path: &Path, text: &str) -> io::Result<()> {

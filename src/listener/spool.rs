@@ -80,6 +80,8 @@ pub(super) struct Held {
     pub(super) told: Vec<(Vec<Change>, u64)>,
     /// What supervisord said last of itself.
     pub(super) supervisor: Option<Kind>,
+    /// Since when each program is in trouble, by the changes that wait no more, whoever told them.
+    pub(super) trouble: BTreeMap<String, u64>,
     /// The ids of the last changes: supervisord says an event again to a listener that died over it.
     pub(super) ids: BTreeSet<String>,
     last_seq: u64,
@@ -103,7 +105,7 @@ impl Held {
     /// When its files cannot be read. A line that is none is skipped: it was cut off.
     pub(super) fn read(dir: &Path) -> io::Result<Self> {
         let mut held = Self::default();
-        let mut all = BTreeMap::new();
+        let (mut all, mut past) = (BTreeMap::new(), BTreeMap::new());
         for path in segments(dir)? {
             for change in lines::<Change>(&path)? {
                 if matches!(change.kind, Kind::SupervisorBegan | Kind::SupervisorDied | Kind::SupervisorStops) {
@@ -119,7 +121,8 @@ impl Held {
         for mark in lines::<Mark>(&dir.join("told.jsonl"))? {
             match mark {
                 Mark::Composed(message) => {
-                    let changes = message.seqs.iter().filter_map(|seq| all.remove(seq)).collect();
+                    let changes: Vec<Change> = message.seqs.iter().filter_map(|seq| all.remove(seq)).collect();
+                    past.extend(changes.iter().map(|change| (change.seq, change.clone())));
                     held.last_seq = message.seqs.iter().copied().fold(held.last_seq, u64::max);
                     held.sent.clear();
                     held.message = Some((message, changes));
@@ -132,13 +135,20 @@ impl Held {
                 }
                 Mark::Sent { .. } | Mark::Told { .. } => {}
                 Mark::Settled(seqs) => {
-                    seqs.iter().for_each(|seq| drop(all.remove(seq)));
+                    past.extend(seqs.iter().filter_map(|seq| all.remove(seq)).map(|change| (change.seq, change)));
                     // The other listener has taken the message over.
                     if held.message.as_ref().is_some_and(|(message, _)| message.seqs.iter().all(|seq| seqs.contains(seq))) {
                         held.message = None;
                     }
                     held.last_seq = seqs.iter().copied().fold(held.last_seq, u64::max);
                 }
+            }
+        }
+        for change in past.into_values() {
+            match change.kind {
+                Kind::Running | Kind::PeerBack => drop(held.trouble.remove(&change.program)),
+                kind if kind.is_trouble() && kind != Kind::Said => drop(held.trouble.entry(change.program).or_insert(change.at_ms)),
+                _ => {}
             }
         }
         held.pending = all;

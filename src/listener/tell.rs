@@ -51,6 +51,8 @@ pub(super) struct Teller {
     pub(super) way: Way,
     /// Listeners that were told to be silent.
     pub(super) silent: BTreeSet<String>,
+    /// When this listener began: the other one may have begun with it, and has its old sign of life.
+    pub(super) began_ms: u64,
     pub(super) followed_ms: u64,
     pub(super) tidied_ms: u64,
 }
@@ -117,13 +119,17 @@ impl Teller {
 
     /// Whether this listener tells what nobody has claimed: it is the first of those that live.
     fn leads(&self, now_ms: u64) -> bool {
-        self.share.peers().iter().all(|(peer, beat)| *peer > self.name || beat + self.silent_ms < now_ms)
+        self.share.peers().iter().all(|(peer, beat)| *peer > self.name || self.is_silent(*beat, now_ms))
+    }
+
+    fn is_silent(&self, beat_ms: u64, now_ms: u64) -> bool {
+        beat_ms.max(self.began_ms) + self.silent_ms < now_ms
     }
 
     async fn look_at_peers(&mut self, now_ms: u64) {
         for (peer, beat) in self.share.peers() {
             let program = format!("sms-listener-{peer}");
-            if beat + self.silent_ms >= now_ms {
+            if !self.is_silent(beat, now_ms) {
                 if self.silent.remove(&peer) {
                     self.put(&program, Kind::PeerBack, 0);
                 }
@@ -225,7 +231,7 @@ impl Teller {
     fn claimed(&self, due: Vec<Change>, now_ms: u64) -> Vec<Change> {
         let leads = self.leads(now_ms);
         let peers: HashMap<String, u64> = self.share.peers().into_iter().collect();
-        let lives = |peer: &str| peers.get(peer).is_some_and(|beat| beat + self.silent_ms >= now_ms);
+        let lives = |peer: &str| peers.get(peer).is_some_and(|beat| !self.is_silent(*beat, now_ms));
         let is_mine = |change: &Change| {
             if change.id.is_empty() {
                 return Ok(true);
@@ -275,7 +281,10 @@ impl Teller {
             return;
         }
         for (at, text) in message.texts.iter().enumerate() {
-            for number in &message.numbers {
+            // Who was refused comes last: a gateway that hangs over one number keeps nobody else from hearing.
+            let mut numbers: Vec<&String> = message.numbers.iter().collect();
+            numbers.sort_by_key(|number| self.way.refusals.get(&(at, (*number).clone())).copied().unwrap_or(0));
+            for number in numbers {
                 let place = (at, number.clone());
                 if self.way.sent.contains(&place) {
                     continue;
@@ -338,7 +347,7 @@ impl Teller {
         self.heard.add(change);
     }
 
-    fn settle(&mut self, seqs: Vec<u64>) {
+    pub(super) fn settle(&mut self, seqs: Vec<u64>) {
         if !seqs.is_empty() {
             self.book.settle(&seqs);
             self.mark(&Mark::Settled(seqs));

@@ -1,6 +1,9 @@
 //! What supervisord says of programs, told by text: the real listener, by pipes and under a real supervisord, with a gateway of texts that can be
 //! bad in many ways.
 
+mod ends;
+mod flood;
+mod full;
 mod gateway;
 mod pair;
 mod piped;

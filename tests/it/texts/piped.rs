@@ -22,15 +22,25 @@ pub struct Piped {
 
 impl Piped {
     pub fn start(folder: &Path, name: &str) -> Self {
+        Self::start_by(&[], folder, name)
+    }
+
+    /// Starts it by another program, which becomes it: the words before its own.
+    pub fn start_by(by: &[String], folder: &Path, name: &str) -> Self {
         let log = std::fs::OpenOptions::new().create(true).append(true).open(folder.join(format!("{name}.log"))).unwrap();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_sms-listener"));
-        command.args(["--name", name, "--config"]).arg(folder.join("roger.toml"));
+        let words: Vec<&str> = by.iter().map(String::as_str).chain([env!("CARGO_BIN_EXE_sms-listener")]).collect();
+        let mut command = Command::new(words[0]);
+        command.args(&words[1..]).args(["--name", name, "--config"]).arg(folder.join("roger.toml"));
         command.env_remove("SUPERVISOR_SERVER_URL");
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(log).spawn().unwrap();
         let (input, output) = (child.stdin.take().unwrap(), bytes_of(child.stdout.take().unwrap()));
         let mut piped = Self { child, input, output };
         piped.expect("READY\n");
         piped
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
     }
 
     pub fn write(&mut self, bytes: &[u8]) {
@@ -58,6 +68,23 @@ impl Piped {
 
     pub fn signal(&self, signal: Signal) {
         kill(Pid::from_raw(i32::try_from(self.child.id()).unwrap()), signal).unwrap();
+    }
+}
+
+impl Piped {
+    /// Stops it, as one that hangs.
+    #[track_caller]
+    pub fn stop(&self) {
+        self.signal(Signal::SIGSTOP);
+        wait_until("it is stopped", || self.is_stopped());
+    }
+
+    pub fn is_stopped(&self) -> bool {
+        std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap().contains(") T ")
+    }
+
+    pub fn says_nothing(&self) -> bool {
+        self.output.try_recv().is_err()
     }
 }
 

@@ -10,18 +10,20 @@ use super::gateway::{Gateway, Mode};
 use crate::support::process::{Process, Program, run};
 use crate::support::{ports, wait_until};
 
-struct Supervised {
-    process: Process,
-    folder: tempfile::TempDir,
+/// A supervisord with the listeners of `supervisor/` and programs of a test.
+pub struct Supervised {
+    pub process: Process,
+    pub folder: tempfile::TempDir,
 }
 
-fn supervised(gateway: &Gateway, programs: &str) -> Supervised {
+/// Starts one. `more` goes into the section of the listeners.
+pub fn supervised(gateway: &Gateway, more: &str, programs: &str) -> Supervised {
     let folder = tempfile::Builder::new().prefix("roger-told-").tempdir().unwrap();
     let at = |name: &str| folder.path().join(name);
     for name in ["bin", "log"] {
         fs::create_dir(at(name)).unwrap();
     }
-    configure(folder.path(), gateway, "peer_silent_s = 10\nrevive_first_s = 2\nrevive_longest_s = 4\n");
+    configure(folder.path(), gateway, more);
     let ours = Path::new(env!("CARGO_MANIFEST_DIR")).join("supervisor");
     std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_sms-listener"), at("bin/sms-listener")).unwrap();
     let socket = at("s.sock").display().to_string();
@@ -54,11 +56,19 @@ fn supervised(gateway: &Gateway, programs: &str) -> Supervised {
 }
 
 impl Supervised {
-    fn control(&self, verb: &str) -> String {
+    /// The process id of a program that runs.
+    pub fn pid(&self, program: &str) -> Option<String> {
+        let status = self.control(&format!("status {program}"));
+        Some(status.split_once("pid ")?.1.split(',').next()?.to_owned())
+    }
+
+    pub fn control(&self, verb: &str) -> String {
         let conf = self.folder.path().join("supervisord.conf");
         run("supervisor", "sh", &["-c", &format!("supervisorctl -c {} {verb} || true", conf.display())])
     }
 }
+
+const PACES: &str = "peer_silent_s = 10\nrevive_first_s = 2\nrevive_longest_s = 4\n";
 
 fn section(name: &str, command: &str, more: &str) -> String {
     format!(
@@ -66,7 +76,7 @@ fn section(name: &str, command: &str, more: &str) -> String {
     )
 }
 
-fn runs(pid: &str) -> bool {
+pub fn runs(pid: &str) -> bool {
     fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| !stat.contains(") Z "))
 }
 
@@ -93,7 +103,7 @@ fn each_program_that_cannot_start_is_told_by_name_with_what_it_said_last_and_is_
         section("delivery", env!("CARGO_BIN_EXE_delivery"), &format!("environment=ROGER_METRICS_DELIVERY_LISTEN=\"127.0.0.1:{port}\"")),
         section("offline", &format!("{} --config {}", env!("CARGO_BIN_EXE_offline"), broken.display()), ""),
     ];
-    let supervised = supervised(&gateway, &programs.concat());
+    let supervised = supervised(&gateway, PACES, &programs.concat());
     let told = |parts: &[&str]| gateway.texts().iter().any(|text| parts.iter().all(|part| text.contains(part)));
     wait_until("all four are told", || ["crashes", "missing", "delivery", "offline"].iter().all(|name| told(&[name, "FATAL"])));
     let all = gateway.texts().join("\n");
@@ -110,7 +120,7 @@ fn each_program_that_cannot_start_is_told_by_name_with_what_it_said_last_and_is_
 #[test]
 fn a_killed_supervisord_leaves_no_orphan_and_is_told_when_it_is_back() {
     let gateway = Gateway::start(Mode::Good);
-    let mut first = supervised(&gateway, &section("works", "sleep 600", ""));
+    let mut first = supervised(&gateway, PACES, &section("works", "sleep 600", ""));
     wait_until("all run", || first.folder.path().join("s.sock").exists() && first.control("status").matches(" RUNNING ").count() == 3);
     wait_until("its start is told", || gateway.texts().iter().any(|text| text.contains("supervisord began")));
     let status = first.control("status");
