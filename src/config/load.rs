@@ -253,6 +253,8 @@ impl Draft {
             "http_file",
             "set when sms.provider is http",
         )?;
+        let smpp = config.sms.provider != SmsProvider::Smpp || config.sms.smpp_file.is_some();
+        require(smpp, "sms", "smpp_file", "set when sms.provider is smpp")?;
         let listener = &config.listener;
         require(listener.revive_longest >= listener.revive_first, "listener", "revive_longest_s", "at least listener.revive_first_s")?;
         let janus = &config.janus;
@@ -285,6 +287,9 @@ impl Draft {
         }
         if matches!(program, Program::Sos | Program::Listener) && config.sms.provider == SmsProvider::Http {
             config.sms.http_file.as_deref().map(|path| self.open("sms", "http_file", path)).transpose()?;
+        }
+        if matches!(program, Program::Sos | Program::Listener) && config.sms.provider == SmsProvider::Smpp {
+            config.sms.smpp_file.as_deref().map(|path| self.open("sms", "smpp_file", path)).transpose()?;
         }
         if program == Program::Listener {
             config.listener.rules_file.as_deref().map(|path| self.open("listener", "rules_file", path)).transpose()?;

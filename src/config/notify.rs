@@ -18,7 +18,10 @@ pub struct Sms {
     /// How the provider `http` is called; there when it is that one.
     #[serde(deserialize_with = "path_or_off")]
     pub http_file: Option<PathBuf>,
-    /// How long a call of the provider `http` may take.
+    /// How the provider `smpp` has its sessions; there when it is that one.
+    #[serde(deserialize_with = "path_or_off")]
+    pub smpp_file: Option<PathBuf>,
+    /// How long a text may take with the providers `http` and `smpp`.
     #[serde(rename = "timeout_ms", deserialize_with = "milliseconds")]
     pub timeout: Duration,
     /// The numbers that texts may go to, each whole or as a start with `*`; empty: to any.
@@ -37,6 +40,8 @@ pub enum SmsProvider {
     Console,
     /// They are sent by a call over HTTP.
     Http,
+    /// They are sent by SMPP 3.4.
+    Smpp,
 }
 
 /// `[listener]`.

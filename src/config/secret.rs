@@ -47,8 +47,25 @@ impl Secret {
     /// # Errors
     /// See [`BadSecret`].
     pub fn read(path: &Path) -> Result<Self, BadSecret> {
+        Self::read_as(path, Self::new)
+    }
+
+    /// As [`Secret::read`], of the kind that `make` makes.
+    ///
+    /// # Errors
+    /// See [`BadSecret`].
+    pub fn read_as(path: &Path, make: impl Fn(&str) -> Result<Self, &'static str>) -> Result<Self, BadSecret> {
         let text = fs::read_to_string(path).map_err(|source| BadSecret::File { path: path.to_owned(), source })?;
-        Self::new(text.trim()).map_err(|rule| BadSecret::Rule { path: path.to_owned(), rule })
+        make(text.trim()).map_err(|rule| BadSecret::Rule { path: path.to_owned(), rule })
+    }
+
+    /// A password of SMPP, which is short.
+    ///
+    /// # Errors
+    /// What it has to be; the text follows "must be".
+    pub fn of_smpp(text: &str) -> Result<Self, &'static str> {
+        let good = (1..=8).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic());
+        if good { Ok(Self(text.to_owned())) } else { Err("1 to 8 printable ASCII characters, as SMPP has it") }
     }
 
     /// A secret of this text.

@@ -83,6 +83,7 @@ impl Teller {
         let now_ms = self.clock.now_ms();
         self.turned_ms.store(now_ms, Ordering::Relaxed);
         self.take_in();
+        metrics::gauge!("roger_changes_waiting").set(self.book.pending().count() as f64);
         self.look_at_peers(now_ms).await;
         if now_ms >= self.followed_ms + FOLLOW_MS && self.book.pending().next().is_some() {
             self.followed_ms = now_ms;
@@ -109,10 +110,12 @@ impl Teller {
                 settled.push(seq);
             }
         }
+        metrics::counter!("roger_changes_total", "outcome" => "suppressed").increment(settled.len() as u64);
         settled.extend(self.book.overflow());
         self.settle(settled);
         let given_up = self.book.take_given_up();
         if given_up > 0 {
+            metrics::counter!("roger_changes_total", "outcome" => "given_up").increment(given_up);
             self.put("sms-listener", Kind::Lost, given_up);
         }
     }
@@ -305,6 +308,7 @@ impl Teller {
                     Err(error) => {
                         let refusals = self.way.refusals.entry(place.clone()).or_insert(0);
                         *refusals += 1;
+                        metrics::counter!("roger_texts_total", "outcome" => "failed").increment(1);
                         let most = if error.class() == ErrorClass::Transient { REFUSALS.1 } else { REFUSALS.0 };
                         let others = error.class() != ErrorClass::Transient || !self.way.sent.is_empty();
                         let given_up = others && *refusals >= most;
@@ -316,7 +320,7 @@ impl Teller {
                         );
                         if !given_up {
                             self.way.next_ms = self.clock.now_ms() + self.way.delays.next_delay().as_millis() as u64;
-                            if matches!(error, crate::sms::Error::Away { .. }) {
+                            if error.is_away() {
                                 return;
                             }
                             continue;
@@ -324,12 +328,14 @@ impl Teller {
                         false
                     }
                 };
+                metrics::counter!("roger_texts_total", "outcome" => if taken { "sent" } else { "given_up" }).increment(1);
                 self.mark(&Mark::Sent { key: message.key.clone(), text: at, number: number.clone(), taken });
                 self.way.sent.insert(place);
             }
         }
         if self.way.sent.len() == message.texts.len() * message.numbers.len() {
             tracing::info!(key = message.key, changes = message.seqs.len(), texts = message.texts.len(), "told");
+            metrics::counter!("roger_changes_total", "outcome" => "told").increment(message.seqs.len() as u64);
             self.mark(&Mark::Told { key: message.key, at_ms: self.clock.now_ms() });
             self.way.message = None;
         }

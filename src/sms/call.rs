@@ -38,9 +38,33 @@ fn post() -> String {
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct RawSecret {
+pub(super) struct RawSecret {
     file: Option<PathBuf>,
     env: Option<String>,
+}
+
+impl RawSecret {
+    /// The secret itself, of the kind that `make` makes. `path` and `key` are where it is named.
+    pub(super) fn read(
+        &self,
+        path: &Path,
+        key: &str,
+        environment: impl Fn(&str) -> Option<String>,
+        make: impl Fn(&str) -> Result<Secret, &'static str>,
+    ) -> Result<Secret, Error> {
+        let refuse = |rule: &str| Error::CallValue { path: path.to_owned(), key: key.to_owned(), rule: rule.to_owned() };
+        match (&self.file, &self.env) {
+            (Some(file), None) => Secret::read_as(file, make).map_err(|error| match error {
+                BadSecret::File { path, source } => Error::CallFile { path, source },
+                BadSecret::Rule { rule, .. } => refuse(&format!("in a file whose secret is {rule}")),
+            }),
+            (None, Some(variable)) => {
+                let text = environment(variable).ok_or_else(|| refuse("in an environment variable that is set"))?;
+                make(&text).map_err(refuse)
+            }
+            _ => Err(refuse("{ file = PATH } or { env = NAME }")),
+        }
+    }
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -104,18 +128,7 @@ impl Call {
         let refuse = |key: &str, rule: &str| Error::CallValue { path: path.to_owned(), key: key.to_owned(), rule: rule.to_owned() };
         let mut secrets = BTreeMap::new();
         for (name, place) in &raw.secrets {
-            let key = format!("secrets.{name}");
-            let secret = match (&place.file, &place.env) {
-                (Some(file), None) => Secret::read(file).map_err(|error| match error {
-                    BadSecret::File { path, source } => Error::CallFile { path, source },
-                    BadSecret::Rule { rule, .. } => refuse(&key, &format!("in a file whose secret is {rule}")),
-                })?,
-                (None, Some(variable)) => {
-                    let text = environment(variable).ok_or_else(|| refuse(&key, "in an environment variable that is set"))?;
-                    Secret::new(&text).map_err(|rule| refuse(&key, rule))?
-                }
-                _ => return Err(refuse(&key, "{ file = PATH } or { env = NAME }")),
-            };
+            let secret = place.read(path, &format!("secrets.{name}"), &environment, Secret::new)?;
             secrets.insert(name.clone(), secret);
         }
         let template = |key: &str, text: &str, escape: Escape| {
@@ -202,7 +215,7 @@ impl Call {
     }
 }
 
-fn is_loopback(host: &str) -> bool {
+pub(super) fn is_loopback(host: &str) -> bool {
     host == "localhost" || host.trim_matches(['[', ']']).parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }
 

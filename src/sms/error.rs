@@ -48,6 +48,46 @@ pub enum Error {
         /// Whether the same text will be refused again.
         class: ErrorClass,
     },
+    /// There is no session with the short message centre, or it broke.
+    #[error("text {key} to {host}: no session of SMPP")]
+    NoCentre {
+        /// The text.
+        key: String,
+        /// Where the centre is.
+        host: String,
+        /// Why.
+        source: Box<rusmppc::error::Error>,
+    },
+    /// The short message centre did not take it in time; it may yet have.
+    #[error("text {key} to {host}: not taken within {seconds} s")]
+    Slow {
+        /// The text.
+        key: String,
+        /// Where the centre is.
+        host: String,
+        /// `sms.timeout_ms`.
+        seconds: u64,
+    },
+    /// The short message centre refused the session or the text.
+    #[error("text {key} to {host}: refused with the command status {status:#04x} of SMPP")]
+    Status {
+        /// The text.
+        key: String,
+        /// Where the centre is.
+        host: String,
+        /// As SMPP 3.4 lists it (5.1.3).
+        status: u32,
+        /// Whether the same text will be refused again.
+        class: ErrorClass,
+    },
+    /// SMPP has no room for it.
+    #[error("text {key}: {what} does not fit into SMPP")]
+    Unfit {
+        /// The text.
+        key: String,
+        /// What of it.
+        what: &'static str,
+    },
     /// The call cannot be made up: a header is none once its places are filled.
     #[error("text {key}: {what} of sms.http_file does not hold what stands in it once its places are filled")]
     Call {
@@ -88,12 +128,18 @@ pub enum Error {
 }
 
 impl Error {
+    /// Whether it is whoever carries texts that is away, and not a text that is refused.
+    pub fn is_away(&self) -> bool {
+        matches!(self, Self::Away { .. } | Self::NoCentre { .. } | Self::Slow { .. })
+    }
+
     /// What trying again would change: a disk may have room again, a provider may be back.
     pub fn class(&self) -> ErrorClass {
         match self {
-            Self::File { .. } | Self::Away { .. } => ErrorClass::Transient,
-            Self::Refused { class, .. } => *class,
+            Self::File { .. } | Self::Away { .. } | Self::NoCentre { .. } | Self::Slow { .. } => ErrorClass::Transient,
+            Self::Refused { class, .. } | Self::Status { class, .. } => *class,
             Self::NotAllowed { .. }
+            | Self::Unfit { .. }
             | Self::Call { .. }
             | Self::CallFile { .. }
             | Self::CallSyntax { .. }

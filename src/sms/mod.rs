@@ -2,9 +2,6 @@
 //!
 //! A provider is asked once for each attempt; who asks repeats, with growing delays, what is transient. The key of a text is the same in every
 //! attempt, so that a provider that knows it sends it once. Numbers may be limited to a list (`sms.allow`), and no number is ever logged in full.
-//!
-//! SMPP is not spoken: what carries texts for a company offers HTTP too, or stands behind a gateway that does (Kannel, Jasmin), and a session of
-//! SMPP wants to be held by one program, where here each of several sends.
 
 mod call;
 mod console;
@@ -12,6 +9,7 @@ mod error;
 mod file;
 pub mod gsm;
 mod http;
+mod smpp;
 
 use std::sync::Arc;
 
@@ -21,6 +19,7 @@ pub use console::ConsoleProvider;
 pub use error::Error;
 pub use file::FileProvider;
 pub use http::HttpProvider;
+pub use smpp::SmppProvider;
 
 use crate::config::{Sms, SmsProvider};
 
@@ -44,13 +43,14 @@ pub trait Provider: Send + Sync + std::fmt::Debug {
 /// The provider of a configuration; `None` when there is none.
 ///
 /// # Errors
-/// When `sms.http_file`, or a secret it names, cannot be used.
+/// When `sms.http_file` or `sms.smpp_file`, or a secret it names, cannot be used.
 pub fn provider(config: &Sms) -> Result<Option<Arc<dyn Provider>>, Error> {
     let provider: Arc<dyn Provider> = match config.provider {
         SmsProvider::Off => return Ok(None),
         SmsProvider::File => Arc::new(FileProvider::new(config.file.clone())),
         SmsProvider::Console => Arc::new(ConsoleProvider),
         SmsProvider::Http => Arc::new(HttpProvider::read(config.http_file.as_deref().unwrap_or("".as_ref()), config.timeout)?),
+        SmsProvider::Smpp => Arc::new(SmppProvider::read(config.smpp_file.as_deref().unwrap_or("".as_ref()), config.timeout)?),
     };
     if config.allow.is_empty() {
         return Ok(Some(provider));

@@ -7,6 +7,7 @@ mod full;
 mod gateway;
 mod pair;
 mod piped;
+mod smpp;
 mod storm;
 mod supervised;
 mod tls;
