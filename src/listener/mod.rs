@@ -47,6 +47,8 @@ use tell::{Teller, Way};
 
 /// How often signs of life are given, at most; a quarter of `listener.peer_silent_s` when that is less.
 const BEAT: Duration = Duration::from_secs(5);
+/// How long a listener that is stopped goes on hearing: as a rule supervisord stops too, and has just said so.
+const LAST_WORDS: Duration = Duration::from_millis(300);
 /// Who tells has stopped doing so when a turn takes longer: then signs of life stop too. A call of the provider may take 15 s.
 const STUCK_MS: u64 = 45_000;
 
@@ -107,9 +109,13 @@ pub async fn run(config: Config, name: String, clock: Clock, shutdown: Shutdown)
     let (turned_ms, clock) = (Arc::clone(&teller.turned_ms), teller.clock.clone());
     let signs = tokio::spawn(give_signs(share, turned_ms, clock, beat, config.listener.heartbeat_url, config.listener.heartbeat_interval));
     let telling = tokio::spawn(teller.run());
+    let stopped = async {
+        shutdown.cancelled().await;
+        tokio::time::sleep(LAST_WORDS).await;
+    };
     let end = tokio::select! {
         end = ended => end.unwrap_or(End::Gone),
-        () = shutdown.cancelled() => End::Gone,
+        () = stopped => End::Gone,
     };
     telling.abort();
     signs.abort();
@@ -145,7 +151,11 @@ impl Parts {
             steady_ms: settings.steady.as_millis() as u64,
             per_hour_max: settings.messages_per_hour_max,
         };
-        let (supervisor, known) = (held.supervisor, held.ids.clone());
+        let known = held.ids.clone();
+        // The other one may have heard it stop when this one was stopped already, and may have heard it begin by now.
+        let others = share.peers().into_iter().filter_map(|(peer, _)| Held::read(&share.of(&peer)).ok()?.supervisor);
+        let earlier = others.filter(|said| said.id.split_once('/').is_none_or(|(of, _)| of != boot));
+        let supervisor = earlier.chain(held.supervisor.clone()).max_by_key(|said| said.at_ms).map(|said| said.kind);
         let (book, way) = resume(held, pace, &heard);
         let teller = Teller {
             share: share.clone(),

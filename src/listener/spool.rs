@@ -79,7 +79,7 @@ pub(super) struct Held {
     /// What was told lately: the changes, and when. For repeats and for the budget.
     pub(super) told: Vec<(Vec<Change>, u64)>,
     /// What supervisord said last of itself.
-    pub(super) supervisor: Option<Kind>,
+    pub(super) supervisor: Option<Change>,
     /// Since when each program is in trouble, by the changes that wait no more, whoever told them.
     pub(super) trouble: BTreeMap<String, u64>,
     /// The ids of the last changes: supervisord says an event again to a listener that died over it.
@@ -109,7 +109,7 @@ impl Held {
         for path in segments(dir)? {
             for change in lines::<Change>(&path)? {
                 if matches!(change.kind, Kind::SupervisorBegan | Kind::SupervisorDied | Kind::SupervisorStops) {
-                    held.supervisor = Some(change.kind);
+                    held.supervisor = Some(change.clone());
                 }
                 held.last_seq = held.last_seq.max(change.seq);
                 if !change.id.is_empty() {

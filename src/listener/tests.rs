@@ -46,10 +46,14 @@ impl Bench {
 
     /// Hears that a program is in a state, as supervisord would say it.
     fn hear(&mut self, state: &str, program: &str) {
-        self.serial += 1;
         let payload = format!("processname:{program} groupname:{program} from_state:RUNNING expected:0 pid:7");
-        let name = format!("PROCESS_STATE_{state}");
-        let header = Header { serial: self.serial, pool_serial: self.serial, pool: "p".to_owned(), name, len: payload.len() };
+        self.event(&format!("PROCESS_STATE_{state}"), payload);
+    }
+
+    fn event(&mut self, name: &str, payload: String) {
+        self.serial += 1;
+        let header =
+            Header { serial: self.serial, pool_serial: self.serial, pool: "p".to_owned(), name: name.to_owned(), len: payload.len() };
         self.ear.hear(&Event { header, payload, whole: true });
     }
 
@@ -242,6 +246,37 @@ async fn what_came_up_is_told_also_when_its_trouble_was_told_by_the_other_one_be
     next.pass(MINUTE * 2, MINUTE / 6).await;
     let texts = next.texts();
     assert!(texts.len() == 1 && texts[0].text.starts_with("Roger h: gps up again 12:01"), "{texts:?}");
+}
+
+#[tokio::test]
+async fn a_stop_of_supervisord_that_only_the_other_one_heard_is_no_death() {
+    use event::Kind::{SupervisorBegan, SupervisorStops};
+    let (began, killed) = ("supervisord began", "supervisord was killed, and is back");
+    let at_once = |config: &mut Config, _: &Path| config.listener.repeat = Duration::ZERO;
+    let this_start = format!("{}/9", boot());
+    for (kind, id, at_ms, expected) in [
+        (SupervisorStops, "7-7/9", NOON_MS + 5, began),
+        (SupervisorStops, "7-7/9", NOON_MS - 5, killed),
+        (SupervisorBegan, "7-7/9", NOON_MS + 5, killed),
+        // It heard of this start before this one did.
+        (SupervisorStops, this_start.as_str(), NOON_MS + 5, killed),
+    ] {
+        let mut bench = Bench::new(NOON_MS, ALWAYS, at_once);
+        bench.event("SUPERVISOR_STATE_CHANGE_RUNNING", String::new());
+        bench.pass(MINUTE, MINUTE / 6).await;
+        let folder = bench.folder;
+        let share = Share::open(&folder.path().join("listener"), "b").unwrap();
+        share.beat(NOON_MS).unwrap();
+        let mut said = event::Change { id: id.to_owned(), at_ms, ..book::tests::change("supervisord", kind, 1) };
+        Spool::open(&share.own()).unwrap().0.put(&mut said).unwrap();
+        std::fs::remove_file(folder.path().join("texts.jsonl")).unwrap();
+        let mut next = Bench::within(folder, NOON_MS + 80_000, ALWAYS, at_once);
+        next.serial = 1;
+        next.event("SUPERVISOR_STATE_CHANGE_RUNNING", String::new());
+        next.pass(MINUTE, MINUTE / 6).await;
+        let texts = next.texts();
+        assert!(texts.len() == 1 && texts[0].text.contains(expected), "{texts:?}");
+    }
 }
 
 /// An ear at the ends of two pipes.
