@@ -95,6 +95,8 @@ pub(super) enum Command {
     Pause(Pause),
     /// End a pause before its time.
     Resume(Resume),
+    /// Watch the fleet in the terminal: edges, workers, shards, streams, dead letters and open SOS; keys scroll, pause and end it.
+    Top(Top),
     /// Look into dead letters: work the fleet has given up. Put it back, or drop it.
     Dead(Dead),
     /// Check everything the fleet needs, and say what to do about what is wrong; exit 1 when something fails.
@@ -154,6 +156,16 @@ pub(super) enum Command {
         /// Which shell.
         shell: clap_complete::Shell,
     },
+}
+
+#[derive(Args, Debug)]
+pub(super) struct Top {
+    /// Seconds between two looks, 1 to 3600.
+    #[arg(long, value_name = "SECONDS", default_value_t = 2, value_parser = clap::value_parser!(u64).range(1..=3_600))]
+    pub(super) interval: u64,
+    /// Look once, print it as text, and end: for a pipe.
+    #[arg(long)]
+    pub(super) once: bool,
 }
 
 #[derive(Debug, Subcommand)]

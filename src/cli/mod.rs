@@ -37,6 +37,7 @@ mod sessions;
 mod state;
 mod streams;
 mod talk;
+mod top;
 mod trace;
 mod track;
 mod tree;
@@ -111,6 +112,7 @@ async fn run(cli: Cli) -> Result<(), Error> {
         Command::Queues => queues::queues(&context).await,
         Command::Pause(args) => pause::pause(&context, &args).await,
         Command::Resume(args) => pause::resume(&context, &args).await,
+        Command::Top(args) => top::top(&context, args).await,
         Command::Dead(args) => dead::dead(&context, args).await,
         Command::Doctor { fix } => doctor::doctor(&context, fix).await,
         Command::Config(args::ConfigCommand::Check { supervisor }) => check::check(&context, supervisor),

@@ -69,7 +69,7 @@ impl std::fmt::Display for Work {
 }
 
 /// A pause, as commands show it.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(super) struct Line {
     pub(super) work: String,
     #[serde(flatten)]

@@ -10,6 +10,7 @@ mod illnesses;
 mod metrics;
 mod queues;
 mod sessions;
+mod top;
 mod traces;
 mod tracing;
 
