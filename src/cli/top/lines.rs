@@ -21,7 +21,7 @@ pub(super) fn lines(look: &Look, before: Option<&Look>) -> Vec<(String, Tone)> {
     }
     lines.extend(look.paused.iter().map(|pause| (format!("paused: {}", pause.text()), Tone::Odd)));
     if look.dead > 0 {
-        lines.push((format!("{} dead letters: `roger dead list` says why", look.dead), Tone::Odd));
+        lines.push((format!("{}: `roger dead list` says why", counted(look.dead, "dead letter")), Tone::Odd));
     }
     if !lines.is_empty() {
         lines.push((String::new(), Tone::Plain));
@@ -40,6 +40,11 @@ pub(super) fn lines(look: &Look, before: Option<&Look>) -> Vec<(String, Tone)> {
     table(&mut lines, &["STREAM", "LENGTH", "PENDING", "OLDEST", "GROWTH/S", "WORKERS"], streams);
     lines.pop();
     lines
+}
+
+/// A number of things, as `1 edge` and `2 edges`.
+pub(super) fn counted(count: u64, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }
 
 /// A time as a clock shows it, UTC.

@@ -6,7 +6,7 @@ use ratatui::style::{Color, Modifier, Style};
 use ratatui::text::{Line, Span};
 use ratatui::widgets::Paragraph;
 
-use super::lines::{age, lines, time_of_day};
+use super::lines::{age, counted, lines, time_of_day};
 use super::look::Look;
 
 const HELP: [&str; 10] = [
@@ -125,10 +125,11 @@ impl View {
                     None => Span::styled("SOS unknown: its Redis does not answer", Tone::Bad.style()),
                 };
                 let dead = Span::styled(
-                    format!(", {} dead letters", look.dead),
+                    format!(", {}", counted(look.dead, "dead letter")),
                     if look.dead > 0 { Tone::Odd.style() } else { Tone::Plain.style() },
                 );
-                let rest = format!(", {} edges with {} sessions, {} shards", look.edges.len(), look.sessions(), look.shards.len());
+                let (edges, shards) = (counted(look.edges.len() as u64, "edge"), counted(look.shards.len() as u64, "shard"));
+                let rest = format!(", {edges} with {}, {shards}", counted(look.sessions(), "session"));
                 Line::from(vec![alerts, dead, Span::raw(rest)])
             }
         }

@@ -94,12 +94,12 @@ mod long {
     async fn it_shows_a_fleet_whose_redis_dies_and_comes_back_and_gives_the_terminal_back() {
         let mut fleet = Fleet::start(FleetOptions { edges: 1, sos: 1, ..FleetOptions::default() });
         let mut terminal = Terminal::start(&fleet, "first");
-        for part in ["no SOS is open, 0 dead letters, 1 edges with 0 sessions", "EDGE ", "edge-0", "JOB ", "deliver        1", "q end"] {
+        for part in ["no SOS is open, 0 dead letters, 1 edge with 0 sessions", "EDGE ", "edge-0", "JOB ", "deliver        1", "q end"] {
             terminal.wait_for(part);
         }
         assert!(terminal.parser.lock().unwrap().screen().alternate_screen());
         fleet.redis.cli(&["XADD", &roger::broker::keys::dead(), "*", "f", "x"]);
-        terminal.wait_for("1 dead letters: `roger dead list` says why");
+        terminal.wait_for("1 dead letter: `roger dead list` says why");
         terminal.press("\x1b[6~");
         terminal.wait_for("COMMITS/S");
         terminal.press("\x1b[6~\x1b[6~");
@@ -111,7 +111,7 @@ mod long {
         terminal.wait_for("Redis does not answer since ");
         assert!(terminal.shows().contains("edge-0"), "{}", terminal.shows());
         fleet.redis.restart();
-        terminal.wait_for("1 dead letters, ");
+        terminal.wait_for("1 dead letter, ");
         // It hangs, which takes longer to see; keys work all the while.
         fleet.redis.stop();
         terminal.press("?");
