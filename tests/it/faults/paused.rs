@@ -1,8 +1,6 @@
 //! Jobs that an operator stops for a while, and that go on.
 
 mod long {
-    use std::time::Duration;
-
     use serde_json::Value;
 
     use crate::faults::loss::Traffic;
@@ -69,13 +67,12 @@ mod long {
 
     #[tokio::test(flavor = "multi_thread")]
     async fn a_paused_replay_leaves_its_requests_until_it_is_resumed_and_one_shard_is_paused_alone() {
-        let fleet = Fleet::start(options());
+        let mut fleet = Fleet::start(options());
         let mut traffic = Traffic::begin(&fleet).await;
         fleet.roger(&["pause", "replay", "--until", "1h"]).succeeded();
         fleet.roger(&["pause", "archive/3", "--until", "1h"]).succeeded();
         eventually("one shard is not archived", async || (holders(&fleet, "archive") == 15).then_some(())).await;
-        // Longer than a worker takes to notice.
-        tokio::time::sleep(Duration::from_secs(3)).await;
+        fleet.program("offline-0").wait_for_log("operator job=\"replay\"");
         traffic.cast.on("dave", 0);
         let waiting = async || {
             let answer = fleet.roger(&["queues", "--json"]).succeeded().json();
