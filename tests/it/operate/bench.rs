@@ -54,10 +54,10 @@ fn talk_of_a_bench_reaches_everybody_and_every_press_its_grant() {
 
 #[test]
 fn of_a_list_of_a_bench_becomes_what_has_to_while_janus_is_killed_again_and_again() {
-    let found = bench(&["recordings", "--spawn", "--items", "3000", "--kill-every", "300ms"]);
+    let found = bench(&["recordings", "--spawn", "--items", "20000", "--kill-every", "200ms"]);
     let recordings = &found["recordings"];
     let number = |name: &str| recordings["verdict"][name].as_u64().unwrap();
-    assert_eq!(number("good") + number("again") + number("bad"), 3_000, "{recordings}");
+    assert_eq!(number("good") + number("again") + number("bad"), 20_000, "{recordings}");
     let wrong =
         ["not_stored", "stored_again", "stored_wrong", "not_told", "told_again", "told_wrong", "disordered", "unburied", "buried_wrong"];
     for name in wrong {
