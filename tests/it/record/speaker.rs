@@ -8,6 +8,7 @@ use tokio::sync::mpsc::Receiver;
 
 use super::scene::Stage;
 use crate::janus::scene::{Radio, client, rooms_recorded_in};
+use crate::support::PATIENCE;
 use crate::support::janus::Janus;
 
 /// In a room, with a session of its own.
@@ -28,6 +29,8 @@ impl Speaker {
         let mut radio = Radio::new(stage.group.0, stage.neil.0).await;
         let (seat, ear) = radio.sit(&session).await;
         radio.voice.open(ear).await.unwrap();
+        // Nobody is sent anything before Janus has what they opened the path with: that must not come when the button is pressed already.
+        tokio::time::timeout(PATIENCE, radio.voice.hear()).await.expect("Janus sends what it mixes").unwrap();
         Self { radio, seat, ear, _alive: (session, events) }
     }
 
