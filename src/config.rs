@@ -20,6 +20,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Deserializer};
 
+use crate::model::Durability;
+
 pub use keys::{KEYS, Key, Rule, Value};
 pub use load::{Error, Origin, Sources};
 pub use notify::{Doctor, Listener, Sms, SmsProvider};
@@ -62,6 +64,8 @@ pub struct Config {
     pub fleet: Fleet,
     /// The queue.
     pub redis: Redis,
+    /// What a receipt waits for.
+    pub durability: Receipts,
     /// The store.
     pub sql: Sql,
     /// Tokens.
@@ -114,7 +118,8 @@ pub struct Fleet {
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Redis {
-    /// `redis://[user:password@]host[:port][/database]` or `redis+unix:///path`.
+    /// `redis://[user:password@]host[:port][/database]`, `redis+unix:///path`, or
+    /// `redis-sentinel://[user:password@]host:port,host:port,…[/database]#service`.
     pub url: String,
     /// The longest a connection may take to be there.
     #[serde(rename = "connect_timeout_ms", deserialize_with = "milliseconds")]
@@ -122,6 +127,23 @@ pub struct Redis {
     /// The longest an answer may take; blocking reads add their block time.
     #[serde(rename = "response_timeout_ms", deserialize_with = "milliseconds")]
     pub response_timeout: Duration,
+    /// On so many replicas something has to be to count as replicated; 0 for no replica at all.
+    pub replicas: u32,
+    /// The longest they may take.
+    #[serde(rename = "replica_wait_ms", deserialize_with = "milliseconds")]
+    pub replica_wait: Duration,
+}
+
+/// `[durability]`: what a receipt waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Receipts {
+    /// Of messages.
+    pub messages: Durability,
+    /// Of presses of SOS.
+    pub alerts: Durability,
+    /// Of reports of positions.
+    pub reports: Durability,
 }
 
 /// `[sql]`.

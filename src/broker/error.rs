@@ -6,7 +6,7 @@ use crate::retry::ErrorClass;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The URL does not parse.
-    #[error("redis.url is not a Redis URL (redis://HOST:PORT/DB or unix:///PATH)")]
+    #[error("redis.url is not a Redis URL (redis://HOST:PORT/DB, redis+unix:///PATH or redis-sentinel://HOST:PORT,HOST:PORT,…/DB#SERVICE)")]
     Url(#[source] redis::RedisError),
     /// No connection, or it failed on the way. The command may or may not have been executed.
     #[error("{operation}: no answer from Redis")]
@@ -20,6 +20,17 @@ pub enum Error {
     /// The connection that a handle was held to is broken: what is known from before it broke counts no more.
     #[error("the connection to Redis broke; starting over on a new one")]
     Broken,
+    /// No sentinel says where the primary is.
+    #[error("no sentinel of {service} says where its primary is: {why}")]
+    NoPrimary {
+        /// What sentinels call it.
+        service: String,
+        /// What became of asking each of them.
+        why: String,
+    },
+    /// What should be the primary is a replica.
+    #[error("this Redis is a replica and takes no writes: it was demoted, or redis.url names the wrong server")]
+    Replica,
     /// Redis is there but cannot do it now: loading, read-only, out of memory, not persisting.
     #[error("{operation}: Redis refuses for now")]
     Refused {
@@ -69,7 +80,7 @@ impl Error {
     /// What trying again would change.
     pub fn class(&self) -> ErrorClass {
         match self {
-            Self::Unanswered { .. } | Self::Broken | Self::Refused { .. } => ErrorClass::Transient,
+            Self::Unanswered { .. } | Self::Broken | Self::NoPrimary { .. } | Self::Replica | Self::Refused { .. } => ErrorClass::Transient,
             Self::Url(_) | Self::Unfit { .. } | Self::Frame { .. } => ErrorClass::Permanent,
             Self::Rejected { .. } | Self::Answer { .. } => ErrorClass::Defect,
         }

@@ -271,6 +271,11 @@ pub fn shards() -> String {
     "shards".to_owned()
 }
 
+/// STRING, empty: written to ask how far replicas are. Written by whoever has to know; read by nobody. Expires after a minute.
+pub fn replicated() -> String {
+    "replicated".to_owned()
+}
+
 /// STREAM of what Janus says, or of commands to it, JSON as it came, in the slot of the list that was written to, whose name is configured. Written
 /// (moved there from that list), read in order and trimmed by the janus program that holds the lease. No expiry.
 pub fn talk(list: &str) -> String {

@@ -111,10 +111,10 @@ impl Reports {
     }
 
     /// Pushes until it is time to stop and nothing is left, or the grace is over.
-    pub async fn run(&self, redis: &Redis, shutdown: Shutdown) {
+    pub async fn run(&self, redis: &Redis, wanted: Durability, shutdown: Shutdown) {
         let push = async {
             loop {
-                while self.round(redis).await {}
+                while self.round(redis, wanted).await {}
                 if shutdown.is_cancelled() {
                     return;
                 }
@@ -151,13 +151,14 @@ impl Reports {
     }
 
     /// One round trip; false when there was nothing to send.
-    async fn round(&self, redis: &Redis) -> bool {
+    async fn round(&self, redis: &Redis, wanted: Durability) -> bool {
         let Some((frame, done, reports)) = self.next_frame() else { return false };
         let frames = [(keys::fix(), frame.encode_to_vec())];
         let mut delays = Delays::reconnecting();
         let durability = loop {
-            match redis.add_all(&frames).await {
-                Ok(facts) => break facts.durability,
+            let pushed = async { redis.secured(&*redis.add_all(&frames).await?, wanted).await };
+            match pushed.await {
+                Ok(durability) => break durability,
                 Err(error) => {
                     let delay = delays.next_delay();
                     let delay_ms = delay.as_millis() as u64;

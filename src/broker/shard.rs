@@ -71,8 +71,8 @@ pub struct Claim {
     pub checkpoint: StreamId,
     /// What somebody found lost since the epoch began, if so.
     pub lost: Option<String>,
-    /// The run id of the Redis in which the epoch began.
-    pub run_id: String,
+    /// The history of the Redis in which the epoch began, as [`super::Facts::history`].
+    pub history: String,
 }
 
 /// What a shard's meta says of its log.
@@ -154,7 +154,7 @@ impl Redis {
             taken: [id("urgent"), id("in")],
             checkpoint: id("checkpoint"),
             lost: meta.get("lost").cloned(),
-            run_id: meta.get("run_id").cloned().unwrap_or_default(),
+            history: meta.get("run_id").cloned().unwrap_or_default(),
         }))
     }
 
@@ -223,9 +223,9 @@ impl Redis {
     }
 
     /// Begins a new epoch of a shard whose rows were just written, with its first commit if it has one.
-    pub async fn begin_epoch(&self, fence: &mut Fence, epoch: u64, run_id: &str, first: Option<&LogFrame>) -> Result<CommitAnswer, Error> {
+    pub async fn begin_epoch(&self, fence: &mut Fence, epoch: u64, history: &str, first: Option<&LogFrame>) -> Result<CommitAnswer, Error> {
         let mut call = fence.call(&BEGIN, &[&keys::meta(fence.shard), &keys::log(fence.shard)]);
-        call.arg(epoch).arg(run_id).arg(first.map_or(0, |frame| frame.commit)).arg(bytes_of(first)).arg(FORMAT);
+        call.arg(epoch).arg(history).arg(first.map_or(0, |frame| frame.commit)).arg(bytes_of(first)).arg(FORMAT);
         self.command("begin an epoch", call).await.map(|done| fence.answered(done))
     }
 

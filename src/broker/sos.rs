@@ -16,13 +16,14 @@ const PATIENCE: Duration = Duration::from_secs(10);
 impl Redis {
     /// Puts something onto the stream of SOS; the durability, or `None` when Redis did not answer in time. It may be there all the same, which is
     /// harmless: a press is known by its number, and what was done to an alert is done.
-    pub async fn publish_sos(&self, sos: Sos) -> Option<Durability> {
+    pub async fn publish_sos(&self, sos: Sos, wanted: Durability) -> Option<Durability> {
         let entry = [(keys::sos(), SosFrame::from(sos).encode_to_vec())];
         let publish = async {
             let mut delays = Delays::reconnecting();
             loop {
-                match self.add_all(&entry).await {
-                    Ok(facts) => return facts.durability,
+                let pushed = async { self.secured(&*self.add_all(&entry).await?, wanted).await };
+                match pushed.await {
+                    Ok(durability) => return durability,
                     Err(error) => {
                         let delay = delays.next_delay();
                         tracing::warn!(error = &error as &dyn std::error::Error, "SOS was not pushed; sending it again");

@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use redis::Value;
-use redis::aio::MultiplexedConnection;
 
-use super::connection::{Facts, Redis};
+use super::connection::{Live, Redis};
 use super::error::Error;
+use super::facts::Facts;
 use super::scripts::WHEN_FULL;
 use crate::topic::frame::FORMAT;
 
@@ -123,7 +123,7 @@ const SIP_MIN: usize = 4;
 /// Reads streams with a connection of its own, so that its blocking holds up nobody else.
 pub struct Reader {
     redis: Redis,
-    connection: Option<MultiplexedConnection>,
+    connection: Option<Live>,
     block: Duration,
     sips: Sips,
     asked: usize,
@@ -208,12 +208,12 @@ impl Reader {
 
     pub(super) async fn blocking(&mut self, operation: &'static str, command: &redis::Cmd) -> Result<Value, Error> {
         // Taken out, so that a connection is dropped with whatever is still under way on it when this future fails or is dropped.
-        let mut connection = match self.connection.take() {
-            Some(connection) => connection,
-            None => self.redis.connect(self.block + Duration::from_secs(2)).await?.0,
+        let mut live = match self.connection.take().filter(|live| self.redis.is_current(live)) {
+            Some(live) => live,
+            None => self.redis.connect(self.block + Duration::from_secs(2)).await?,
         };
-        let value: Value = command.query_async(&mut connection).await.map_err(|source| Error::of(operation, source))?;
-        self.connection = Some(connection);
+        let value: Value = command.query_async(&mut live.connection).await.map_err(|source| Error::of(operation, source))?;
+        self.connection = Some(live);
         Ok(value)
     }
 }

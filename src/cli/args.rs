@@ -9,6 +9,7 @@ mod fence;
 mod group;
 mod media;
 mod pause;
+mod primary;
 mod sessions;
 mod talk;
 mod trace;
@@ -28,6 +29,7 @@ pub(super) use fence::{Fence, NewFence};
 pub(super) use group::{Friend, Group, Member, Membership, OneGroup, Role};
 pub(super) use media::{Files, GatewayDoor, Keys, Release, ReleaseUpload};
 pub(super) use pause::{Pause, Resume};
+pub(super) use primary::RedisCommand;
 pub(super) use sessions::{EndSessions, Sessions};
 pub(super) use talk::{Floor, Talk};
 pub(super) use trace::{Trace, TraceFormat};
@@ -95,6 +97,9 @@ pub(super) enum Command {
     Pause(Pause),
     /// End a pause before its time.
     Resume(Resume),
+    /// Look at the primary of Redis and its replicas; make another server the primary.
+    #[command(subcommand)]
+    Redis(RedisCommand),
     /// Watch the fleet in the terminal: edges, workers, shards, streams, dead letters and open SOS; keys scroll, pause and end it.
     Top(Top),
     /// Look into dead letters: work the fleet has given up. Put it back, or drop it.

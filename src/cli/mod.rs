@@ -26,6 +26,7 @@ mod http;
 mod operate;
 mod output;
 mod pause;
+mod primary;
 mod queues;
 mod radio;
 mod recordings;
@@ -111,6 +112,7 @@ async fn run(cli: Cli) -> Result<(), Error> {
         Command::Floor(args) => rooms::floor(&context, args).await,
         Command::Queues => queues::queues(&context).await,
         Command::Pause(args) => pause::pause(&context, &args).await,
+        Command::Redis(command) => primary::run(&context, &command).await,
         Command::Resume(args) => pause::resume(&context, &args).await,
         Command::Top(args) => top::top(&context, args).await,
         Command::Dead(args) => dead::dead(&context, args).await,

@@ -83,13 +83,24 @@ const fn text(default: &'static str) -> Value {
     Value::Text(default)
 }
 
+/// How the URL of a Redis begins.
+const REDIS: &[&str] = &["redis://", "redis+unix:///", "redis-sentinel://"];
+
+/// What a receipt can wait for.
+const DURABILITY: &[&str] = &["memory", "written", "fsync", "replica"];
+
 /// Every key, in the order of `config/roger.toml`.
 #[rustfmt::skip]
 pub const KEYS: &[Key] = &[
     key("fleet", "shards", int(16), Integer(1, 1024)),
-    key("redis", "url", text("redis://127.0.0.1:6379"), Url(&["redis://", "redis+unix:///"])),
+    key("redis", "url", text("redis://127.0.0.1:6379"), Url(REDIS)),
     key("redis", "connect_timeout_ms", int(1000), Integer(10, 60_000)),
     key("redis", "response_timeout_ms", int(2000), Integer(10, 60_000)),
+    key("redis", "replicas", int(1), Integer(0, 16)),
+    key("redis", "replica_wait_ms", int(200), Integer(1, 10_000)),
+    key("durability", "messages", text("fsync"), OneOf(DURABILITY)),
+    key("durability", "alerts", text("replica"), OneOf(DURABILITY)),
+    key("durability", "reports", text("memory"), OneOf(DURABILITY)),
     key("sql", "url", text("sqlite:/var/lib/roger/roger.db"), Url(&["sqlite:/", "mysql://"])),
     key("sql", "statement_timeout_ms", int(10_000), Integer(100, 600_000)),
     key("auth", "public_key_file", text("/etc/roger/token.pub"), File),
@@ -148,7 +159,7 @@ pub const KEYS: &[Key] = &[
     key("offline", "archive_linger_ms", int(200), Integer(0, 10_000)),
     key("gps", "backlog_bytes_max", int(268_435_456), Integer(65_536, 1_099_511_627_776)),
     key("gps", "learn_wifi", Value::Switch(false), Switch),
-    key("sos", "redis_url", text(""), UrlOrOff(&["redis://", "redis+unix:///"])),
+    key("sos", "redis_url", text(""), UrlOrOff(REDIS)),
     key("sos", "probe_interval_s", int(60), Integer(0, 86_400)),
     key("janus", "list", text("janusImUrlList"), RedisKey),
     key("janus", "url", text(""), UrlsOrOff(&["ws://"])),

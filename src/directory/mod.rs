@@ -154,12 +154,7 @@ pub fn open_store(config: &Config) -> Result<Store, Error> {
 }
 
 fn open_redis(config: &Config) -> Result<Redis, Error> {
-    let settings = broker::Settings {
-        url: config.redis.url.clone(),
-        connect_timeout: config.redis.connect_timeout,
-        response_timeout: config.redis.response_timeout,
-    };
-    Redis::new(settings).map_err(|source| Error::Redis { source })
+    Redis::new(broker::Settings::from(&config.redis)).map_err(|source| Error::Redis { source })
 }
 
 fn desk(config: &Config, store: &Store, redis: &Redis, clock: Clock) -> Result<Desk, Error> {

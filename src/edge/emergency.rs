@@ -43,7 +43,7 @@ impl v1::emergency_service_server::EmergencyService for Service {
         let report = report.map(Report::from);
         let arrival_ms = edge.clock.now_ms();
         let press = Presser::from(&claims).press(press_id, report.as_ref(), &text, cancel, arrival_ms);
-        let published = edge.sos.publish_sos(Sos::Press(press)).await;
+        let published = edge.sos.publish_sos(Sos::Press(press), edge.receipts.alerts).await;
         if let Some(report) = &report {
             edge.reports.take_beside(claims.user, claims.tenant, report, arrival_ms);
         }
@@ -87,7 +87,7 @@ impl Service {
             return Err(edge.refused(Reason::NotPermitted, "alert_id"));
         }
         let (act, answer) = session.begin_act(edge, alert, event, remark)?;
-        if edge.sos.publish_sos(Sos::Act(act)).await.is_none() {
+        if edge.sos.publish_sos(Sos::Act(act), edge.receipts.alerts).await.is_none() {
             return Err(edge.refused(Reason::StoreUnavailable, ""));
         }
         match tokio::time::timeout(PATIENCE, answer).await {

@@ -19,6 +19,8 @@ use crate::token::Verifier;
 /// An edge.
 pub(super) struct Edge {
     pub(super) config: config::Edge,
+    /// What receipts wait for.
+    pub(super) receipts: config::Receipts,
     pub(super) shards: u32,
     /// The name of this start: that of the configuration and a random number.
     pub(super) boot: String,
@@ -82,12 +84,21 @@ impl Index {
 }
 
 impl Edge {
-    pub(super) fn new(config: config::Edge, shards: u32, redis: Redis, sos: Redis, clock: Clock, verifier: Verifier) -> Self {
+    pub(super) fn new(
+        config: config::Edge,
+        receipts: config::Receipts,
+        shards: u32,
+        redis: Redis,
+        sos: Redis,
+        clock: Clock,
+        verifier: Verifier,
+    ) -> Self {
         let producer: u64 = rand::random();
         let boot = format!("{}-{producer:016x}", config.name);
         Self {
-            pusher: Pusher::new(producer, &boot, shards, config.mark_linger),
+            pusher: Pusher::new(producer, &boot, shards, config.mark_linger, receipts.messages),
             config,
+            receipts,
             shards,
             boot,
             redis,
@@ -193,7 +204,7 @@ pub(super) mod tests {
         let config = config::Config::defaults().unwrap();
         let redis = Redis::new(crate::broker::Settings::from(&config.redis)).unwrap();
         let (clock, hand) = Clock::manual(1_700_000_000_000);
-        (Edge::new(config.edge, 4, redis.clone(), redis, clock, verifier), hand)
+        (Edge::new(config.edge, config.durability, 4, redis.clone(), redis, clock, verifier), hand)
     }
 
     /// A session at it.

@@ -111,7 +111,7 @@ pub async fn run(config: Config, clock: Clock, shutdown: Shutdown) -> Result<(),
     // And one more for SOS, which may even have a Redis of its own.
     let sos_redis = Redis::new(broker::Settings { url: config.sos_url().to_owned(), ..broker::Settings::from(&config.redis) });
     let sos_redis = sos_redis.map_err(Error::Broker)?;
-    let edge = Arc::new(Edge::new(config.edge, shards, redis, sos_redis, clock, verifier));
+    let edge = Arc::new(Edge::new(config.edge, config.durability, shards, redis, sos_redis, clock, verifier));
     let (reporter, health) = tonic_health::server::health_reporter();
     let tasks = TaskTracker::new();
     // Half of the grace is for clients to go; pushing and reading go on until then. The rest is for what waits to be pushed, and for
@@ -124,7 +124,7 @@ pub async fn run(config: Config, clock: Clock, shutdown: Shutdown) -> Result<(),
     spawn(&tasks, &edge, &shutdown, move |edge, stop| async move { edge.pusher.watch_backlog(&edge.redis, backlog_max, stop).await });
     tasks.spawn({
         let (edge, redis, stop) = (edge.clone(), reports_redis.clone(), last.clone());
-        async move { edge.reports.run(&redis, stop).await }
+        async move { edge.reports.run(&redis, edge.receipts.reports, stop).await }
     });
     spawn(&tasks, &edge, &shutdown, move |edge, stop| async move { edge.reports.watch_backlog(&reports_redis, reports_max, stop).await });
     spawn(&tasks, &edge, &shutdown, |edge, stop| async move { watch::run(&edge, stop).await });

@@ -14,7 +14,7 @@ use tokio::sync::Notify;
 
 use super::session::Session;
 use crate::broker::{Redis, keys};
-use crate::model::{InstallationId, Place, Reason, TopicId, UserId};
+use crate::model::{Durability, InstallationId, Place, Reason, TopicId, UserId};
 use crate::retry::Delays;
 use crate::shutdown::Shutdown;
 use crate::telemetry;
@@ -51,6 +51,8 @@ pub(super) struct Pusher {
     /// When the round that is under way began.
     since: Mutex<Option<Instant>>,
     mark_linger: Duration,
+    /// What a receipt waits for.
+    wanted: Durability,
     notify: Notify,
     /// The shard that comes first in the next round.
     first: AtomicU32,
@@ -93,7 +95,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Pusher {
-    pub(super) fn new(producer: u64, boot: &str, shards: u32, mark_linger: Duration) -> Self {
+    pub(super) fn new(producer: u64, boot: &str, shards: u32, mark_linger: Duration, wanted: Durability) -> Self {
         Self {
             producer,
             boot: boot.to_owned(),
@@ -105,6 +107,7 @@ impl Pusher {
             seen: (0..shards).map(|_| Mutex::default()).collect(),
             since: Mutex::default(),
             mark_linger,
+            wanted,
             notify: Notify::new(),
             first: AtomicU32::new(0),
         }
@@ -221,10 +224,11 @@ impl Pusher {
         let begun = Instant::now();
         *lock(&self.since) = Some(begun);
         let mut delays = Delays::reconnecting();
-        // What is written is as safe as the Redis it went to makes it, whatever Redis is there by now.
+        // What is written is as safe as the Redis it went to makes it, whatever Redis is there by now; one that is there no more may have lost it.
         let durability = loop {
-            let error = match redis.add_all(&frames).await {
-                Ok(facts) => break facts.durability,
+            let pushed = async { redis.secured(&*redis.add_all(&frames).await?, self.wanted).await };
+            let error = match pushed.await {
+                Ok(durability) => break durability,
                 Err(error) => error,
             };
             let delay = delays.next_delay();
@@ -366,7 +370,7 @@ mod tests {
 
     #[test]
     fn marks_of_two_users_of_one_installation_both_leave_and_of_each_the_latest() {
-        let (pusher, topic) = (Pusher::new(1, "edge-1", 4, Duration::ZERO), TopicId::group(GroupId(7)));
+        let (pusher, topic) = (Pusher::new(1, "edge-1", 4, Duration::ZERO, Durability::Fsync), TopicId::group(GroupId(7)));
         for (user, seq) in [(1, 3), (2, 2), (1, 4)] {
             pusher.mark(topic, Mark { topic: topic.packed(), user, installation: 9, place: Place::new(1, seq).into() });
         }
@@ -385,7 +389,7 @@ mod tests {
 
     #[test]
     fn a_shard_is_held_from_the_push_until_its_frame_is_through() {
-        let (pusher, topic) = (Pusher::new(1, "edge-1", 4, Duration::ZERO), TopicId::group(GroupId(7)));
+        let (pusher, topic) = (Pusher::new(1, "edge-1", 4, Duration::ZERO, Durability::Fsync), TopicId::group(GroupId(7)));
         let shard = topic.shard(4);
         assert!(!pusher.holds(shard));
         pusher.push(topic, Input::Detach(Detach { topic: topic.packed(), session: 1 }), None);

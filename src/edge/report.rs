@@ -191,7 +191,7 @@ impl Edge {
         let cancel = report.kind() == v1::ReportKind::CancelSos;
         let (report, arrival_ms) = (Report::from(report), self.clock.now_ms());
         let press = Presser::from(claims).press(press_id, Some(&report), "", cancel, arrival_ms);
-        match self.sos.publish_sos(Sos::Press(press)).await {
+        match self.sos.publish_sos(Sos::Press(press), self.receipts.alerts).await {
             Some(durability) => answer.durability = v1::Durability::from(durability).into(),
             None => {
                 let refusal = self.refusal(Reason::StoreUnavailable, "");

@@ -10,7 +10,7 @@ use super::desk::Desk;
 use super::refuse::{Refusal, Why};
 use super::serve::Peer;
 use crate::broker::{self, Redis, Reports, Settings};
-use crate::config::Config;
+use crate::config::{Config, Receipts};
 use crate::retry::ErrorClass;
 use crate::shutdown::Shutdown;
 use crate::store::Phone;
@@ -31,6 +31,8 @@ const PRESSES_MAX: usize = 1_024;
 /// What phones need of the gateway.
 pub(super) struct Phones {
     pub(super) reports: Reports,
+    /// What receipts wait for.
+    pub(super) receipts: Receipts,
     redis: Redis,
     /// Where SOS goes.
     pub(super) sos: Redis,
@@ -50,6 +52,7 @@ impl Phones {
     pub(super) fn open(config: &Config) -> Result<Self, broker::Error> {
         Ok(Self {
             reports: Reports::default(),
+            receipts: config.durability,
             redis: Redis::new(Settings::from(&config.redis))?,
             sos: Redis::new(Settings { url: config.sos_url().to_owned(), ..Settings::from(&config.redis) })?,
             presses: Semaphore::new(PRESSES_MAX),
@@ -60,7 +63,7 @@ impl Phones {
 
     /// Pushes what comes until `last`; watches the bound of what waits for SQL until `shutdown`.
     pub(super) async fn run(&self, backlog_bytes_max: u64, shutdown: Shutdown, last: Shutdown) {
-        tokio::join!(self.reports.run(&self.redis, last), async {
+        tokio::join!(self.reports.run(&self.redis, self.receipts.reports, last), async {
             tokio::select! {
                 () = self.reports.watch_backlog(&self.redis, backlog_bytes_max, shutdown.clone()) => {}
                 // An answer of Redis that it waits for may take seconds.

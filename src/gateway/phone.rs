@@ -72,7 +72,7 @@ async fn press(desk: &Desk, phone: &Phone, report: Result<location::Report, loca
     let presser = Presser { device: phone.device, tenant: phone.tenant, name: &phone.nickname, installation: InstallationId(0) };
     // A press of its own each time: an app sends the last fix it has, so two presses may say the same, and an alert may be over in between.
     let press = presser.press(rand::random_range(1..=u64::MAX), report.as_ref().ok(), "", false, arrival_ms);
-    let published = desk.phones.sos.publish_sos(Sos::Press(press)).await;
+    let published = desk.phones.sos.publish_sos(Sos::Press(press), desk.phones.receipts.alerts).await;
     let judged = match report {
         Ok(report) => {
             desk.phones.reports.take_beside(phone.device, phone.tenant, &report, arrival_ms);

@@ -14,7 +14,7 @@ use super::janus::Janus;
 use super::mariadb::MariaDb;
 use super::name;
 use super::usage::{PROGRAMS, Watched};
-use crate::broker::{Redis, Settings};
+use crate::broker::{Redis, Replication, Settings};
 use crate::clock::Clock;
 use crate::config::{Config, Program, Sources};
 use crate::token::KeyPair;
@@ -79,7 +79,7 @@ impl Server {
         let child = start(Path::new("redis-server"), &args, &folder.0.join("redis.log"))?;
         let url = format!("redis://127.0.0.1:{port}/0");
         let (connect_timeout, response_timeout) = (Duration::from_secs(2), Duration::from_secs(10));
-        let redis = Redis::new(Settings { url: url.clone(), connect_timeout, response_timeout })?;
+        let redis = Redis::new(Settings { url: url.clone(), connect_timeout, response_timeout, replication: Replication::none() })?;
         until(within, "the start of a private redis-server (package redis-server)", async || redis.facts().await.is_ok()).await?;
         Ok(Self { redis, url, child, folder })
     }

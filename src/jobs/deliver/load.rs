@@ -37,10 +37,10 @@ pub(super) async fn take(job: &Deliver, tenure: &Tenure, lost: Option<&str>) -> 
     let (mut state, mut forwards) = load(&redis, shard, job.settings.shards, &claim).await.map_err(failed)?;
     // Before anything new is decided, a new epoch included.
     forwards.push(&redis).await.map_err(failed)?;
-    if let Some(why) = why_new_epoch(&claim, &facts.run_id, &state) {
+    if let Some(why) = why_new_epoch(&claim, &facts.history, &state) {
         tracing::warn!(shard, why, epoch = state.epoch(), "a new epoch is needed");
         let Some(floor) = ask_floor(job, &redis, tenure, state.epoch(), why).await? else { return Ok(None) };
-        let first = begin(&redis, &mut fence, &mut state, floor, &facts.run_id, job.clock.now_ms()).await?;
+        let first = begin(&redis, &mut fence, &mut state, floor, &facts.history, job.clock.now_ms()).await?;
         first.iter().for_each(|frame| forwards.collect(frame));
         forwards.push(&redis).await.map_err(failed)?;
         // An emptied Redis forgot that too, and a program with another number must not be the first to say it.
@@ -49,7 +49,7 @@ pub(super) async fn take(job: &Deliver, tenure: &Tenure, lost: Option<&str>) -> 
     let outlet = Outlet::new(shard, state.epoch(), claim.token, fence.nonce());
     tracing::info!(shard, epoch = state.epoch(), commit = state.commit(), token = claim.token, topics = state.topics(), "owns the shard");
     state.set_floor_limits(job.settings.floor);
-    let mut owner = Owner::new(job, redis, tenure.clone(), fence, claim, state, outlet, forwards);
+    let mut owner = Owner::new(job, (redis, facts), tenure.clone(), fence, claim, state, outlet, forwards);
     owner.announce().await?;
     owner.resume_floors().await?;
     Ok(Some(owner))
@@ -76,7 +76,7 @@ async fn load(redis: &Redis, shard: u32, shards: u32, claim: &Claim) -> Result<(
 }
 
 /// Whether what Redis has can be trusted to be everything it ever answered for.
-fn why_new_epoch(claim: &Claim, run_id: &str, state: &Shard) -> Option<String> {
+fn why_new_epoch(claim: &Claim, history: &str, state: &Shard) -> Option<String> {
     let Some(epoch) = claim.epoch else { return Some("Redis has no state of it".to_owned()) };
     if let Some(lost) = &claim.lost {
         return Some(lost.clone());
@@ -86,7 +86,7 @@ fn why_new_epoch(claim: &Claim, run_id: &str, state: &Shard) -> Option<String> {
         return Some(format!("its log ends at {log_epoch}/{log_commit}, its last commit was {epoch}/{}", claim.commit));
     }
     // A server that was restarted or promoted may have lost its last writes.
-    (claim.run_id != run_id).then(|| "Redis was restarted or replaced".to_owned())
+    (claim.history != history).then(|| "Redis was restarted or replaced".to_owned())
 }
 
 /// Merges everything SQL knows into what is left, and begins the epoch that SQL allocated: its rows first, then all else in one step. Returns
@@ -96,7 +96,7 @@ async fn begin(
     fence: &mut Fence,
     state: &mut Shard,
     floor: Floor,
-    run_id: &str,
+    history: &str,
     now_ms: u64,
 ) -> Result<Option<LogFrame>, Error> {
     let shard = fence.shard;
@@ -105,7 +105,7 @@ async fn begin(
     let first = state.seal(&mut batch, now_ms);
     let written = redis.checkpoint(fence, None, &rows, &[]).await.map_err(failed)?;
     if written == CommitAnswer::Fenced
-        || redis.begin_epoch(fence, floor.epoch, run_id, first.as_ref()).await.map_err(failed)? == CommitAnswer::Fenced
+        || redis.begin_epoch(fence, floor.epoch, history, first.as_ref()).await.map_err(failed)? == CommitAnswer::Fenced
     {
         return Err(Error::Fenced { shard });
     }

@@ -11,7 +11,7 @@ use super::intake::{BLOCK, Bite, Intake};
 use super::outlet::{self, Frames, Outlet};
 use super::poison::{Poison, batch_limit};
 use super::{Deliver, Error};
-use crate::broker::{self, Claim, Commit, CommitAnswer, Fence, Reader, Redis, StreamEntry, StreamId, keys};
+use crate::broker::{self, Claim, Commit, CommitAnswer, Facts, Fence, Reader, Redis, StreamEntry, StreamId, keys};
 use crate::telemetry;
 use crate::telemetry::trace::Hop;
 use crate::topic::frame::{InFrame, Lane, LogFrame};
@@ -31,6 +31,8 @@ pub(super) struct Owner {
     pub(super) job: Deliver,
     /// Held to the connection of the claim.
     pub(super) redis: Redis,
+    /// The server of that connection.
+    facts: Arc<Facts>,
     pub(super) state: Shard,
     tenure: Tenure,
     pub(super) fence: Fence,
@@ -51,7 +53,7 @@ impl Owner {
     #[expect(clippy::too_many_arguments, reason = "one place makes it, of what it just loaded")]
     pub(super) fn new(
         job: &Deliver,
-        redis: Redis,
+        (redis, facts): (Redis, Arc<Facts>),
         tenure: Tenure,
         fence: Fence,
         claim: Claim,
@@ -63,6 +65,7 @@ impl Owner {
         Self {
             job: job.clone(),
             redis,
+            facts,
             state,
             tenure,
             fence,
@@ -110,9 +113,9 @@ impl Owner {
         let (mut unsent, mut share) = (Frames::new(), None);
         while !self.tenure.stop.is_cancelled() {
             // The edges are told of the last batch while the next one is waited for.
-            let (telling, shared, redis) = (std::mem::take(&mut unsent), share.take(), self.redis.clone());
-            let tell = async move {
-                let told = outlet::write(&redis, telling).await;
+            let (telling, shared) = (std::mem::take(&mut unsent), share.take());
+            let tell = async {
+                let told = self.tell(telling).await;
                 drop(shared);
                 told
             };
@@ -142,7 +145,7 @@ impl Owner {
                 unsent.extend(self.tick().await?);
             }
         }
-        self.note_untold(outlet::write(&self.redis, unsent).await);
+        self.note_untold(self.tell(unsent).await);
         Ok(())
     }
 
@@ -163,7 +166,7 @@ impl Owner {
                 let lane = if key == streams[0] { Lane::Urgent } else { Lane::Normal };
                 if self.suspect_first(lane, &entries, limit, put_aside, poison).await? {
                     let unsent = self.turn(lane, entries, poison).await?;
-                    let told = outlet::write(&self.redis, unsent).await;
+                    let told = self.tell(unsent).await;
                     self.note_untold(told);
                 }
             }
@@ -175,6 +178,16 @@ impl Owner {
             }
         }
         Ok(true)
+    }
+
+    /// Tells edges of what was committed, once replicas have it too, where there are any: what somebody heard is not decided anew, and said again at
+    /// another place, by whoever goes on with a replica. Replicas that do not follow hold up nobody.
+    async fn tell(&self, frames: Frames) -> Result<(), broker::Error> {
+        if frames.is_empty() {
+            return Ok(());
+        }
+        self.job.redis.replicated(&self.facts).await?;
+        outlet::write(&self.redis, frames).await
     }
 
     fn note_untold(&self, told: Result<(), broker::Error>) {
@@ -258,7 +271,7 @@ impl Owner {
         self.state.resume_floors(&mut batch, now_ms);
         if !batch.is_empty() {
             let unsent = self.close(batch, commit, now_ms, None).await?;
-            self.note_untold(outlet::write(&self.redis, unsent).await);
+            self.note_untold(self.tell(unsent).await);
         }
         Ok(())
     }

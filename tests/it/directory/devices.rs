@@ -102,7 +102,12 @@ async fn what_is_known_of_devices_is_told_to_who_manages_them() {
     };
     desk.web.update_device_info(update.clone()).await.unwrap();
     assert_eq!(store.outbox_first().await.unwrap(), None, "the shards have heard when the call answers");
-    let settings = broker::Settings { url: redis.url(), connect_timeout: PATIENCE, response_timeout: PATIENCE };
+    let settings = broker::Settings {
+        url: redis.url(),
+        connect_timeout: PATIENCE,
+        response_timeout: PATIENCE,
+        replication: roger::broker::Replication::none(),
+    };
     let broker = broker::Redis::new(settings).unwrap();
     let json = r#"{"member":"m"}"#;
     let opening = Opening {

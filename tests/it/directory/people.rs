@@ -55,8 +55,12 @@ impl Crew {
 
     /// A session of somebody, as an edge opens it.
     async fn on_air(&self, user: u64) {
-        let settings =
-            broker::Settings { url: self.redis.url(), connect_timeout: Duration::from_secs(1), response_timeout: Duration::from_secs(5) };
+        let settings = broker::Settings {
+            url: self.redis.url(),
+            connect_timeout: Duration::from_secs(1),
+            response_timeout: Duration::from_secs(5),
+            replication: roger::broker::Replication::none(),
+        };
         let redis = broker::Redis::new(settings).unwrap();
         let presence = Presence::new(UserId(user), InstallationId(7), SessionId(user), "edge", "edge", 1);
         presence.open(&redis, self.ground.shards.into(), UserKind::Device, u64::MAX / 4_096).await.unwrap();

@@ -15,7 +15,12 @@ use super::traces::{SHARDS, Stage};
 use crate::support::PATIENCE;
 
 fn redis(stage: &Stage) -> broker::Redis {
-    let settings = broker::Settings { url: stage.redis.url(), connect_timeout: PATIENCE, response_timeout: PATIENCE };
+    let settings = broker::Settings {
+        url: stage.redis.url(),
+        connect_timeout: PATIENCE,
+        response_timeout: PATIENCE,
+        replication: roger::broker::Replication::none(),
+    };
     broker::Redis::new(settings).unwrap()
 }
 

@@ -16,8 +16,12 @@ use crate::support::eventually;
 use crate::support::redis::Redis;
 
 fn broker(url: &str) -> broker::Redis {
-    let settings =
-        broker::Settings { url: url.to_owned(), connect_timeout: Duration::from_secs(1), response_timeout: Duration::from_secs(5) };
+    let settings = broker::Settings {
+        url: url.to_owned(),
+        connect_timeout: Duration::from_secs(1),
+        response_timeout: Duration::from_secs(5),
+        replication: roger::broker::Replication::none(),
+    };
     broker::Redis::new(settings).unwrap()
 }
 

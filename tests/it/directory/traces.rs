@@ -239,7 +239,12 @@ async fn where_a_device_is_comes_from_redis_and_else_from_sql() {
     let devices = stage.locations.get_gps_data(ask(v1::Datum::Wgs84)).await.unwrap().into_inner().devices;
     assert_eq!(devices, [told(stored), nothing]);
 
-    let settings = broker::Settings { url: stage.redis.url(), connect_timeout: PATIENCE, response_timeout: PATIENCE };
+    let settings = broker::Settings {
+        url: stage.redis.url(),
+        connect_timeout: PATIENCE,
+        response_timeout: PATIENCE,
+        replication: roger::broker::Replication::none(),
+    };
     let live = Position { latitude: 39.8, fix_ms: 20, source: PositionSource::Wifi, ..stored };
     broker::Redis::new(settings).unwrap().note_position(UserId(one), SHARDS, &live).await.unwrap();
     let devices = stage.locations.get_gps_data(ask(v1::Datum::Gcj02)).await.unwrap().into_inner().devices;

@@ -5,6 +5,7 @@ mod bare;
 pub mod cast;
 mod deaths;
 mod everysec;
+mod failover;
 mod flushall;
 mod full;
 mod handover;

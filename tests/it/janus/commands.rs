@@ -72,7 +72,13 @@ impl Scene {
 /// Another process that asks.
 fn asker(fleet: &Fleet) -> Queue {
     let second = Duration::from_secs(1);
-    let redis = Redis::new(Settings { url: fleet.redis.url(), connect_timeout: second, response_timeout: second * 2 }).unwrap();
+    let redis = Redis::new(Settings {
+        url: fleet.redis.url(),
+        connect_timeout: second,
+        response_timeout: second * 2,
+        replication: roger::broker::Replication::none(),
+    })
+    .unwrap();
     Queue::start(redis, Clock::system(), LIST.to_owned(), own_name())
 }
 

@@ -104,6 +104,6 @@ async fn a_held_connection_never_becomes_another_one() {
     for _ in 0..2 {
         assert!(held.exists("nothing").await.is_err());
     }
-    let run = redis.facts().await.unwrap().run_id.clone();
-    assert_ne!(before.run_id, run, "{after:?}");
+    let run = redis.facts().await.unwrap().history.clone();
+    assert_ne!(before.history, run, "{after:?}");
 }

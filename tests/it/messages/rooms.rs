@@ -29,6 +29,7 @@ impl Stage {
             url: self.fleet.redis.url(),
             connect_timeout: std::time::Duration::from_secs(1),
             response_timeout: std::time::Duration::from_secs(2),
+            replication: roger::broker::Replication::none(),
         })
         .unwrap()
     }

@@ -67,7 +67,13 @@ impl Site {
 
     fn broker(&self) -> broker::Redis {
         let (connect_timeout, response_timeout) = (PATIENCE, PATIENCE);
-        broker::Redis::new(broker::Settings { url: self.redis.url(), connect_timeout, response_timeout }).unwrap()
+        broker::Redis::new(broker::Settings {
+            url: self.redis.url(),
+            connect_timeout,
+            response_timeout,
+            replication: broker::Replication::none(),
+        })
+        .unwrap()
     }
 
     /// A command of `roger`, to its end.

@@ -14,6 +14,7 @@ use super::mariadb::MariaDb;
 use super::ports;
 use super::process::{Process, Program};
 use super::redis::{Appendfsync, Redis};
+use super::sentinel::Sentinels;
 
 /// Which store a fleet runs on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -44,6 +45,8 @@ pub struct FleetOptions {
     pub gateway: bool,
     /// The store.
     pub sql: SqlServer,
+    /// How many replicas Redis has, with three sentinels over them; none when there are none.
+    pub replicas: usize,
     /// The durability of Redis.
     pub appendfsync: Appendfsync,
     /// Keys of the configuration with their values in TOML: `("edge.rate_burst", "5")`, `("log.level", "\"debug\"")`.
@@ -62,6 +65,7 @@ impl Default for FleetOptions {
             janus: 0,
             gateway: false,
             sql: SqlServer::Sqlite,
+            replicas: 0,
             appendfsync: Appendfsync::Always,
             overrides: Vec::new(),
         }
@@ -73,8 +77,10 @@ impl Default for FleetOptions {
 pub struct Fleet {
     // In the order in which they are dropped: programs before the servers, the folder last.
     programs: BTreeMap<String, Process>,
-    /// The queue.
+    /// The queue; the first primary where there are replicas.
     pub redis: Redis,
+    /// Who watches over it.
+    pub sentinels: Option<Sentinels>,
     /// The store, when it is a server.
     pub mariadb: Option<MariaDb>,
     edge_ports: Vec<u16>,
@@ -121,10 +127,11 @@ impl Fleet {
     pub fn start(options: FleetOptions) -> Self {
         let folder = tempfile::Builder::new().prefix("roger-fleet-").tempdir().unwrap();
         let redis = Redis::start_with(options.appendfsync, &[]);
+        let sentinels = (options.replicas > 0).then(|| Sentinels::over(&redis, options.replicas, options.appendfsync));
         let mariadb = (options.sql == SqlServer::MariaDb).then(MariaDb::start);
         let (directory_port, gateway_port) = (ports::free(), ports::free());
         let edge_ports: Vec<u16> = (0..options.edges).map(|_| ports::free()).collect();
-        let mut fleet = Self { programs: BTreeMap::new(), redis, mariadb, edge_ports, directory_port, gateway_port, folder };
+        let mut fleet = Self { programs: BTreeMap::new(), redis, sentinels, mariadb, edge_ports, directory_port, gateway_port, folder };
         fleet.write_config(&options.overrides);
         fleet.roger(&["keys", "create", "--dir", fleet.folder().to_str().unwrap()]).succeeded();
         fleet.launch("directory", "directory", &[]);
@@ -279,7 +286,7 @@ impl Fleet {
             None => format!("sqlite:{}", self.folder().join("roger.db").display()),
         };
         let own = [
-            ("redis.url", format!("{:?}", self.redis.url())),
+            ("redis.url", format!("{:?}", self.sentinels.as_ref().map_or_else(|| self.redis.url(), Sentinels::url))),
             ("sql.url", format!("{sql:?}")),
             ("auth.public_key_file", path("token.pub")),
             ("auth.secret_key_file", path("token.secret")),

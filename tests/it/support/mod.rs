@@ -14,6 +14,7 @@ pub mod namespace;
 pub mod ports;
 pub mod process;
 pub mod redis;
+pub mod sentinel;
 pub mod sound;
 pub mod world;
 

@@ -6,10 +6,15 @@ mod ordered;
 
 use std::time::Duration;
 
-use roger::broker::{Redis, Settings};
+use roger::broker::{Redis, Replication, Settings};
 
 /// A handle as the programs have it.
 pub fn handle(server: &crate::support::redis::Redis) -> Redis {
-    let settings = Settings { url: server.url(), connect_timeout: Duration::from_secs(1), response_timeout: Duration::from_secs(2) };
+    let settings = Settings {
+        url: server.url(),
+        connect_timeout: Duration::from_secs(1),
+        response_timeout: Duration::from_secs(2),
+        replication: Replication::none(),
+    };
     Redis::new(settings).unwrap()
 }

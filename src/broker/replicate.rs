@@ -1,0 +1,146 @@
+//! Whether what Redis answered is on replicas, too: one question at a time, for everybody who asks meanwhile.
+//!
+//! `WAIT` counts the replicas that have what its own connection wrote last. Replicas get writes in the order of the server, so a write made
+//! after others, over a connection of its own, covers them all: nobody else's commands stand behind the wait, and one wait serves all who came
+//! while the last one was under way.
+
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
+
+use super::connection::{Live, Redis};
+use super::error::Error;
+use super::facts::Facts;
+use super::keys;
+use crate::model::Durability;
+
+/// How many may wait for the next question.
+const WAITING_MAX: usize = 1_024;
+/// While replicas are missing they are looked for this often; who asks meanwhile is answered at once.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// How long a look for missing replicas may hold somebody up.
+const LOOK: Duration = Duration::from_millis(20);
+/// How long the key lives that is written for the question.
+const LIFETIME: Duration = Duration::from_secs(60);
+
+/// Of what a receipt may speak: how many replicas, and how long they may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Replication {
+    /// So many replicas must have it.
+    pub replicas: u32,
+    /// How long they may take, before it counts as not replicated.
+    pub patience: Duration,
+}
+
+impl Replication {
+    /// There are no replicas.
+    pub fn none() -> Self {
+        Self { replicas: 0, patience: Duration::ZERO }
+    }
+}
+
+/// Asks for a handle.
+#[derive(Default)]
+pub(super) struct Asker(OnceLock<mpsc::Sender<Question>>);
+
+struct Question {
+    history: String,
+    answer: oneshot::Sender<Result<bool, Error>>,
+}
+
+impl Redis {
+    /// Whether all that the server of `facts` answered before this call is on as many replicas as wanted. False when they did not say so in
+    /// time, or are known to be missing: it is as safe as that server alone.
+    ///
+    /// # Errors
+    /// [`Error::Broken`] when that server is the primary no more, and what it answered may be lost; or why it could not be asked.
+    pub async fn replicated(&self, facts: &Facts) -> Result<bool, Error> {
+        let asker = self.asker().0.get_or_init(|| {
+            let (ask, questions) = mpsc::channel(WAITING_MAX);
+            tokio::spawn(serve(self.apart(), questions));
+            ask
+        });
+        let (answer, answered) = oneshot::channel();
+        let question = Question { history: facts.history.clone(), answer };
+        asker.send(question).await.map_err(|_gone| Error::Broken)?;
+        answered.await.map_err(|_gone| Error::Broken)?
+    }
+}
+
+impl Redis {
+    /// How safe is what the server of `facts` answered before this call, once that is as safe as `wanted` or nothing more is to be had.
+    ///
+    /// # Errors
+    /// As [`Redis::replicated`]: it has to be written again.
+    pub async fn secured(&self, facts: &Facts, wanted: Durability) -> Result<Durability, Error> {
+        let replicated = wanted >= Durability::Replica && self.replicated(facts).await?;
+        Ok(if replicated { Durability::Replica } else { facts.durability })
+    }
+}
+
+/// Answers until nobody is left who could ask.
+async fn serve(redis: Redis, mut questions: mpsc::Receiver<Question>) {
+    let mut live: Option<Live> = None;
+    // Since when replicas are missing, or were looked for in vain.
+    let mut missing: Option<Instant> = None;
+    let mut waiting = Vec::with_capacity(WAITING_MAX);
+    while questions.recv_many(&mut waiting, WAITING_MAX).await > 0 {
+        let now = live.take().filter(|live| redis.is_current(live));
+        let connected = match now {
+            Some(live) => Ok(live),
+            None => redis.connect(redis.response_timeout()).await.inspect(|live| missing = (live.facts.replicas == 0).then(Instant::now)),
+        };
+        let answer = match connected {
+            Ok(mut connected) => {
+                let asked = ask(&redis, &mut connected, &mut missing).await;
+                if asked.is_ok() {
+                    live = Some(connected.clone());
+                }
+                asked.map(|replicated| (connected.facts.history.clone(), replicated))
+            }
+            Err(error) => Err(error),
+        };
+        if let Err(error) = &answer {
+            tracing::debug!(error = error as &dyn std::error::Error, "replicas could not be asked");
+        }
+        for Question { history, answer: told } in waiting.drain(..) {
+            let verdict = match &answer {
+                Ok((of, replicated)) if *of == history => Ok(*replicated),
+                // Another server, or one that was a replica meanwhile.
+                Ok(_) | Err(_) => Err(Error::Broken),
+            };
+            // Who asked may be gone.
+            let _gone = told.send(verdict);
+        }
+    }
+}
+
+async fn ask(redis: &Redis, live: &mut Live, missing: &mut Option<Instant>) -> Result<bool, Error> {
+    const OPERATION: &str = "wait for replicas";
+    let Replication { replicas, patience } = redis.replication();
+    if replicas == 0 {
+        return Ok(false);
+    }
+    let patience = match missing {
+        Some(since) if since.elapsed() < LOOK_EVERY => return Ok(false),
+        Some(_) => LOOK,
+        None => patience,
+    };
+    let mut pipeline = redis::Pipeline::with_capacity(2);
+    pipeline.cmd("SET").arg(keys::replicated()).arg("").arg("PX").arg(LIFETIME.as_millis() as u64).ignore();
+    pipeline.cmd("WAIT").arg(replicas).arg(patience.as_millis().max(1) as u64);
+    let asked = pipeline.query_async::<(u32,)>(&mut live.connection).await;
+    let (have,) = asked.map_err(|source| Error::of(OPERATION, source))?;
+    let replicated = have >= replicas;
+    match (replicated, missing.is_some()) {
+        (false, false) => {
+            tracing::warn!(have, wanted = replicas, "replicas do not follow; receipts promise no more than the primary alone keeps")
+        }
+        (true, true) => tracing::info!(have, wanted = replicas, "replicas follow again"),
+        _ => {}
+    }
+    *missing = (!replicated).then(Instant::now);
+    Ok(replicated)
+}

@@ -1,0 +1,263 @@
+//! Sentinels: who the primary is by the newest of their configurations, whichever of them live.
+//!
+//! Each failover gives the configuration of a service a higher epoch. Of several answers the one of the highest counts, so a sentinel that was
+//! cut off and still names the old primary is not believed; the old primary itself, back and writable until a sentinel reaches it, is
+//! not asked at all.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use futures_util::StreamExt as _;
+use futures_util::future::join_all;
+use redis::aio::{MultiplexedConnection, PubSubStream};
+use redis::{AsyncConnectionConfig, Client, ConnectionAddr, ConnectionInfo};
+use tokio::sync::Mutex;
+use tokio::time::{Instant, timeout};
+
+use super::error::Error;
+
+/// How often sentinels are asked besides listening to what they announce.
+const ASK_EVERY: Duration = Duration::from_secs(1);
+/// An answer so young is not asked for again: after a failure everything connects at once.
+const FRESH: Duration = Duration::from_millis(100);
+
+/// The sentinels of one service. Clones share what they know.
+#[derive(Clone)]
+pub(super) struct Sentinels(Arc<Inner>);
+
+struct Inner {
+    /// What they call the primary.
+    service: String,
+    sentinels: Vec<Sentinel>,
+    /// How the servers of the service are reached, but for their address.
+    server: ConnectionInfo,
+    timeout: Duration,
+    known: Mutex<Option<Known>>,
+    generation: AtomicU64,
+    watched: AtomicBool,
+}
+
+struct Sentinel {
+    /// `host:port`.
+    name: String,
+    client: Client,
+    connection: Mutex<Option<MultiplexedConnection>>,
+}
+
+/// The newest configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Known {
+    configuration: Configuration,
+    asked: Instant,
+}
+
+/// What a sentinel says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Configuration {
+    epoch: u64,
+    host: String,
+    port: u16,
+}
+
+impl fmt::Display for Sentinels {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<&str> = self.0.sentinels.iter().map(|sentinel| sentinel.name.as_str()).collect();
+        write!(f, "{} at {}", self.0.service, names.join(", "))
+    }
+}
+
+impl Sentinels {
+    pub(super) fn new(service: &str, sentinels: Vec<(String, Client)>, server: ConnectionInfo, timeout: Duration) -> Self {
+        let sentinels = sentinels.into_iter().map(|(name, client)| Sentinel { name, client, connection: Mutex::default() }).collect();
+        Self(Arc::new(Inner {
+            service: service.to_owned(),
+            sentinels,
+            server,
+            timeout,
+            known: Mutex::default(),
+            generation: AtomicU64::new(0),
+            watched: AtomicBool::new(false),
+        }))
+    }
+
+    #[cfg(test)]
+    pub(super) fn server(&self) -> &ConnectionInfo {
+        &self.0.server
+    }
+
+    /// What the sentinels call the primary.
+    pub(super) fn service(&self) -> &str {
+        &self.0.service
+    }
+
+    /// As [`super::route::Route::generation`].
+    pub(super) fn generation(&self) -> u64 {
+        self.0.generation.load(Ordering::Acquire)
+    }
+
+    /// As [`super::route::Route::primary`].
+    pub(super) async fn primary(&self) -> Result<(Client, u64), Error> {
+        if !self.0.watched.swap(true, Ordering::Relaxed) {
+            tokio::spawn(watch(Arc::downgrade(&self.0)));
+        }
+        let (configuration, generation) = self.0.learn(FRESH).await?;
+        Ok((Client::open(self.0.server_at(&configuration)).map_err(Error::Url)?, generation))
+    }
+
+    /// A connection to the first sentinel that answers.
+    pub(super) async fn somebody(&self) -> Result<MultiplexedConnection, Error> {
+        for sentinel in &self.0.sentinels {
+            if let Ok(connection) = sentinel.connection(self.0.timeout).await {
+                return Ok(connection);
+            }
+        }
+        Err(self.0.nobody("none of them can be reached".to_owned()))
+    }
+}
+
+impl Inner {
+    fn server_at(&self, configuration: &Configuration) -> ConnectionInfo {
+        self.server.clone().set_addr(ConnectionAddr::Tcp(configuration.host.clone(), configuration.port))
+    }
+
+    fn nobody(&self, why: String) -> Error {
+        Error::NoPrimary { service: self.service.clone(), why }
+    }
+
+    /// The newest configuration, asked for unless it is younger than `fresh`, and the number of its answer.
+    async fn learn(&self, fresh: Duration) -> Result<(Configuration, u64), Error> {
+        // Who waits for the lock finds the answer of the one before.
+        let mut known = self.known.lock().await;
+        if let Some(known) = known.as_ref().filter(|known| known.asked.elapsed() < fresh) {
+            return Ok((known.configuration.clone(), self.generation.load(Ordering::Acquire)));
+        }
+        let answers = join_all(self.sentinels.iter().map(|sentinel| sentinel.ask(&self.service, self.timeout))).await;
+        let said: Vec<Configuration> = answers.iter().flatten().cloned().collect();
+        let before = known.as_ref().map(|known| &known.configuration);
+        let Some(newest) = newest(&said, before, self.sentinels.len()) else {
+            let why = answers
+                .into_iter()
+                .zip(&self.sentinels)
+                .filter_map(|(answer, sentinel)| Some(format!("{}: {}", sentinel.name, answer.err()?)));
+            return Err(self.nobody(why.collect::<Vec<_>>().join("; ")));
+        };
+        if before != Some(&newest) {
+            tracing::info!(
+                service = self.service,
+                primary = format!("{}:{}", newest.host, newest.port),
+                epoch = newest.epoch,
+                "sentinels name a primary"
+            );
+            if before.is_none_or(|before| (&before.host, before.port) != (&newest.host, newest.port)) {
+                self.generation.fetch_add(1, Ordering::AcqRel);
+            }
+        }
+        *known = Some(Known { configuration: newest.clone(), asked: Instant::now() });
+        Ok((newest, self.generation.load(Ordering::Acquire)))
+    }
+}
+
+/// The configuration of the highest epoch. One below what was known already is from a sentinel that was cut off, unless most of them agree: then
+/// they were made anew. `None` when nobody said anything, and nothing was known.
+fn newest(said: &[Configuration], before: Option<&Configuration>, sentinels: usize) -> Option<Configuration> {
+    let best = said.iter().max_by_key(|configuration| configuration.epoch);
+    match (best, before) {
+        (Some(best), Some(before)) if best.epoch < before.epoch => {
+            let agreed = said.iter().filter(|other| *other == best).count() * 2 > sentinels;
+            Some(if agreed { best } else { before }.clone())
+        }
+        // With nobody to ask the last good answer is as good as any: the server itself says whether it is a primary.
+        (best, before) => best.or(before).cloned(),
+    }
+}
+
+impl Sentinel {
+    async fn connection(&self, deadline: Duration) -> Result<MultiplexedConnection, String> {
+        let mut connection = self.connection.lock().await;
+        if let Some(connection) = connection.as_ref() {
+            return Ok(connection.clone());
+        }
+        let config = AsyncConnectionConfig::new().set_connection_timeout(Some(deadline)).set_response_timeout(Some(deadline));
+        let made = self.client.get_multiplexed_async_connection_with_config(&config).await.map_err(|error| error.to_string())?;
+        Ok(connection.insert(made).clone())
+    }
+
+    async fn ask(&self, service: &str, deadline: Duration) -> Result<Configuration, String> {
+        let mut connection = self.connection(deadline).await?;
+        let asked = redis::cmd("SENTINEL").arg("MASTER").arg(service).query_async(&mut connection).await;
+        let facts: HashMap<String, String> = match asked {
+            Ok(facts) => facts,
+            Err(error) => {
+                *self.connection.lock().await = None;
+                return Err(error.to_string());
+            }
+        };
+        let fact = |name: &str| facts.get(name).cloned().ok_or_else(|| format!("says nothing of {name}"));
+        let epoch = fact("config-epoch")?.parse().map_err(|_| "names an impossible epoch")?;
+        Ok(Configuration { epoch, host: fact("ip")?, port: fact("port")?.parse().map_err(|_| "names an impossible port")? })
+    }
+
+    async fn announcements(&self, deadline: Duration) -> Option<PubSubStream> {
+        let listen = async {
+            let mut listener = self.client.get_async_pubsub().await.ok()?;
+            listener.subscribe("+switch-master").await.ok()?;
+            Some(listener.into_on_message())
+        };
+        timeout(deadline, listen).await.ok().flatten()
+    }
+}
+
+/// Follows what sentinels announce, and asks them every second, until nobody uses the handle any more.
+async fn watch(inner: Weak<Inner>) {
+    let (mut announcements, mut turn, mut silent) = (None, 0, false);
+    loop {
+        let Some(inner) = inner.upgrade() else { return };
+        match inner.learn(Duration::ZERO).await {
+            Ok(_) => silent = false,
+            Err(error) if !silent => {
+                tracing::warn!(error = &error as &dyn std::error::Error, "no sentinel answers; the last primary they named stays in use");
+                silent = true;
+            }
+            Err(_) => {}
+        }
+        if announcements.is_none() {
+            // Another one each time: the first may be dead for long.
+            announcements = inner.sentinels[turn % inner.sentinels.len()].announcements(inner.timeout).await;
+            turn += 1;
+        }
+        drop(inner);
+        let announced = async {
+            match announcements.as_mut() {
+                Some(stream) => stream.next().await.is_some(),
+                None => std::future::pending().await,
+            }
+        };
+        if timeout(ASK_EVERY, announced).await == Ok(false) {
+            announcements = None;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(port: u16, epoch: u64) -> Configuration {
+        Configuration { epoch, host: "10.0.0.1".to_owned(), port }
+    }
+
+    #[test]
+    fn the_configuration_of_the_highest_epoch_counts_and_an_older_one_only_when_most_agree() {
+        let newest = |said: &[Configuration], before: Option<&Configuration>| newest(said, before, 3).map(|newest| newest.port);
+        assert_eq!(newest(&[at(1, 4), at(2, 5), at(1, 4)], None), Some(2));
+        assert_eq!(newest(&[], Some(&at(1, 4))), Some(1));
+        assert_eq!(newest(&[], None), None);
+        // Cut off since before the failover.
+        assert_eq!(newest(&[at(1, 4)], Some(&at(2, 5))), Some(2));
+        // Made anew.
+        assert_eq!(newest(&[at(3, 0), at(3, 0)], Some(&at(2, 5))), Some(3));
+    }
+}

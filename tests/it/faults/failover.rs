@@ -1,0 +1,81 @@
+//! The primary of Redis is lost, and sentinels promote a replica.
+
+mod long {
+    use std::collections::BTreeMap;
+    use std::time::{Duration, Instant};
+
+    use roger::model::Durability;
+
+    use crate::faults::loss::Traffic;
+    use crate::faults::options;
+    use crate::support::fleet::{Fleet, FleetOptions};
+    use crate::support::{PATIENCE, wait_for, wait_until};
+
+    /// Until messages are accepted again.
+    const ACCEPTING_MAX: Duration = Duration::from_secs(10);
+
+    fn fleet(replicas: usize) -> Fleet {
+        let mut options = FleetOptions { replicas, delivery: 2, offline: 2, ..options() };
+        options.overrides.push(("durability.messages", "\"replica\"".to_owned()));
+        Fleet::start(options)
+    }
+
+    /// The process ids of all programs: none of them is to be another one afterwards.
+    fn pids(fleet: &mut Fleet) -> BTreeMap<String, u32> {
+        fleet.names().into_iter().map(|name| (name.clone(), fleet.program(&name).pid())).collect()
+    }
+
+    #[track_caller]
+    fn all_still_run(fleet: &mut Fleet, pids: &BTreeMap<String, u32>) {
+        for (name, pid) in pids {
+            let program = fleet.program(name);
+            assert_eq!((program.pid(), program.ended()), (*pid, None), "{name}");
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn after_a_failover_everything_goes_on_within_seconds_and_nothing_is_lost_or_repeated() {
+        let mut fleet = fleet(2);
+        let pids = pids(&mut fleet);
+        let traffic = Traffic::begin(&fleet).await;
+        fleet.redis.kill();
+        let killed = Instant::now();
+        // More than what was under way and may have had its receipt already.
+        traffic.more(100).await;
+        let accepting = killed.elapsed();
+        assert!(accepting < ACCEPTING_MAX, "accepting after {accepting:?}");
+        let promoted = fleet.sentinels.as_ref().unwrap().promoted().expect("another primary").port();
+
+        // The old one comes back, writable until a sentinel reaches it. Nobody writes into it, then or as a replica.
+        fleet.redis.restart();
+        let is_replica = || fleet.redis.cli(&["INFO", "replication"]).contains("role:slave").then_some(());
+        wait_for("the old primary is a replica", PATIENCE, is_replica);
+        traffic.more(100).await;
+        let errors = fleet.redis.cli(&["INFO", "errorstats"]);
+        assert!(!errors.contains("READONLY"), "somebody writes into the replica: {errors}");
+        // What scripts write comes from the primary as plain commands.
+        let commands = fleet.redis.cli(&["INFO", "commandstats"]);
+        assert!(!commands.contains("cmdstat_evalsha"), "somebody wrote into the old primary: {commands}");
+        assert_eq!(fleet.sentinels.as_ref().unwrap().primary(0), promoted);
+        all_still_run(&mut fleet, &pids);
+        assert!(traffic.cast.heard("alice").durabilities.contains(&Durability::Replica));
+        traffic.end(&fleet).await;
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_planned_switch_loses_nothing_and_is_over_in_seconds() {
+        let mut fleet = fleet(1);
+        let pids = pids(&mut fleet);
+        let traffic = Traffic::begin(&fleet).await;
+        let switched = fleet.roger(&["--json", "redis", "switch", "--yes"]).succeeded().json();
+        assert!(switched["paused_ms"].as_u64().unwrap() < 10_000, "{switched}");
+        assert_eq!(switched["from"], format!("127.0.0.1:{}", fleet.redis.port()));
+        let begun = Instant::now();
+        traffic.more(50).await;
+        assert!(begun.elapsed() < ACCEPTING_MAX, "accepting after {:?}", begun.elapsed());
+        let follows = || fleet.roger(&["--json", "redis", "status"]).json()["replicas"][0]["state"] == "online";
+        wait_until("the old primary follows", follows);
+        all_still_run(&mut fleet, &pids);
+        traffic.end(&fleet).await;
+    }
+}

@@ -1,0 +1,111 @@
+//! Redis under Sentinel: a primary, replicas, and three sentinels that promote one of them.
+
+use std::fs;
+
+use tempfile::TempDir;
+
+use super::process::{Process, Program, run};
+use super::redis::{Appendfsync, Redis};
+use super::{ports, wait_until};
+
+/// What the sentinels call the primary.
+pub const SERVICE: &str = "roger";
+/// How many sentinels there are.
+const SENTINELS: usize = 3;
+/// After so long without an answer a sentinel takes a server for dead. Milliseconds.
+const DOWN_AFTER_MS: u32 = 1_000;
+
+/// The servers besides the first primary.
+#[derive(Debug)]
+pub struct Sentinels {
+    processes: Vec<(u16, Process)>,
+    /// Those that follow the primary at first.
+    pub replicas: Vec<Redis>,
+    folder: TempDir,
+}
+
+impl Sentinels {
+    /// Gives a primary so many replicas, and starts sentinels that watch over them. Waits until these know each other and all replicas.
+    #[track_caller]
+    pub fn over(primary: &Redis, replicas: usize, appendfsync: Appendfsync) -> Self {
+        let folder = tempfile::Builder::new().prefix("roger-sentinel-").tempdir().unwrap();
+        let of = primary.port().to_string();
+        let replicas: Vec<Redis> = (0..replicas).map(|_| Redis::start_with(appendfsync, &["--replicaof", "127.0.0.1", &of])).collect();
+        let processes = (0..SENTINELS).map(|number| start(&folder, number, &of)).collect();
+        let sentinels = Self { processes, replicas, folder };
+        wait_until("the sentinels know everybody", || sentinels.all_know_everybody());
+        sentinels
+    }
+
+    fn all_know_everybody(&self) -> bool {
+        let wanted = [("num-slaves", self.replicas.len()), ("num-other-sentinels", SENTINELS - 1)];
+        let caught_up = self.replicas.iter().all(|replica| replica.cli(&["INFO", "replication"]).contains("master_link_status:up"));
+        let knows = |port: &u16| {
+            let said = cli(*port, &["SENTINEL", "MASTER", SERVICE]);
+            let lines: Vec<&str> = said.lines().collect();
+            let says = |(name, count): &(&str, usize)| lines.windows(2).any(|pair| pair[0] == *name && pair[1] == count.to_string());
+            wanted.iter().all(says)
+        };
+        caught_up && self.processes.iter().all(|(port, _)| knows(port))
+    }
+
+    /// `redis-sentinel://127.0.0.1:<port>,…/0#roger`.
+    pub fn url(&self) -> String {
+        let hosts: Vec<String> = self.processes.iter().map(|(port, _)| format!("127.0.0.1:{port}")).collect();
+        format!("redis-sentinel://{}/0#{SERVICE}", hosts.join(","))
+    }
+
+    /// The port of what a sentinel calls the primary.
+    #[track_caller]
+    pub fn primary(&self, sentinel: usize) -> u16 {
+        let said = cli(self.processes[sentinel].0, &["SENTINEL", "GET-MASTER-ADDR-BY-NAME", SERVICE]);
+        said.lines().nth(1).and_then(|port| port.parse().ok()).unwrap_or_else(|| panic!("no address: {said}"))
+    }
+
+    /// Asks a sentinel something.
+    #[track_caller]
+    pub fn cli(&self, sentinel: usize, args: &[&str]) -> String {
+        cli(self.processes[sentinel].0, args)
+    }
+
+    /// A sentinel as a process.
+    pub fn process(&mut self, sentinel: usize) -> &mut Process {
+        &mut self.processes[sentinel].1
+    }
+
+    /// The replica that became the primary, if one did.
+    pub fn promoted(&self) -> Option<&Redis> {
+        let port = self.primary(0);
+        self.replicas.iter().find(|replica| replica.port() == port)
+    }
+}
+
+fn start(folder: &TempDir, number: usize, of: &str) -> (u16, Process) {
+    let (port, at) = (ports::free(), folder.path().join(number.to_string()));
+    fs::create_dir(&at).unwrap();
+    let config = at.join("sentinel.conf");
+    // Sentinels write into it.
+    let text = format!(
+        "port {port}\nbind 127.0.0.1\ndir {}\nsentinel monitor {SERVICE} 127.0.0.1 {of} 2\nsentinel down-after-milliseconds {SERVICE} \
+         {DOWN_AFTER_MS}\nsentinel failover-timeout {SERVICE} 6000\n",
+        at.display()
+    );
+    fs::write(&config, text).unwrap();
+    let program = Program {
+        name: format!("sentinel:{port}"),
+        executable: "redis-server".into(),
+        package: "redis-server",
+        args: vec![config.display().to_string(), "--sentinel".to_owned()],
+        env: Vec::new(),
+        log: at.join("sentinel.log"),
+        show: Vec::new(),
+    };
+    (port, Process::start(program))
+}
+
+#[track_caller]
+fn cli(port: u16, args: &[&str]) -> String {
+    let port = port.to_string();
+    let all: Vec<&str> = ["-p", &port].iter().chain(args).copied().collect();
+    run("redis-tools", "redis-cli", &all).trim_end().to_owned()
+}
