@@ -10,6 +10,7 @@ mod keys;
 mod load;
 mod notify;
 mod secret;
+mod servers;
 mod talk;
 #[cfg(test)]
 mod tests;
@@ -20,12 +21,11 @@ use std::time::Duration;
 
 use serde::{Deserialize, Deserializer};
 
-use crate::model::Durability;
-
 pub use keys::{KEYS, Key, Rule, Value};
 pub use load::{Error, Origin, Sources};
 pub use notify::{Doctor, Listener, Sms, SmsProvider};
 pub use secret::{BadSecret, Secret};
+pub use servers::{Receipts, Redis};
 pub use talk::{Floor, Janus};
 
 /// The exit code of a program whose configuration is wrong; supervisord takes it as final.
@@ -112,38 +112,6 @@ pub struct Config {
 pub struct Fleet {
     /// How many shards topics are spread over: 1 to 1024, fixed for the life of a deployment.
     pub shards: u16,
-}
-
-/// `[redis]`.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Redis {
-    /// `redis://[user:password@]host[:port][/database]`, `redis+unix:///path`, or
-    /// `redis-sentinel://[user:password@]host:port,host:port,…[/database]#service`.
-    pub url: String,
-    /// The longest a connection may take to be there.
-    #[serde(rename = "connect_timeout_ms", deserialize_with = "milliseconds")]
-    pub connect_timeout: Duration,
-    /// The longest an answer may take; blocking reads add their block time.
-    #[serde(rename = "response_timeout_ms", deserialize_with = "milliseconds")]
-    pub response_timeout: Duration,
-    /// On so many replicas something has to be to count as replicated; 0 for no replica at all.
-    pub replicas: u32,
-    /// The longest they may take.
-    #[serde(rename = "replica_wait_ms", deserialize_with = "milliseconds")]
-    pub replica_wait: Duration,
-}
-
-/// `[durability]`: what a receipt waits for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Receipts {
-    /// Of messages.
-    pub messages: Durability,
-    /// Of presses of SOS.
-    pub alerts: Durability,
-    /// Of reports of positions.
-    pub reports: Durability,
 }
 
 /// `[sql]`.

@@ -79,11 +79,17 @@ impl Redis {
             Ok(()) => self.promote(sentinels, &from).await,
             Err(error) => Err(error),
         };
-        if switched.is_err() {
-            // It ends by itself otherwise.
+        let paused_ms = begun.elapsed().as_millis() as u64;
+        // Sentinels would get to the old one after ten seconds and more, in which nothing is replicated. Before it takes writes again.
+        let ready = match &switched {
+            Ok(to) => follow(&mut old, to).await,
+            Err(_) => true,
+        };
+        if ready {
+            // The pause ends by itself otherwise.
             let _late = redis::cmd("CLIENT").arg("UNPAUSE").query_async::<()>(&mut old.connection).await;
         }
-        Ok(Switched { from, to: switched?, paused_ms: begun.elapsed().as_millis() as u64 })
+        Ok(Switched { from, to: switched?, paused_ms })
     }
 
     /// Has the sentinels promote a replica; the address of the new primary, once it takes writes.
@@ -105,6 +111,20 @@ impl Redis {
         let late = || unfit(format!("the sentinels promoted nobody within {} s; their logs say why", PROMOTION.as_secs()));
         timeout(PROMOTION, promoted).await.map_err(|_| late())
     }
+}
+
+/// Makes a former primary follow the new one; false when it does not yet.
+async fn follow(old: &mut Live, primary: &str) -> bool {
+    let Some((host, port)) = primary.rsplit_once(':') else { return false };
+    let followed = redis::cmd("REPLICAOF").arg(host).arg(port).query_async::<()>(&mut old.connection).await;
+    if let Err(error) = &followed {
+        tracing::warn!(
+            error = error as &dyn std::error::Error,
+            server = old.address,
+            "does not follow the new primary yet; sentinels will see to it"
+        );
+    }
+    followed.is_ok()
 }
 
 fn unfit(why: String) -> Error {

@@ -1,21 +1,21 @@
 //! The rules of a session, without I/O or clock: what an app says becomes frames, what an edge says becomes events.
 
+mod take;
+#[cfg(test)]
+mod tests;
+
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use super::error::class_of;
-use super::event::{Body, Event, Gap, Receipt, Refusal, durability_of, entry_of, place_of, presence_of, reason_of};
-use super::floor::{Presses, floor_of};
+use super::floor::Presses;
+use super::heard::Heard;
 use super::memory::{Memory, TopicMemory};
 use super::outbox::Outbox;
-use super::topics::{Arrival, Inbound};
-use crate::model::{
-    Durability, FRAME_MARKS_MAX, FRAME_MESSAGES_MAX, FloorRequestId, GroupId, InstallationId, Place, Reason, TopicId, UserId,
-};
+use super::topics::Inbound;
+use crate::model::{Durability, FRAME_MARKS_MAX, FRAME_MESSAGES_MAX, FloorRequestId, GroupId, InstallationId, Place, TopicId, UserId};
 use crate::proto::v1;
-use crate::retry::ErrorClass;
 
 /// Texts of one frame stop here, well below the 4 MiB that gRPC takes.
 const FRAME_TEXT_BYTES_MAX: usize = 512 << 10;
@@ -23,8 +23,6 @@ const FRAME_TEXT_BYTES_MAX: usize = 512 << 10;
 const UNACKNOWLEDGED_MAX: usize = 64;
 /// or after this time; both ride on any frame that leaves before.
 const ACKNOWLEDGE_LINGER: Duration = Duration::from_millis(50);
-/// How long to wait when the fleet says "later" without saying when.
-const RETRY_AFTER: Duration = Duration::from_millis(200);
 
 /// When an entry counts as received and stored.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -43,6 +41,8 @@ pub struct Counts {
     pub entries: u64,
     /// Entries the fleet sent again although they were acknowledged or had come on this connection; dropped.
     pub repeats: u64,
+    /// Messages that came again at another place, from a fleet that lost its last moments; dropped.
+    pub echoes: u64,
     /// Times places were missing without the fleet having said so.
     pub holes: u64,
     /// Messages that got their receipt.
@@ -63,6 +63,7 @@ pub struct Core {
     installation: InstallationId,
     acknowledge: Acknowledge,
     inbound: HashMap<TopicId, Inbound>,
+    heard: HashMap<TopicId, Heard>,
     outboxes: HashMap<TopicId, Outbox>,
     /// Outboxes that have something to send.
     ready: VecDeque<TopicId>,
@@ -84,6 +85,7 @@ impl Core {
             installation: memory.installation,
             acknowledge,
             inbound: HashMap::new(),
+            heard: HashMap::new(),
             outboxes: HashMap::new(),
             ready: VecDeque::new(),
             marked: Vec::new(),
@@ -100,6 +102,9 @@ impl Core {
             if kept.mark.is_some() {
                 core.inbound.insert(topic, Inbound::restore(kept.mark));
             }
+            if !kept.heard.is_empty() {
+                core.heard.insert(topic, Heard::restore(kept.heard));
+            }
             core.outboxes.insert(topic, Outbox::restore(kept.client_seq, kept.predecessor, kept.unreceipted));
         }
         core
@@ -115,6 +120,9 @@ impl Core {
         }
         for (topic, inbound) in &self.inbound {
             topics.entry(*topic).or_default().mark = inbound.mark();
+        }
+        for (topic, heard) in &self.heard {
+            topics.entry(*topic).or_default().heard = heard.kept();
         }
         Memory { installation: self.installation, topics }
     }
@@ -155,6 +163,9 @@ impl Core {
         let Some(inbound) = self.inbound.get_mut(&topic) else { return };
         if !inbound.acknowledge(place) {
             return;
+        }
+        if let Some(heard) = self.heard.get_mut(&topic) {
+            heard.stored(place);
         }
         if !inbound.dirty {
             inbound.dirty = true;
@@ -270,179 +281,4 @@ impl Core {
         });
         v1::ClientFrame { marks: marks.collect(), ..v1::ClientFrame::default() }
     }
-
-    /// Takes a frame of the edge apart. `close` and `welcome` are the caller's; everything else becomes events.
-    pub fn take(&mut self, frame: v1::ServerFrame, now: Instant, events: &mut Vec<Event>) {
-        if let Some(welcome) = frame.welcome {
-            self.durability = durability_of(welcome.durability);
-            self.user = UserId(welcome.user_id);
-            self.counts.connections += 1;
-        }
-        // In the order of the field numbers, as the edge means it: what stands behind entries in a frame is about what follows them.
-        for entry in frame.entries {
-            self.take_entry(entry, now, events);
-        }
-        for receipt in frame.receipts {
-            let Some(topic) = receipt.topic.and_then(v1::Topic::to_model) else { continue };
-            self.receipted(topic, receipt.client_seq, durability_of(receipt.durability), events);
-        }
-        for refusal in frame.refusals {
-            self.take_refusal(refusal, now, events);
-        }
-        for gap in frame.gaps {
-            self.take_gap(&gap, events);
-        }
-        for disposition in frame.dispositions {
-            if let Some(topic) = disposition.topic.and_then(v1::Topic::to_model) {
-                events.push(Event::Disposition { topic, delivered_client_seq: disposition.delivered_client_seq });
-            }
-        }
-        for follow in frame.follows {
-            self.take_follow(&follow, events);
-        }
-        for event in frame.floor.into_iter().filter_map(floor_of) {
-            self.presses.heard(&event);
-            events.push(Event::Floor(event));
-        }
-        events.extend(frame.presences.into_iter().filter_map(presence_of).map(Event::Presence));
-    }
-
-    fn take_follow(&mut self, follow: &v1::Follow, events: &mut Vec<Event>) {
-        let Some(topic) = follow.topic.and_then(v1::Topic::to_model) else { return };
-        let (head, mark) = (place_of(follow.head), place_of(follow.mark));
-        if follow.following {
-            self.inbound.entry(topic).or_default().skip(None, mark);
-        }
-        let outbox = self.outboxes.entry(topic).or_default();
-        if follow.client_seq_high > outbox.client_seq {
-            // The fleet knows more of this installation than its memory does, so its number says nothing of what waits here.
-            outbox.outrun(follow.client_seq_high);
-        } else {
-            self.receipted(topic, follow.client_seq_high, self.durability, events);
-        }
-        events.push(Event::Follow { topic, head, mark, following: follow.following });
-    }
-
-    fn take_gap(&mut self, gap: &v1::Gap, events: &mut Vec<Event>) {
-        let Some(topic) = gap.topic.and_then(v1::Topic::to_model) else { return };
-        let (from, to) = (place_of(gap.from), place_of(gap.to));
-        if self.inbound.entry(topic).or_default().skip(Some(from), to) {
-            self.counts.holes += 1;
-        }
-        events.push(Event::Gap(Gap { topic, from, to, not_member: gap.reason == v1::GapReason::NotMember as i32 }));
-    }
-
-    fn take_entry(&mut self, entry: v1::Entry, now: Instant, events: &mut Vec<Event>) {
-        let Some(mut entry) = entry_of(entry) else { return };
-        let inbound = self.inbound.entry(entry.topic).or_default();
-        match inbound.arrive(entry.place) {
-            Arrival::Repeat => {
-                self.counts.repeats += 1;
-                return;
-            }
-            Arrival::Known => return,
-            Arrival::BehindHole => self.counts.holes += 1,
-            Arrival::Next => {}
-        }
-        if entry.installation == self.installation && entry.sender == self.user && entry.client_seq > 0 {
-            self.receipted(entry.topic, entry.client_seq, self.durability, events);
-            let text = self.outboxes.get_mut(&entry.topic).and_then(|outbox| outbox.seen(entry.client_seq));
-            if let (Body::Text(empty), Some(text)) = (&mut entry.body, text)
-                && empty.is_empty()
-            {
-                *empty = text;
-            }
-        }
-        self.counts.entries += 1;
-        if self.acknowledge == Acknowledge::Delivered {
-            self.acknowledge(entry.topic, entry.place, now);
-        }
-        if let Body::Rejected { topic, installation, client_seq, client_seq_high, reason } = entry.body
-            && installation == self.installation
-        {
-            let again = match reason {
-                Some(Reason::PredecessorMissing) => self.renumber(topic, client_seq, client_seq_high),
-                // It was refused before, and the notice of that was lost.
-                Some(Reason::SequenceReused) if client_seq > client_seq_high => self.renumber(topic, client_seq, client_seq_high),
-                _ => {
-                    self.unreceipted -= self.outboxes.get_mut(&topic).map_or(0, |outbox| outbox.forget(client_seq));
-                    false
-                }
-            };
-            self.counts.refused += u64::from(!again);
-        }
-        events.push(Event::Entry(entry));
-    }
-
-    fn receipted(&mut self, topic: TopicId, client_seq: u64, durability: Durability, events: &mut Vec<Event>) {
-        if client_seq == 0 {
-            return;
-        }
-        let outbox = self.outboxes.entry(topic).or_default();
-        let messages = outbox.receipt(client_seq);
-        if messages > 0 {
-            self.unreceipted -= messages;
-            self.counts.receipted += messages as u64;
-            events.push(Event::Receipt(Receipt { topic, client_seq, durability, messages }));
-        }
-    }
-
-    fn take_refusal(&mut self, refusal: v1::Refusal, now: Instant, events: &mut Vec<Event>) {
-        let reason = reason_of(refusal.reason);
-        let message = refusal.topic.and_then(v1::Topic::to_model).zip(Some(refusal.client_seq).filter(|seq| *seq > 0));
-        if let (Some((topic, client_seq)), Some(reason)) = (message, reason) {
-            if reason == Reason::PredecessorMissing {
-                if self.predecessor_missing(topic, client_seq, refusal.client_seq_high, now) {
-                    return;
-                }
-            } else if class_of(reason) == ErrorClass::Transient {
-                let wait = Duration::from_millis(u64::from(refusal.retry_after_ms)).max(RETRY_AFTER);
-                self.counts.deferred += 1;
-                if let Some(outbox) = self.outboxes.get_mut(&topic) {
-                    outbox.defer(client_seq, now + wait);
-                    self.wake(topic);
-                }
-                return;
-            }
-        }
-        if let Some((topic, client_seq)) = message
-            && let Some(outbox) = self.outboxes.get_mut(&topic)
-            && outbox.refuse(client_seq)
-        {
-            self.counts.refused += 1;
-            self.unreceipted -= 1;
-            if reason == Some(Reason::SequenceReused) {
-                outbox.outrun(refusal.client_seq_high);
-            }
-        }
-        events.push(Event::Refusal(Refusal { reason, field: refusal.field, message, text: refusal.text }));
-    }
-
-    fn predecessor_missing(&mut self, topic: TopicId, client_seq: u64, high: u64, now: Instant) -> bool {
-        let Some(outbox) = self.outboxes.get_mut(&topic) else { return false };
-        let again = outbox.predecessor_missing(client_seq, high, now);
-        self.counts.resent += u64::from(again);
-        self.wake(topic);
-        again
-    }
-
-    fn renumber(&mut self, topic: TopicId, client_seq: u64, high: u64) -> bool {
-        let Some(outbox) = self.outboxes.get_mut(&topic) else { return false };
-        let before = outbox.pending().len();
-        let again = outbox.renumber(client_seq, high);
-        self.unreceipted += outbox.pending().len() - before;
-        self.counts.resent += u64::from(again);
-        self.wake(topic);
-        again
-    }
-
-    fn wake(&mut self, topic: TopicId) {
-        let has_more = self.outboxes.get(&topic).is_some_and(|outbox| outbox.next_bytes().is_some());
-        if has_more && !self.ready.contains(&topic) {
-            self.ready.push_back(topic);
-        }
-    }
 }
-
-#[cfg(test)]
-mod tests;

@@ -24,6 +24,10 @@ pub struct TopicMemory {
     /// Everything up to here was received and stored; `None` for what the fleet knows of this installation.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mark: Option<Place>,
+    /// The highest client_seq handed over of each installation, whoever was heard last at the end: it knows a message that comes again at another
+    /// place, after the fleet lost its last moments.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub heard: Vec<(InstallationId, u64)>,
     /// The highest client_seq given to a message so far; 0 for none.
     pub client_seq: u64,
     /// The highest client_seq given that was not refused: the predecessor of the next message.
@@ -87,6 +91,7 @@ mod tests {
         let topic = memory.topics.entry("g:7".parse().unwrap()).or_default();
         *topic = TopicMemory {
             mark: Some(Place::new(1, 20)),
+            heard: vec![(InstallationId(9), 3), (InstallationId(u64::MAX), 17)],
             client_seq: 4,
             predecessor: 4,
             unreceipted: vec![Unreceipted { client_seq: 4, predecessor: 2, text: Bytes::from_static("über".as_bytes()) }],
@@ -95,7 +100,7 @@ mod tests {
         let text = serde_json::to_string(&memory).unwrap();
         assert_eq!(
             text,
-            r#"{"installation":18446744073709551615,"topics":{"u:3":{"client_seq":0,"predecessor":0},"g:7":{"mark":{"epoch":1,"seq":20},"client_seq":4,"predecessor":4,"unreceipted":[{"client_seq":4,"predecessor":2,"text":"über"}]}}}"#
+            r#"{"installation":18446744073709551615,"topics":{"u:3":{"client_seq":0,"predecessor":0},"g:7":{"mark":{"epoch":1,"seq":20},"heard":[[9,3],[18446744073709551615,17]],"client_seq":4,"predecessor":4,"unreceipted":[{"client_seq":4,"predecessor":2,"text":"über"}]}}}"#
         );
         assert_eq!(serde_json::from_str::<Memory>(&text).unwrap(), memory);
         assert_eq!(serde_json::from_str::<Memory>(r#"{"installation":1}"#).unwrap(), Memory::of(InstallationId(1)));

@@ -14,6 +14,7 @@ mod driver;
 mod error;
 mod event;
 mod floor;
+mod heard;
 mod link;
 mod memory;
 mod outbox;

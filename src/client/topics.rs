@@ -41,6 +41,11 @@ impl Inbound {
         self.at
     }
 
+    /// Whether the app stored everything that was handed to it.
+    pub(super) fn is_complete(&self) -> bool {
+        self.mark.unwrap_or_default() >= self.handed
+    }
+
     /// A new connection, which begins from the mark.
     pub(super) fn rewind(&mut self) {
         self.at = self.mark;
@@ -68,7 +73,7 @@ impl Inbound {
         if place <= at && self.at.is_some() {
             return false;
         }
-        let complete = self.mark.unwrap_or_default() >= self.handed;
+        let complete = self.is_complete();
         self.at = Some(place);
         self.handed = self.handed.max(place);
         // Nothing waits for the app to store it: what is skipped counts as stored.

@@ -5,6 +5,8 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use super::*;
+use crate::client::event::{Body, Event, Receipt};
+use crate::model::Reason;
 use crate::model::InstallationId;
 
 const GROUP: &str = "g:5";
@@ -259,6 +261,36 @@ fn a_memory_given_back_continues_where_it_was() {
     assert_eq!((case.sent(), case.core.unreceipted()), (vec![(1, 0), (2, 1)], 2));
     assert_eq!((case.entries(&[(1, 1), (1, 2)]).len(), case.core.counts().repeats), (1, 1));
     assert_eq!(case.core.send(topic(GROUP), Bytes::from_static(b"x")), 3);
+}
+
+#[test]
+fn a_message_that_a_fleet_decided_anew_is_handed_over_once() {
+    let mut case = Case::new();
+    let entry = |epoch, seq, client_seq| v1::Entry {
+        topic: wire(GROUP),
+        epoch,
+        seq,
+        sender_id: 9,
+        installation_id: 2,
+        client_seq,
+        kind: 1,
+        text: Bytes::from_static(b"x"),
+        ..Default::default()
+    };
+    let said = |entries| v1::ServerFrame { entries, ..Default::default() };
+    assert_eq!(case.take(said(vec![entry(1, 1, 4), entry(1, 2, 5)])).len(), 2);
+    // The fleet lost the place of the last one and not its input.
+    let mut case = Case::with(case.core.memory(), Acknowledge::Explicit);
+    assert_eq!(case.take(said(vec![entry(2, 2, 5)])), []);
+    assert_eq!((case.core.counts().echoes, case.core.counts().holes), (1, 0));
+    // Nothing waits for the app to store it, so the place counts as received.
+    case.now += ACKNOWLEDGE_LINGER;
+    assert_eq!(case.marks(), [(2, 2)]);
+    assert_eq!(case.take(said(vec![entry(2, 3, 6)])).len(), 1);
+    // And here something does.
+    assert_eq!(case.take(said(vec![entry(3, 4, 6)])), []);
+    case.now += ACKNOWLEDGE_LINGER;
+    assert_eq!(case.marks(), [(0, 0); 0]);
 }
 
 #[test]

@@ -57,6 +57,8 @@ pub struct Heard {
     /// The highest client_seq with a receipt, by topic.
     pub receipts: BTreeMap<TopicId, u64>,
     pub durabilities: BTreeSet<Durability>,
+    /// Behind which and up to and including which client_seq each receipt speaks of, and how safe it says that is.
+    pub safe: Vec<(TopicId, u64, u64, Durability)>,
     pub follows: BTreeSet<TopicId>,
     pub refusals: Vec<Refusal>,
     pub connections: u64,
@@ -74,6 +76,7 @@ impl Heard {
             Event::Receipt(receipt) => {
                 self.durabilities.insert(receipt.durability);
                 let high = self.receipts.entry(receipt.topic).or_default();
+                self.safe.push((receipt.topic, *high, receipt.client_seq, receipt.durability));
                 *high = receipt.client_seq.max(*high);
             }
             Event::Refusal(refusal) => self.refusals.push(refusal),
@@ -264,6 +267,15 @@ impl Cast {
     /// The highest number of a member's messages in a topic that has its receipt.
     pub fn receipted(&self, name: &str, topic: TopicId) -> u64 {
         self.heard(name).receipts.get(&topic).copied().unwrap_or(0)
+    }
+
+    /// The client_seqs of a member's messages in a topic that are on a replica, as their receipts say, but for those that were refused.
+    pub fn replicated(&self, name: &str, topic: TopicId) -> BTreeSet<u64> {
+        let heard = self.heard(name);
+        let safe = heard.safe.iter().filter(|(of, .., durability)| *of == topic && *durability == Durability::Replica);
+        let refused: BTreeSet<u64> =
+            heard.refusals.iter().filter_map(|refusal| refusal.message.filter(|(of, _)| *of == topic)).map(|(_, seq)| seq).collect();
+        safe.flat_map(|(_, from, to, _)| from + 1..=*to).filter(|seq| !refused.contains(seq)).collect()
     }
 
     /// Panics when anybody was told that one of these is gone.

@@ -4,6 +4,9 @@ mod long {
     use std::collections::BTreeMap;
     use std::time::{Duration, Instant};
 
+    use nix::sys::signal::Signal;
+    use rand::rngs::StdRng;
+    use rand::{Rng as _, SeedableRng as _};
     use roger::model::Durability;
 
     use crate::faults::loss::Traffic;
@@ -60,6 +63,37 @@ mod long {
         all_still_run(&mut fleet, &pids);
         assert!(traffic.cast.heard("alice").durabilities.contains(&Durability::Replica));
         traffic.end(&fleet).await;
+    }
+
+    /// How often what is left to chance is tried: `ROGER_SEEDS`, or twice.
+    fn seeds() -> u64 {
+        std::env::var("ROGER_SEEDS").map_or(2, |seeds| seeds.parse().unwrap())
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn with_its_replica_frozen_a_killed_primary_takes_nothing_along_that_a_receipt_called_replicated() {
+        let mut lost = Vec::new();
+        for seed in 0..seeds() {
+            let mut random = StdRng::seed_from_u64(seed);
+            let mut fleet = fleet(1);
+            let traffic = Traffic::begin(&fleet).await;
+            let replica = |fleet: &Fleet, signal| fleet.sentinels.as_ref().unwrap().replicas[0].signal(signal);
+            replica(&fleet, Signal::SIGSTOP);
+            // SQL gets what the replica has not, as it would.
+            traffic.more(random.random_range(1..400)).await;
+            fleet.stop("offline-0");
+            fleet.stop("offline-1");
+            traffic.more(random.random_range(1..400)).await;
+            let kept = traffic.cast.archived(traffic.topic).await;
+            fleet.redis.kill();
+            replica(&fleet, Signal::SIGCONT);
+            fleet.cont("offline-0");
+            fleet.cont("offline-1");
+            let durabilities = traffic.cast.heard("alice").durabilities.clone();
+            assert!(durabilities.contains(&Durability::Replica) && durabilities.contains(&Durability::Fsync), "{durabilities:?}");
+            lost.push(traffic.judge(&fleet, kept).await);
+        }
+        assert!(lost.iter().any(|lost| *lost > 0), "nothing was lost in any run: no receipt was put to the test");
     }
 
     #[tokio::test(flavor = "multi_thread")]

@@ -119,6 +119,14 @@ impl Traffic {
             assert_eq!(lost.last().map_or(0, |last| last + 1 - lost[0]), lost.len() as u64, "{name}: not in one piece: {lost:?}");
             missing += lost.len();
         }
+        for name in SPEAKERS {
+            let (user, stored) = (cast.user(name).0, as_heard(&all));
+            let stored: BTreeSet<u64> =
+                stored.into_iter().filter(|(_, _, sender, _)| *sender == user).map(|(.., client_seq)| client_seq).collect();
+            let replicated = cast.replicated(name, topic);
+            let lost: Vec<&u64> = replicated.difference(&stored).collect();
+            assert!(lost.is_empty(), "{name}: a replica had these, said their receipts, and they are lost: {lost:?}");
+        }
         let places: BTreeSet<Place> = all.iter().map(Entry::place).collect();
         cast.check_only(topic, |place| places.contains(&place));
         audit(fleet);

@@ -117,6 +117,11 @@ impl Redis {
         self.wait_until_ready();
     }
 
+    /// Sends it a signal.
+    pub fn signal(&self, signal: Signal) {
+        self.process.signal(signal);
+    }
+
     /// SIGSTOP: it keeps its connections and answers nothing.
     pub fn stop(&self) {
         self.process.signal(Signal::SIGSTOP);
