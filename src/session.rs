@@ -33,13 +33,20 @@ pub struct Presence {
     pub issued_ms: u64,
 }
 
+/// After so long an installation comes back whose session was taken over by another one of its own: that one may be the ghost of an attempt that
+/// came late, and nobody is behind it. Whoever is alive wins in the end. Milliseconds.
+pub const OWN_GHOST_MS: u32 = 1_000;
+
 /// What became of a session that was to be opened.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Opened {
     /// It is open, and displaced these.
     Open(Vec<Presence>),
     /// It was open before, and another session has taken its place since.
-    Taken,
+    Taken {
+        /// One of the same installation.
+        by_itself: bool,
+    },
     /// Its token was called back.
     Revoked,
 }
@@ -48,7 +55,7 @@ impl From<OpenAnswer> for Opened {
     fn from(answer: OpenAnswer) -> Self {
         match answer {
             OpenAnswer::Displaced(displaced) => Self::Open(read_all(&displaced)),
-            OpenAnswer::Taken => Self::Taken,
+            OpenAnswer::Taken { by_itself } => Self::Taken { by_itself },
             OpenAnswer::Revoked => Self::Revoked,
         }
     }
@@ -212,18 +219,18 @@ pub async fn revoke(redis: &Redis, shards: u32, lifetime: Duration, void: &[(Use
     for session in &sessions {
         closed += u32::from(session.close(redis, shards).await?);
     }
-    tell(redis, sessions, Reason::SignedOut).await;
+    tell(redis, sessions, Reason::SignedOut, 0).await;
     Ok(closed)
 }
 
 /// Tells edges to close sessions that no longer stand in Redis. One that cannot be told finds out when it next moves their deadlines.
-pub async fn tell(redis: &Redis, sessions: Vec<Presence>, reason: Reason) {
+pub async fn tell(redis: &Redis, sessions: Vec<Presence>, reason: Reason, retry_after_ms: u32) {
     let mut edges: BTreeMap<String, Vec<SessionId>> = BTreeMap::new();
     for presence in sessions {
         edges.entry(presence.edge).or_default().push(presence.session);
     }
     for (boot, sessions) in edges {
-        let items = sessions.into_iter().map(|session| Displace { session: session.0, reason: reason as u32 });
+        let items = sessions.into_iter().map(|session| Displace { session: session.0, reason: reason as u32, retry_after_ms });
         let frame = OutFrame { items: items.map(|displace| Output::Displace(displace).into()).collect(), ..OutFrame::default() };
         let told = redis.add_existing(usize::MAX >> 1, [(keys::out_urgent(&boot), prost::Message::encode_to_vec(&frame))]).await;
         if let Err(error) = told {

@@ -44,7 +44,10 @@ pub enum OpenAnswer {
     /// It is open; the JSON of those it displaced.
     Displaced(Vec<String>),
     /// It was not opened again: others were opened since.
-    Taken,
+    Taken {
+        /// One of the same installation.
+        by_itself: bool,
+    },
     /// Its token was called back.
     Revoked,
 }
@@ -52,7 +55,8 @@ pub enum OpenAnswer {
 impl redis::FromRedisValue for OpenAnswer {
     fn from_redis_value(value: redis::Value) -> Result<Self, redis::ParsingError> {
         match value {
-            redis::Value::Nil => Ok(Self::Taken),
+            redis::Value::Nil => Ok(Self::Taken { by_itself: false }),
+            redis::Value::Int(1) => Ok(Self::Taken { by_itself: true }),
             redis::Value::Int(_) => Ok(Self::Revoked),
             displaced => redis::FromRedisValue::from_redis_value(displaced).map(Self::Displaced),
         }

@@ -185,7 +185,10 @@ impl Driver {
                 self.expired = self.token.take().map(|token| (token, reason));
                 Next::Again(wait)
             }
-            Some(reason) if class_of(reason) == ErrorClass::Permanent => Next::Over(Some(reason), text),
+            // By a session of this very installation: an attempt of its own that came late.
+            Some(reason) if class_of(reason) == ErrorClass::Permanent && (reason != Reason::Superseded || retry_after_ms == 0) => {
+                Next::Over(Some(reason), text)
+            }
             _ => {
                 let asked = Duration::from_millis(retry_after_ms);
                 // Not all at once: an edge that stops has many clients.

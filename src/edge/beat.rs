@@ -10,7 +10,7 @@ use super::listen;
 use super::session::Session;
 use crate::broker::EdgeBeat;
 use crate::model::{Reason, UserId};
-use crate::session::{self, Opened};
+use crate::session::{self, OWN_GHOST_MS, Opened};
 use crate::shutdown::Shutdown;
 
 /// How long an edge lives without a heartbeat, and how much lies between two.
@@ -155,7 +155,7 @@ async fn reopen(edge: &Arc<Edge>, sessions: &[Arc<Session>]) {
             for (session, opened) in sessions.iter().zip(opened) {
                 match opened {
                     Opened::Open(_) => {}
-                    Opened::Taken => session.close(edge, Reason::Superseded, 0),
+                    Opened::Taken { by_itself } => session.close(edge, Reason::Superseded, if by_itself { OWN_GHOST_MS } else { 0 }),
                     Opened::Revoked => session.close(edge, Reason::TokenRevoked, 0),
                 }
             }

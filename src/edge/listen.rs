@@ -289,7 +289,7 @@ fn hand(edge: &Arc<Edge>, output: Output, touched: &mut Touched) {
         Output::Positions(positions) => watch::located(edge, positions),
         Output::Displace(displace) => {
             if let Some(session) = edge.session(SessionId(displace.session)) {
-                session.close(edge, Reason::from_number(displace.reason).unwrap_or(Reason::Superseded), 0);
+                session.close(edge, Reason::from_number(displace.reason).unwrap_or(Reason::Superseded), displace.retry_after_ms);
             }
         }
     }

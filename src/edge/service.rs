@@ -15,7 +15,7 @@ use super::stream::Downstream;
 use crate::location::REPORTS_MAX;
 use crate::model::{FRAME_MARKS_MAX, FRAME_MESSAGES_MAX, GroupId, InstallationId, Reason, SessionId, TopicId};
 use crate::proto::v1;
-use crate::session::{self, Opened, Presence};
+use crate::session::{self, OWN_GHOST_MS, Opened, Presence};
 
 /// How long a client may take with its first frame.
 const HELLO_PATIENCE: Duration = Duration::from_secs(10);
@@ -172,7 +172,7 @@ impl Service {
         let opened = session.presence.open(&edge.redis, edge.shards, kind, beat::deadline(edge, now_ms)).await;
         let displaced = match opened {
             Ok(Opened::Open(displaced)) => displaced,
-            Ok(Opened::Taken) => Vec::new(),
+            Ok(Opened::Taken { .. }) => Vec::new(),
             Ok(Opened::Revoked) => {
                 edge.forget(id);
                 return Err(refused(Reason::TokenRevoked, "hello.token"));
@@ -183,7 +183,9 @@ impl Service {
                 return Err(refused(Reason::StoreUnavailable, ""));
             }
         };
-        self.displace(displaced).await;
+        let (own, others) = displaced.into_iter().partition(|presence| presence.installation == session.presence.installation);
+        self.displace(own, OWN_GHOST_MS).await;
+        self.displace(others, 0).await;
         {
             let mut state = session.lock();
             state.queue.welcome = Some(v1::Welcome {
@@ -205,12 +207,12 @@ impl Service {
     }
 
     /// Closes the sessions that a new one displaced, here or wherever they are.
-    async fn displace(&self, displaced: Vec<Presence>) {
+    async fn displace(&self, displaced: Vec<Presence>, retry_after_ms: u32) {
         let (here, elsewhere) = displaced.into_iter().partition::<Vec<_>, _>(|presence| presence.edge == self.0.boot);
         for session in here.into_iter().filter_map(|presence| self.0.session(presence.session)) {
-            session.close(&self.0, Reason::Superseded, 0);
+            session.close(&self.0, Reason::Superseded, retry_after_ms);
         }
-        session::tell(&self.0.redis, elsewhere, Reason::Superseded).await;
+        session::tell(&self.0.redis, elsewhere, Reason::Superseded, retry_after_ms).await;
     }
 }
 

@@ -102,7 +102,7 @@ fn outputs() -> Vec<OutItem> {
         Output::Departed(Departed { topic: 0x39, user: 7, place: place(3, 4) }).into(),
         Output::Delivered(Delivered { topic: 0x38, session: 77, client_seq: 12 }).into(),
         Output::Page(page).into(),
-        Output::Displace(Displace { session: 77, reason: 4 }).into(),
+        Output::Displace(Displace { session: 77, reason: 4, retry_after_ms: 0 }).into(),
     ]
 }
 

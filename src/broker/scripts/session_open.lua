@@ -4,7 +4,8 @@
 -- ARGV: 1 installation (hex), 2 the session (JSON with "session" and "edge"), 3 deadline (UTC ms), 4 member of the deadlines, 5 "1" when
 --       the user may have only one session, 6 "1" to open it again only where no other session would be displaced, 7 the name of the
 --       field of a stream entry, 8 the frame that tells of it, 9 when its access token was signed (UTC ms)
--- Returns the JSON of each session that was displaced; nil when it was not opened again, 0 when its token was called back.
+-- Returns the JSON of each session that was displaced; nil when it was not opened again, 1 when that is for one of the same installation, 0 when its
+-- token was called back.
 local void = redis.call('HGET', KEYS[4], ARGV[1]) or redis.call('HGET', KEYS[4], '0')
 if void and tonumber(ARGV[9]) <= tonumber(void) then
     return 0
@@ -14,7 +15,7 @@ local known = redis.call('HGETALL', KEYS[1])
 if ARGV[6] == '1' then
     for i = 1, #known, 2 do
         if (known[i] == ARGV[1] or ARGV[5] == '1') and cjson.decode(known[i + 1])['member'] ~= ARGV[4] then
-            return false
+            return known[i] == ARGV[1] and 1
         end
     end
 end

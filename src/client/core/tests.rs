@@ -6,8 +6,8 @@ use bytes::Bytes;
 
 use super::*;
 use crate::client::event::{Body, Event, Receipt};
-use crate::model::Reason;
 use crate::model::InstallationId;
+use crate::model::Reason;
 
 const GROUP: &str = "g:5";
 const PEER: &str = "u:9";

@@ -291,6 +291,9 @@ pub struct Displace {
     pub session: u64,
     #[prost(uint32, tag = "2")]
     pub reason: u32,
+    /// 0 when it is not to come back.
+    #[prost(uint32, tag = "3")]
+    pub retry_after_ms: u32,
 }
 
 /// On `replay`: a session lacks a span of a topic.

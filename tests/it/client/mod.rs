@@ -145,6 +145,9 @@ async fn a_taken_over_session_stays_down() {
     let fleet = Fleet::start(2).await;
     let (session, mut events) = open(&fleet, 1);
     until(&mut events, |event| matches!(event, Event::Connected { .. })).await;
+    // By an attempt of its own that came late: whoever is alive comes back.
+    fleet.play(Trick::Close(Reason::Superseded, 10));
+    until(&mut events, |event| matches!(event, Event::Connected { .. })).await;
     fleet.play(Trick::Close(Reason::Superseded, 0));
     let closed = until(&mut events, |event| matches!(event, Event::Closed { .. })).await;
     assert!(matches!(closed, Event::Closed { reason: Some(Reason::Superseded), .. }), "{closed:?}");

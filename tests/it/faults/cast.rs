@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use roger::client::{Body, Counts, Entry, Event, Gap, Memory, Options, Refusal, Session, TokenFuture, Tokens};
+use roger::client::{Body, Counts, Entry, Event, Gap, Memory, Options, Refusal, Session, Tokens as _};
 use roger::clock::Clock;
 use roger::config::{Config, Program, Sources};
 use roger::model::{Durability, Place, PresenceState, Span, TenantId, TopicId, UserId, UserKind};
@@ -15,6 +15,7 @@ use roger::token::{Claims, Signer};
 use tokio::task::JoinHandle;
 
 use crate::support::fleet::Fleet;
+use crate::support::minted::Minted;
 use crate::support::{PATIENCE, eventually};
 
 /// How far apart the messages of a talker are: enough of them to be in the middle of something at any time, and few enough for a small
@@ -138,22 +139,17 @@ impl Cast {
                 NewAccount { name: name.to_owned(), nickname: name.to_owned(), kind, tenant, password_hash: String::new(), parent: None };
             let user = self.store.ensure_account(account, self.clock.now_ms()).await.unwrap().id();
             let memory = Memory::new();
-            let tokens = Minted {
-                signer: self.signer.clone(),
-                clock: self.clock.clone(),
-                lifetime: self.token_lifetime,
-                claims: Claims {
-                    user,
-                    tenant,
-                    kind,
-                    installation: memory.installation,
-                    name: name.to_owned(),
-                    expires_ms: 0,
-                    issued_ms: 0,
-                    token_id: 0,
-                },
-                expired: Mutex::default(),
+            let claims = Claims {
+                user,
+                tenant,
+                kind,
+                installation: memory.installation,
+                name: name.to_owned(),
+                expires_ms: 0,
+                issued_ms: 0,
+                token_id: 0,
             };
+            let tokens = Minted::new(self.signer.clone(), self.clock.clone(), self.token_lifetime, claims);
             let (tokens, heard) = (Arc::new(tokens), Arc::default());
             let (words, before) = (Words::default(), Counts::default());
             self.members.insert(name, Member { user, tokens, memory, session: None, heard, words, before });
@@ -189,7 +185,7 @@ impl Cast {
 
     /// How often the fleet called a token of the member expired.
     pub fn tokens_expired(&self, name: &str) -> u64 {
-        *self.member(name).tokens.expired.lock().unwrap()
+        self.member(name).tokens.expired()
     }
 
     pub fn session(&self, name: &str) -> Session {
@@ -384,23 +380,4 @@ async fn receipted(name: &str, session: &Session) {
 pub async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
     // Twice, as a session may sit out a whole patience of its own.
     tokio::time::timeout(PATIENCE * 2, future).await.unwrap_or_else(|_| panic!("waited {:?} in vain: {what}", PATIENCE * 2))
-}
-
-/// Tokens signed when they are asked for.
-struct Minted {
-    signer: Arc<Signer>,
-    clock: Clock,
-    lifetime: Duration,
-    claims: Claims,
-    expired: Mutex<u64>,
-}
-
-impl Tokens for Minted {
-    fn token<'a>(&'a self, expired: Option<&'a str>) -> TokenFuture<'a> {
-        *self.expired.lock().unwrap() += u64::from(expired.is_some());
-        let (issued_ms, token_id) = (self.clock.now_ms(), rand::random());
-        let expires_ms = issued_ms + self.lifetime.as_millis() as u64;
-        let token = self.signer.sign(&Claims { issued_ms, expires_ms, token_id, ..self.claims.clone() }).unwrap();
-        Box::pin(std::future::ready(Ok(token)))
-    }
 }

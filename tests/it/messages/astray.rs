@@ -92,7 +92,7 @@ async fn of_many_sessions_those_are_opened_again_whose_place_nobody_took() {
     let sessions: Vec<_> = all.iter().map(|presence| (presence, UserKind::Device, 60_000)).collect();
     let opened = session::open_again(&redis, SHARDS, &sessions).await.unwrap();
     let closed: Vec<_> =
-        all.iter().zip(opened).filter(|(_, opened)| *opened == Opened::Taken).map(|(presence, _)| presence.user.0).collect();
+        all.iter().zip(opened).filter(|(_, opened)| matches!(opened, Opened::Taken { .. })).map(|(presence, _)| presence.user.0).collect();
     assert_eq!(closed, [3, 400]);
     assert_eq!(of_user(&redis, UserId(500)).await, [presence(500, 500)]);
 }

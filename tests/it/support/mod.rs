@@ -10,6 +10,7 @@ pub mod fleet;
 pub mod janus;
 pub mod link;
 pub mod mariadb;
+pub mod minted;
 pub mod namespace;
 pub mod ports;
 pub mod process;

@@ -59,11 +59,14 @@ impl Redis {
         let (dir, socket) = (folder.path().display().to_string(), at("redis.sock"));
         let fixed = ["--port", &port_text, "--bind", "127.0.0.1", "--unixsocket", &socket, "--unixsocketperm", "700", "--dir", &dir];
         let durable = ["--appendonly", "yes", "--appendfsync", appendfsync.as_str(), "--save", "", "--maxmemory-policy", "noeviction"];
+        // In a file, where sentinels write down whom the server follows by now.
+        let config = folder.path().join("redis.conf");
+        std::fs::write(&config, configuration(fixed.iter().chain(&durable).chain(args).copied())).unwrap();
         let program = Program {
             name: format!("redis:{port}"),
             executable: "redis-server".into(),
             package: PACKAGE,
-            args: fixed.iter().chain(&durable).chain(args).map(|arg| (*arg).to_owned()).collect(),
+            args: vec![config.display().to_string()],
             env: Vec::new(),
             log: folder.path().join("redis.log"),
             show: Vec::new(),
@@ -146,6 +149,11 @@ impl Redis {
         run("redis-tools", "redis-cli", &all).trim_end().to_owned()
     }
 
+    /// As [`Redis::cli`]; `None` when there is no answer within a second.
+    pub fn try_cli(&self, args: &[&str]) -> Option<String> {
+        super::sentinel::try_cli(self.port, args)
+    }
+
     #[track_caller]
     fn wait_until_ready(&mut self) {
         let (port, process) = (self.port, &mut self.process);
@@ -154,6 +162,18 @@ impl Redis {
             answers(port)
         });
     }
+}
+
+/// Arguments as lines of a configuration file.
+fn configuration<'a>(args: impl Iterator<Item = &'a str>) -> String {
+    let mut text = String::new();
+    for arg in args {
+        match arg.strip_prefix("--") {
+            Some(name) => text += &format!("\n{name}"),
+            None => text += &format!(" {arg:?}"),
+        }
+    }
+    text + "\n"
 }
 
 /// Whether it answers PING; while it loads its data it answers otherwise.

@@ -1,6 +1,7 @@
 //! Redis under Sentinel: a primary, replicas, and three sentinels that promote one of them.
 
 use std::fs;
+use std::process::Command;
 
 use tempfile::TempDir;
 
@@ -68,6 +69,25 @@ impl Sentinels {
         cli(self.processes[sentinel].0, args)
     }
 
+    /// As [`Sentinels::cli`], of the first sentinel that answers; `None` when none does.
+    pub fn try_cli(&self, args: &[&str]) -> Option<String> {
+        self.processes.iter().find_map(|(port, _)| try_cli(*port, args))
+    }
+
+    /// The port of the primary, as the first sentinel says that answers.
+    pub fn says(&self) -> Option<u16> {
+        let said = self.try_cli(&["SENTINEL", "GET-MASTER-ADDR-BY-NAME", SERVICE])?;
+        said.lines().nth(1)?.parse().ok()
+    }
+
+    /// Starts a sentinel again with what it wrote down; kills it first when it runs.
+    #[track_caller]
+    pub fn restart(&mut self, sentinel: usize) {
+        let process = &mut self.processes[sentinel].1;
+        process.kill();
+        *process = Process::start(process.program().clone());
+    }
+
     /// A sentinel as a process.
     pub fn process(&mut self, sentinel: usize) -> &mut Process {
         &mut self.processes[sentinel].1
@@ -101,6 +121,13 @@ fn start(folder: &TempDir, number: usize, of: &str) -> (u16, Process) {
         show: Vec::new(),
     };
     (port, Process::start(program))
+}
+
+/// What redis-cli prints; `None` when there is no answer within a second.
+pub fn try_cli(port: u16, args: &[&str]) -> Option<String> {
+    let port = port.to_string();
+    let output = Command::new("timeout").args(["1", "redis-cli", "-p", &port]).args(args).output().ok()?;
+    output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim_end().to_owned())
 }
 
 #[track_caller]

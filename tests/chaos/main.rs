@@ -1,0 +1,97 @@
+//! Chaos: a whole fleet of real servers and programs, hundreds of radios, and faults one or two at a time, by a seed. A checker judges what every
+//! radio stored; the verdict is a file for people. Ends with 1 when a promise was broken. Run by `scripts/chaos`.
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a test explains itself, and fails by panic where it cannot go on"
+)]
+#![allow(unreachable_pub, reason = "a test program has no outside")]
+
+mod check;
+mod episode;
+mod faults;
+mod people;
+mod proxy;
+mod radio;
+#[path = "../it/support/mod.rs"]
+mod support;
+mod verdict;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Parser;
+use rand::SeedableRng as _;
+use rand::rngs::StdRng;
+use tokio::time::Instant;
+
+use crate::episode::{Schedule, play};
+use crate::people::People;
+use crate::radio::Phase;
+
+/// Runs a fleet of real servers under faults, and judges what hundreds of radios heard.
+#[derive(Debug, Parser)]
+#[command(name = "scripts/chaos", max_term_width = 110)]
+struct Arguments {
+    /// How long faults go on.
+    #[arg(long, default_value_t = 10.0, value_name = "N")]
+    minutes: f64,
+    /// What decides which faults happen when, and what radios do; another one each time unless it is given.
+    #[arg(long)]
+    seed: Option<u64>,
+    /// How many radios there are, in groups of ten.
+    #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(10..=2000))]
+    radios: u32,
+    /// How many faults there are at a time.
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=2))]
+    at_a_time: u32,
+    /// Only faults whose names have one of these words in them.
+    #[arg(long, value_name = "WORD")]
+    only: Vec<String>,
+    /// Where the verdict goes.
+    #[arg(long, default_value = "target/chaos/verdict.md", value_name = "FILE")]
+    verdict: PathBuf,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    runtime.block_on(run(arguments))
+}
+
+async fn run(arguments: Arguments) -> ExitCode {
+    let seed = arguments.seed.unwrap_or_else(rand::random);
+    let faults: Vec<_> = faults::ALL
+        .into_iter()
+        .filter(|fault| arguments.only.is_empty() || arguments.only.iter().any(|word| fault.name().contains(word.as_str())))
+        .collect();
+    if faults.is_empty() {
+        eprintln!("chaos: no fault has any of these words in its name: {:?}", arguments.only);
+        return ExitCode::from(64);
+    }
+    eprintln!("chaos: seed {seed}, {} minutes, {} radios, {} at a time", arguments.minutes, arguments.radios, arguments.at_a_time);
+    let mut random = StdRng::seed_from_u64(seed);
+    let mut people = People::gather(arguments.radios, seed).await;
+    let begun = Instant::now();
+    let schedule = Schedule { until: begun + Duration::from_secs_f64(arguments.minutes * 60.0), at_a_time: arguments.at_a_time, faults };
+    let episodes = play(&mut people, &schedule, &mut random).await;
+    let lasted = begun.elapsed();
+    people.turn(Phase::Listen);
+    let heard_all = people.everybody_heard_everything().await;
+    let archive = people.archive().await;
+    let audit = people.audit();
+    people.turn(Phase::End);
+    let findings = check::judge(&people.over().await, &archive);
+    let verdict =
+        verdict::Verdict { seed, lasted, radios: arguments.radios, at_a_time: arguments.at_a_time, episodes, heard_all, audit, findings };
+    let text = verdict.text();
+    if let Some(folder) = arguments.verdict.parent() {
+        std::fs::create_dir_all(folder).unwrap();
+    }
+    std::fs::write(&arguments.verdict, &text).unwrap();
+    println!("{text}");
+    if verdict.holds() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}

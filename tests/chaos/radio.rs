@@ -1,0 +1,217 @@
+//! A simulated radio: an app on the client library that stores what it hears, and dies and comes back as radios do.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use rand::rngs::StdRng;
+use rand::{Rng as _, SeedableRng as _};
+use roger::client::{Acknowledge, Body, Counts, Event, Gap, Memory, Options, Session};
+use roger::model::{Durability, Place, TopicId, UserId};
+use tokio::sync::mpsc::Receiver;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use crate::support::minted::Minted;
+
+/// What a radio is like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Character {
+    /// Stays where it is.
+    Calm,
+    /// Dies every few seconds, at any instant, and comes back at another edge with what it had stored.
+    Flapping,
+    /// Reads nothing for seconds, and then everything.
+    Sleepy,
+}
+
+/// One text that was heard.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Text {
+    pub topic: TopicId,
+    pub place: Place,
+    pub sender: UserId,
+    /// The number of the word; 0 when the text did not come with the entry of one's own message.
+    pub word: u64,
+}
+
+/// What receipts said: everything behind one and up to another number is so safe.
+#[derive(Clone, Copy, Debug)]
+pub struct Promise {
+    pub topic: TopicId,
+    pub behind: u64,
+    pub upto: u64,
+    pub durability: Durability,
+}
+
+/// What the app of a radio stored, and what it was told.
+#[derive(Debug, Default)]
+pub struct Log {
+    pub heard: Vec<Text>,
+    pub promises: Vec<Promise>,
+    /// Numbers of messages that were refused, when sent or afterwards.
+    pub refused: BTreeSet<(TopicId, u64)>,
+    /// How many words were said, by topic.
+    pub said: std::collections::BTreeMap<TopicId, u64>,
+    pub gaps: Vec<Gap>,
+    pub closed: Vec<String>,
+    pub counts: Counts,
+    /// When words were said and heard, of those who measure.
+    pub times: Vec<(u64, Instant)>,
+}
+
+/// What the whole of the run wants of radios.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// Talk.
+    Talk,
+    /// Say nothing more; be on the air and hear the rest.
+    Listen,
+    /// Go off the air.
+    End,
+}
+
+/// A radio.
+pub struct Radio {
+    pub user: UserId,
+    /// Where it talks and listens.
+    pub topics: Vec<TopicId>,
+    pub character: Character,
+    pub log: Arc<Mutex<Log>>,
+    pub edges: Vec<String>,
+    pub tokens: Arc<Minted>,
+    pub memory: Memory,
+    /// How long it is silent between two words, about.
+    pub pace: Duration,
+    /// Whether it says and hears by the clock.
+    pub measures: bool,
+    pub seed: u64,
+}
+
+/// The text of a word: nobody else says the same.
+pub fn text(user: UserId, word: u64) -> String {
+    format!("{user}/{word}")
+}
+
+/// The sender and the number of a text.
+pub fn read(text: &[u8]) -> Option<(UserId, u64)> {
+    let (user, word) = std::str::from_utf8(text).ok()?.split_once('/')?;
+    Some((user.parse().ok()?, word.parse().ok()?))
+}
+
+impl Radio {
+    /// Lives until the end.
+    pub async fn live(mut self, mut phase: watch::Receiver<Phase>) {
+        let mut random = StdRng::seed_from_u64(self.seed);
+        let mut first = random.random_range(0..self.edges.len());
+        while *phase.borrow() != Phase::End {
+            let mut edges = self.edges.clone();
+            edges.rotate_left(first);
+            let options = Options {
+                acknowledge: Acknowledge::Explicit,
+                window: 32,
+                events: 64,
+                ..Options::new(edges, self.tokens.clone(), self.memory.clone())
+            };
+            let (session, events) = Session::open(options).unwrap();
+            self.session(&session, events, &mut phase, &mut random).await;
+            // At any instant, but never between storing and acknowledging: an app does both in one transaction.
+            self.memory = session.memory();
+            let counts = session.counts();
+            drop(session);
+            {
+                let mut log = self.log.lock().unwrap();
+                log.counts.repeats += counts.repeats;
+                log.counts.holes += counts.holes;
+                log.counts.echoes += counts.echoes;
+                log.counts.connections += counts.connections;
+            }
+            first = (first + 1) % self.edges.len();
+            if *phase.borrow() != Phase::End {
+                tokio::time::sleep(Duration::from_millis(random.random_range(10..1_500))).await;
+            }
+        }
+    }
+
+    /// One life of the app.
+    async fn session(&mut self, session: &Session, mut events: Receiver<Event>, phase: &mut watch::Receiver<Phase>, random: &mut StdRng) {
+        let lives = match self.character {
+            Character::Flapping => Duration::from_millis(random.random_range(200..6_000)),
+            Character::Calm | Character::Sleepy => Duration::MAX,
+        };
+        let begun = Instant::now();
+        let mut next_word = begun + self.pace.mul_f64(random.random_range(0.1..2.0));
+        let mut nap = begun + Duration::from_secs(random.random_range(5..30));
+        loop {
+            let now = *phase.borrow_and_update();
+            let dies = now == Phase::Talk && begun.elapsed() >= lives;
+            if now == Phase::End || dies {
+                return;
+            }
+            tokio::select! {
+                biased;
+                changed = phase.changed() => if changed.is_err() { return },
+                () = tokio::time::sleep_until(next_word), if now == Phase::Talk => {
+                    self.speak(session, random);
+                    next_word = Instant::now() + self.pace.mul_f64(random.random_range(0.5..1.5));
+                }
+                event = events.recv() => match event {
+                    Some(event) => self.hear(session, event),
+                    None => return,
+                },
+                // To look at the end of its life.
+                () = tokio::time::sleep(Duration::from_millis(100)) => {}
+            }
+            if self.character == Character::Sleepy && now == Phase::Talk && Instant::now() > nap {
+                tokio::time::sleep(Duration::from_secs(random.random_range(1..8))).await;
+                nap = Instant::now() + Duration::from_secs(random.random_range(5..30));
+            }
+        }
+    }
+
+    fn speak(&self, session: &Session, random: &mut StdRng) {
+        let topic = self.topics[random.random_range(0..self.topics.len())];
+        let mut log = self.log.lock().unwrap();
+        let word = log.said.get(&topic).copied().unwrap_or(0) + 1;
+        // A full window is a radio that holds its tongue.
+        if session.try_send(topic, text(self.user, word)).is_ok() {
+            log.said.insert(topic, word);
+            if self.measures {
+                log.times.push((word, Instant::now()));
+            }
+        }
+    }
+
+    fn hear(&self, session: &Session, event: Event) {
+        let mut log = self.log.lock().unwrap();
+        match event {
+            Event::Entry(entry) => {
+                match &entry.body {
+                    Body::Text(text) => {
+                        let word = read(text).map_or(0, |(_, word)| word);
+                        let heard = Text { topic: entry.topic, place: entry.place, sender: entry.sender, word };
+                        if self.measures && entry.sender != self.user {
+                            log.times.push((word, Instant::now()));
+                        }
+                        log.heard.push(heard);
+                    }
+                    Body::Rejected { topic, installation, client_seq, .. } if *installation == self.tokens.installation() => {
+                        log.refused.insert((*topic, *client_seq));
+                    }
+                    _ => {}
+                }
+                session.acknowledge(entry.topic, entry.place);
+            }
+            Event::Receipt(receipt) => {
+                let known = log.promises.iter().rev().find(|promise| promise.topic == receipt.topic).map_or(0, |promise| promise.upto);
+                let behind = known.max(receipt.client_seq.saturating_sub(receipt.messages as u64));
+                let promise = Promise { topic: receipt.topic, behind, upto: receipt.client_seq, durability: receipt.durability };
+                log.promises.push(promise);
+            }
+            Event::Refusal(refusal) => log.refused.extend(refusal.message),
+            Event::Gap(gap) => log.gaps.push(gap),
+            Event::Closed { reason, text } => log.closed.push(format!("{reason:?}: {text}")),
+            _ => {}
+        }
+    }
+}
