@@ -10,7 +10,7 @@ use tokio::sync::Mutex;
 use super::error::Error;
 use super::facts::{Facts, examine};
 use super::replicate::{Asker, Replication};
-use super::route::Route;
+use super::route::{Named, Route};
 use super::scripts;
 
 /// How to reach Redis, and how long to wait for it.
@@ -59,6 +59,7 @@ pub(super) struct Live {
     pub(super) address: String,
     /// Of the answer that named the server.
     generation: u64,
+    epoch: Option<u64>,
 }
 
 impl std::fmt::Debug for Redis {
@@ -125,12 +126,12 @@ impl Redis {
             .set_response_timeout(Some(response_timeout))
             .set_pipeline_buffer_size(1_000);
         let failed = |source| Error::of("connect", source);
-        let (client, generation) = self.0.route.primary().await?;
+        let Named { client, generation, epoch } = self.0.route.primary().await?;
         let mut connection = client.get_multiplexed_async_connection_with_config(&config).await.map_err(failed)?;
-        let facts = Arc::new(examine(&mut connection).await?);
+        let facts = Arc::new(examine(&mut connection, epoch).await?);
         scripts::load(&mut connection).await.map_err(|source| Error::of("load the scripts", source))?;
         let address = client.get_connection_info().addr().to_string();
-        Ok(Live { connection, facts, address, generation })
+        Ok(Live { connection, facts, address, generation, epoch })
     }
 
     async fn current(&self) -> Result<(u64, Live), Error> {
@@ -163,7 +164,7 @@ impl Redis {
     /// Asks the server again what it is: somebody may have changed its configuration.
     pub async fn refresh_facts(&self) -> Result<Arc<Facts>, Error> {
         let (number, mut live) = self.current().await?;
-        match examine(&mut live.connection).await {
+        match examine(&mut live.connection, live.epoch).await {
             Ok(facts) => {
                 let facts = Arc::new(facts);
                 let mut current = self.0.current.lock().await;

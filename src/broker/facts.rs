@@ -8,8 +8,9 @@ use crate::model::Durability;
 /// What a connection found out about its server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Facts {
-    /// Of which history what is written to it becomes a part: its run id, random per start of the process, and its replication id, random per
-    /// promotion. A server that was a replica meanwhile has another, though it is the same process: it may have lost its last writes.
+    /// Of which history what is written to it becomes a part: its run id, random per start of the process, and under Sentinel the epoch of the
+    /// configuration, which each promotion raises. A server that was a replica meanwhile has another, though it is the same process: it may have
+    /// lost its last writes. (Its replication id says no such thing: it is another one also when the first replica comes.)
     pub history: String,
     /// How many replicas are connected.
     pub replicas: u64,
@@ -17,8 +18,8 @@ pub struct Facts {
     pub durability: Durability,
 }
 
-/// Learns what server this is, and refuses one that would lose what it was given.
-pub(super) async fn examine(connection: &mut MultiplexedConnection) -> Result<Facts, Error> {
+/// Learns what server this is, named by a configuration of that epoch, and refuses one that would lose what it was given.
+pub(super) async fn examine(connection: &mut MultiplexedConnection, epoch: Option<u64>) -> Result<Facts, Error> {
     let mut pipeline = redis::pipe();
     pipeline.cmd("INFO").arg("server").arg("replication");
     for name in ["appendonly", "appendfsync", "maxmemory-policy", "maxmemory"] {
@@ -50,6 +51,7 @@ pub(super) async fn examine(connection: &mut MultiplexedConnection) -> Result<Fa
         // everysec answers up to two seconds before it writes while an fsync is slow.
         _ => Durability::Memory,
     };
-    let (run_id, replication_id) = (fact("run_id"), fact("master_replid"));
-    Ok(Facts { history: format!("{run_id}:{replication_id}"), replicas: fact("connected_slaves").parse().unwrap_or(0), durability })
+    let run_id = fact("run_id");
+    let history = epoch.map_or(run_id.clone(), |epoch| format!("{run_id}:{epoch}"));
+    Ok(Facts { history, replicas: fact("connected_slaves").parse().unwrap_or(0), durability })
 }

@@ -125,7 +125,7 @@ impl Redis {
         pipeline.cmd("ZCARD").arg(keys::deadlines(shard));
         let (input, urgent, log, meta, deliver, archive, archived, sessions): ShardParts = self.pipe("look at a shard", &pipeline).await?;
         let [epoch, commit, deaths, lost, run_id] = meta;
-        // Without the replication id: a server without replicas may take another one by itself.
+        // Without the epoch of the sentinels, which the server does not know.
         let run_id = run_id.unwrap_or_default().split(':').next().unwrap_or_default().to_owned();
         let [epoch, commit, deaths] = [epoch, commit, deaths].map(|text| text.and_then(|text| text.parse::<u64>().ok()).unwrap_or(0));
         let archived = archived.and_then(|text| text.parse::<StreamId>().ok());

@@ -11,6 +11,15 @@ use super::sentinel::Sentinels;
 /// What begins the URL of a Redis under Sentinel: `redis-sentinel://[user:password@]host:port,host:port,…[/database]#service`.
 const SENTINEL: &str = "redis-sentinel://";
 
+/// What is named as the primary.
+pub(super) struct Named {
+    pub(super) client: Client,
+    /// The number of the answer: connections made by an older one are not used again.
+    pub(super) generation: u64,
+    /// Of the configuration of the sentinels, which each promotion raises.
+    pub(super) epoch: Option<u64>,
+}
+
 /// The way to the primary.
 pub(super) enum Route {
     /// One server.
@@ -43,10 +52,10 @@ impl Route {
         Ok(Self::Sentinels(Sentinels::new(service, sentinels, server, timeout)))
     }
 
-    /// A client of the primary, and the number of the answer that named it: connections made by an older answer are not used again.
-    pub(super) async fn primary(&self) -> Result<(Client, u64), Error> {
+    /// Where the primary is.
+    pub(super) async fn primary(&self) -> Result<Named, Error> {
         match self {
-            Self::Fixed(client) => Ok((client.clone(), 0)),
+            Self::Fixed(client) => Ok(Named { client: client.clone(), generation: 0, epoch: None }),
             Self::Sentinels(sentinels) => sentinels.primary().await,
         }
     }

@@ -18,6 +18,7 @@ use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout};
 
 use super::error::Error;
+use super::route::Named;
 
 /// How often sentinels are asked besides listening to what they announce.
 const ASK_EVERY: Duration = Duration::from_secs(1);
@@ -99,12 +100,13 @@ impl Sentinels {
     }
 
     /// As [`super::route::Route::primary`].
-    pub(super) async fn primary(&self) -> Result<(Client, u64), Error> {
+    pub(super) async fn primary(&self) -> Result<Named, Error> {
         if !self.0.watched.swap(true, Ordering::Relaxed) {
             tokio::spawn(watch(Arc::downgrade(&self.0)));
         }
         let (configuration, generation) = self.0.learn(FRESH).await?;
-        Ok((Client::open(self.0.server_at(&configuration)).map_err(Error::Url)?, generation))
+        let client = Client::open(self.0.server_at(&configuration)).map_err(Error::Url)?;
+        Ok(Named { client, generation, epoch: Some(configuration.epoch) })
     }
 
     /// A connection to the first sentinel that answers.
@@ -187,17 +189,20 @@ impl Sentinel {
 
     async fn ask(&self, service: &str, deadline: Duration) -> Result<Configuration, String> {
         let mut connection = self.connection(deadline).await?;
-        let asked = redis::cmd("SENTINEL").arg("MASTER").arg(service).query_async(&mut connection).await;
-        let facts: HashMap<String, String> = match asked {
-            Ok(facts) => facts,
+        // The facts have the new epoch with the old address while replicas are told; the address that is advertised is of that epoch.
+        let mut pipeline = redis::pipe();
+        pipeline.cmd("SENTINEL").arg("MASTER").arg(service).cmd("SENTINEL").arg("GET-MASTER-ADDR-BY-NAME").arg(service);
+        let asked = pipeline.query_async(&mut connection).await;
+        let (facts, (host, port)): (HashMap<String, String>, (String, u16)) = match asked {
+            Ok(answer) => answer,
             Err(error) => {
                 *self.connection.lock().await = None;
                 return Err(error.to_string());
             }
         };
-        let fact = |name: &str| facts.get(name).cloned().ok_or_else(|| format!("says nothing of {name}"));
-        let epoch = fact("config-epoch")?.parse().map_err(|_| "names an impossible epoch")?;
-        Ok(Configuration { epoch, host: fact("ip")?, port: fact("port")?.parse().map_err(|_| "names an impossible port")? })
+        let epoch =
+            facts.get("config-epoch").and_then(|epoch| epoch.parse().ok()).ok_or("says nothing of the epoch of its configuration")?;
+        Ok(Configuration { epoch, host, port })
     }
 
     async fn announcements(&self, deadline: Duration) -> Option<PubSubStream> {
