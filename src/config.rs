@@ -120,6 +120,16 @@ pub struct Fleet {
 pub struct Sql {
     /// `sqlite:/absolute/path` or `mysql://user:password@host:port/database`.
     pub url: String,
+    /// The other server of a pair, `mysql://user:password@host:port/database`; empty for none.
+    pub standby_url: String,
+    /// Whether history is read from the standby.
+    pub read_from_standby: bool,
+    /// How far it may be behind for that; beyond, the primary is read from.
+    #[serde(rename = "standby_lag_max_s", deserialize_with = "seconds")]
+    pub standby_lag_max: Duration,
+    /// The file with the accounts of the administrator and of the replication, for `roger sql`; its mode is at most 0600.
+    #[serde(deserialize_with = "path_or_off")]
+    pub admin_file: Option<PathBuf>,
     /// The longest a statement may take before its connection is given up.
     #[serde(rename = "statement_timeout_ms", deserialize_with = "milliseconds")]
     pub statement_timeout: Duration,

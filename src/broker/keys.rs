@@ -276,6 +276,12 @@ pub fn replicated() -> String {
     "replicated".to_owned()
 }
 
+/// STRING: the highest epoch of the SQL primary that any program or `roger sql` has seen. Written and read once a second by every program that
+/// uses MariaDB. No expiry.
+pub fn sql_epoch() -> String {
+    "sql:epoch".to_owned()
+}
+
 /// STREAM of what Janus says, or of commands to it, JSON as it came, in the slot of the list that was written to, whose name is configured. Written
 /// (moved there from that list), read in order and trimmed by the janus program that holds the lease. No expiry.
 pub fn talk(list: &str) -> String {

@@ -30,6 +30,7 @@ mod seats;
 mod sentinel;
 mod shard;
 mod sos;
+mod sql;
 mod streams;
 mod switch;
 mod talk;

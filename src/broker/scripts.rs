@@ -56,6 +56,7 @@ scripts! {
     SESSION_OPEN = "session_open.lua";
     SESSION_CLOSE = "session_close.lua";
     SESSION_REVOKE = "session_revoke.lua";
+    SQL_EPOCH = "sql_epoch.lua";
     TALK_ANNOUNCE = "talk_announce.lua";
     TALK_MOVE = "talk_move.lua";
     WHEN_FULL = "when_full.lua";

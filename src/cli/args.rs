@@ -11,6 +11,7 @@ mod media;
 mod pause;
 mod primary;
 mod sessions;
+mod sql;
 mod talk;
 mod trace;
 mod track;
@@ -31,6 +32,7 @@ pub(super) use media::{Files, GatewayDoor, Keys, Release, ReleaseUpload};
 pub(super) use pause::{Pause, Resume};
 pub(super) use primary::RedisCommand;
 pub(super) use sessions::{EndSessions, Sessions};
+pub(super) use sql::SqlCommand;
 pub(super) use talk::{Floor, Talk};
 pub(super) use trace::{Trace, TraceFormat};
 pub(super) use track::Track;
@@ -110,6 +112,9 @@ pub(super) enum Command {
         #[arg(long)]
         fix: bool,
     },
+    /// Work on SQL: how a pair of servers stands, the switch to the standby, the way back in; copies of an SQLite file.
+    #[command(subcommand)]
+    Sql(SqlCommand),
     /// Judge the configuration without any server.
     #[command(subcommand)]
     Config(ConfigCommand),

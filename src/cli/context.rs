@@ -8,7 +8,7 @@ use crate::clock::Clock;
 use crate::config::{Config, Program, Sources};
 use crate::directory::{Passwords, Registry};
 use crate::model::UserId;
-use crate::store::{Author, Store};
+use crate::store::{Author, Options, Store};
 
 /// Opened as commands ask for it: a client needs neither Redis nor SQL.
 pub(super) struct Context {
@@ -42,7 +42,10 @@ impl Context {
     }
 
     pub(super) fn store(&self) -> Result<Store, Error> {
-        Ok(Store::open(&self.config.sql.url)?.on_behalf_of(Author::Operator(os_user()), self.clock.clone()))
+        let store = Store::open_with(&Options::from(&self.config.sql))?;
+        // While one server of a pair is away, Redis says whether the other is the primary.
+        store.follow_epoch(self.redis()?.sql_epochs());
+        Ok(store.on_behalf_of(Author::Operator(os_user()), self.clock.clone()))
     }
 
     /// Accounts and groups, with the tables they stand in.

@@ -2,6 +2,7 @@
 
 mod groups;
 mod machine;
+mod pair;
 mod server;
 mod shards;
 mod sos;
@@ -89,6 +90,7 @@ pub(super) async fn doctor(context: &Context, fix: bool) -> Result<(), Error> {
         Err(error) => return Err(error),
         Ok(store) => store::judge(&mut checks, &store, context.shards()).await,
     }
+    pair::judge(&mut checks, context).await;
     machine::judge(&mut checks, &context.config, context.clock.now_ms());
     let failed = checks.0.iter().any(|check| check.verdict == Verdict::Fail);
     context.out.answer(&checks.0, |checks| {

@@ -15,6 +15,8 @@ pub(super) enum Error {
     Redis(#[source] broker::Error),
     #[error("SQL does not answer as it should")]
     Store(#[source] store::Error),
+    #[error("the pair of SQL servers stays as it is now")]
+    Pair(#[source] store::PairError),
     #[error("the fleet does not do it")]
     Client(#[source] client::Error),
     #[error("the dead letter stays as it is")]
@@ -127,6 +129,7 @@ impl Error {
             Self::Gpx(_) => of_class(ErrorClass::Defect),
             Self::Redis(error) => of_class(error.class()),
             Self::Store(error) => of_class(error.class()),
+            Self::Pair(error) => of_class(error.class()),
             Self::Client(error) => of_class(error.class()),
             Self::DeadLetter(error) => of_class(error.class()),
             Self::Keys(error) | Self::ReleaseKey(error) => of_class(error.class()),
@@ -140,6 +143,9 @@ impl Error {
             Self::Config(_) => "See config/roger.toml for every key; --config or ROGER_CONFIG names the file.",
             Self::Redis(_) => "Is redis.url right, and Redis up? `roger doctor` looks closer.",
             Self::Store(_) => "Is sql.url right, and the database up? `roger doctor` looks closer.",
+            Self::Pair(error) if error.class() == ErrorClass::Transient => {
+                "`roger sql status` shows both servers; run it again, it goes on from there."
+            }
             Self::Client(error) => match error.reason() {
                 Some(Reason::TokenExpired | Reason::TokenUnknown | Reason::TokenRevoked | Reason::BadCredentials) => {
                     "Log in again: `roger login NAME`."
@@ -208,6 +214,7 @@ from! {
     config::Error => Config,
     broker::Error => Redis,
     store::Error => Store,
+    store::PairError => Pair,
     client::Error => Client,
     worker::deadletter::Error => DeadLetter,
     token::Error => Keys,

@@ -35,6 +35,7 @@ mod replay;
 mod rooms;
 mod roster;
 mod sessions;
+mod sql;
 mod state;
 mod streams;
 mod talk;
@@ -118,6 +119,7 @@ async fn run(cli: Cli) -> Result<(), Error> {
         Command::Dead(args) => dead::dead(&context, args).await,
         Command::Doctor { fix } => doctor::doctor(&context, fix).await,
         Command::Config(args::ConfigCommand::Check { supervisor }) => check::check(&context, supervisor),
+        Command::Sql(command) => sql::sql(&context, command).await,
         Command::Audit => operate::audit(&context).await,
         Command::Changes(args) => changes::changes(&context, args).await,
         Command::Trace(args) => trace::trace(&context, args).await,

@@ -234,6 +234,9 @@ impl Draft {
         let require = |holds: bool, section: &str, name: &str, rule: &str| {
             if holds { Ok(()) } else { Err(self.refuse(section, name, rule)) }
         };
+        let sql = &config.sql;
+        let pair = sql.standby_url.is_empty() || (sql.url.starts_with("mysql://") && sql.url != sql.standby_url);
+        require(pair, "sql", "standby_url", "empty unless sql.url is of another server of MariaDB")?;
         require(config.auth.resume_lifetime >= config.auth.token_lifetime, "auth", "resume_lifetime_s", "at least auth.token_lifetime_s")?;
         require(
             (edge.rate_burst == 0) == (edge.rate_messages_per_s == 0),
@@ -329,7 +332,8 @@ impl Draft {
 
     fn describe(&self, section: &str, name: &str) -> (String, String, Origin) {
         let path = format!("{section}.{name}");
-        let value = self.sections.get(section).and_then(|values| values.get(name)).unwrap_or(&Json::Null).to_string();
+        let value = self.sections.get(section).and_then(|values| values.get(name)).unwrap_or(&Json::Null);
+        let value = find(section, name).map_or_else(|| value.to_string(), |key| key.shown(value));
         let origin = self.origins.get(&path).cloned().unwrap_or(Origin::Default);
         (path, value, origin)
     }

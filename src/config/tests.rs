@@ -126,6 +126,12 @@ fn keys_that_do_not_go_together_are_named() {
         "edge.rate_burst = 200: must be 0 when edge.rate_messages_per_s is 0, and only then (the default)",
     );
     check(
+        "[sql]\nstandby_url = \"mysql://roger:secret@db2/roger\"",
+        &[],
+        "sql.standby_url = \"mysql://roger:***@db2/roger\": must be empty unless sql.url is of another server of MariaDB (from DIR/roger.toml)",
+    );
+    check("[sql]\nurl = \"mysql://r@db1/roger\"\nstandby_url = \"mysql://r@db2/roger\"", &[], "");
+    check(
         "[auth]\nresume_lifetime_s = 60",
         &[],
         "auth.resume_lifetime_s = 60: must be at least auth.token_lifetime_s (from DIR/roger.toml)",

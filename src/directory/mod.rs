@@ -99,6 +99,7 @@ pub async fn run(config: Config, clock: Clock, shutdown: Shutdown) -> Result<(),
     let grace = shutdown.grace();
     let store = open_store(&config)?;
     let redis = open_redis(&config)?;
+    store.follow_epoch(redis.sql_epochs());
     let desk = Arc::new(desk(&config, &store, &redis, clock)?);
     let address = config.directory.listen;
     let listener = serve::listen(address).await.map_err(|source| Error::Listen { address, source })?;
@@ -149,8 +150,7 @@ pub async fn run(config: Config, clock: Clock, shutdown: Shutdown) -> Result<(),
 /// # Errors
 /// When the URL cannot be used.
 pub fn open_store(config: &Config) -> Result<Store, Error> {
-    let options = store::Options { deadline: config.sql.statement_timeout, ..store::Options::new(config.sql.url.clone()) };
-    Store::open_with(&options).map_err(|source| Error::Store { source })
+    Store::open_with(&store::Options::from(&config.sql)).map_err(|source| Error::Store { source })
 }
 
 fn open_redis(config: &Config) -> Result<Redis, Error> {

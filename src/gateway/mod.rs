@@ -137,7 +137,9 @@ pub async fn sweep_once(config: &Config, store: &Store, now_ms: u64) -> Result<S
 
 fn open(config: &Config, clock: Clock) -> Result<Desk, Error> {
     let settings = config.gateway.clone();
-    let options = store::Options { deadline: config.sql.statement_timeout, ..store::Options::new(config.sql.url.clone()) };
+    let store = Store::open_with(&store::Options::from(&config.sql)).map_err(|source| Error::Store { source })?;
+    let redis = Redis::new(broker::Settings::from(&config.redis)).map_err(|source| Error::Broker { source })?;
+    store.follow_epoch(redis.sql_epochs());
     let key = |key| move |source| Error::Key { key, source };
     let verifier = Verifier::load(&config.auth.public_key_file).map_err(key("auth.public_key_file"))?;
     let release_key = settings.release_public_key_file.as_deref().map(ReleaseVerifier::load).transpose();
@@ -145,7 +147,7 @@ fn open(config: &Config, clock: Clock) -> Result<Desk, Error> {
     let spool = &settings.spool_dir;
     std::fs::create_dir_all(spool).map_err(|source| Error::Folder { path: spool.clone(), source })?;
     Ok(Desk {
-        store: Store::open_with(&options).map_err(|source| Error::Store { source })?,
+        store,
         objects: Objects::open(&settings.object_url).map_err(|source| Error::Objects { source })?,
         verifier,
         release_key: release_key.map_err(key("gateway.release_public_key_file"))?,
@@ -155,7 +157,7 @@ fn open(config: &Config, clock: Clock) -> Result<Desk, Error> {
         nodes: Arc::new(nodes),
         pulse: Arc::default(),
         phones: Phones::open(config).map_err(|source| Error::Broker { source })?,
-        redis: Redis::new(broker::Settings::from(&config.redis)).map_err(|source| Error::Broker { source })?,
+        redis,
         talk: talk::Settings::of(config),
         settings,
     })

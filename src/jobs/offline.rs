@@ -68,8 +68,8 @@ impl Error {
 pub async fn run(config: Config, clock: Clock, shutdown: Shutdown) -> Result<(), Error> {
     let shards = u32::from(config.fleet.shards);
     let redis = Redis::new(broker::Settings::from(&config.redis)).map_err(Error::Broker)?;
-    let options = Options { deadline: config.sql.statement_timeout, ..Options::new(config.sql.url.as_str()) };
-    let store = Store::open_with(&options).map_err(Error::Store)?;
+    let store = Store::open_with(&Options::from(&config.sql)).map_err(Error::Store)?;
+    store.follow_epoch(redis.sql_epochs());
     let leases = OrderedSettings::new(shards, config.delivery.lease_ttl).map_err(Error::Leases)?;
     let replays = CompetingSettings::new::<Replay>(REPLAYS.0, REPLAYS.1, REPLAY_IDLE).map_err(Error::Groups)?;
     let floors = CompetingSettings::new::<Floor>(FLOORS.0, FLOORS.1, FLOOR_IDLE).map_err(Error::Groups)?;

@@ -4,11 +4,15 @@
 //! a floor needs. Messages are inserted unless they are there, everything else moves forward only, so that a batch may be written twice
 //! or late.
 
+mod guard;
+
 use std::collections::BTreeMap;
 use std::fmt;
 
 use prost::Message as _;
 use sqlx::AssertSqlSafe;
+
+use guard::{check_fence, write_position};
 
 use super::conn::{Conn, Value, pieces, places, values};
 use super::dialect::{set_greater, set_later};
@@ -48,6 +52,7 @@ pub struct Archived {
 pub struct ArchiveBatch {
     shard: u32,
     allocated: Option<u64>,
+    behind: Option<Position>,
     upto: Position,
     bytes: usize,
     entries: Vec<(TopicId, Entry)>,
@@ -72,6 +77,14 @@ impl ArchiveBatch {
     #[must_use]
     pub fn fenced_by(mut self, epoch: u64) -> Self {
         self.allocated = Some(epoch);
+        self
+    }
+
+    /// The batch goes on behind `position`, and is only written while SQL holds the log up to there: it may have become another server, or an
+    /// older file, since that was read.
+    #[must_use]
+    pub fn behind(mut self, position: Position) -> Self {
+        self.behind = Some(position);
         self
     }
 
@@ -176,7 +189,7 @@ impl Store {
     /// Writes a batch in one transaction. Writing it again changes nothing.
     ///
     /// [`Error::Conflict`] when a place already holds another message, [`Error::Fenced`] when a newer epoch was allocated than the batch is
-    /// fenced by: then nothing was written.
+    /// fenced by, [`Error::Regressed`] when SQL holds less than what the batch is behind: then nothing was written.
     pub async fn archive(&self, mut batch: ArchiveBatch) -> Result<Archived, Error> {
         // In the order of the primary key, so that the pages of a topic are touched once.
         batch.entries.sort_unstable_by_key(|(topic, entry)| (*topic, entry.place()));
@@ -206,8 +219,8 @@ impl Store {
 
 async fn write_batch(conn: &mut Conn, batch: &ArchiveBatch) -> Result<Archived, Error> {
     // First, because it locks the shard's row: two archives of one shard write one after the other, and what is read here stays true.
-    if let Some(allocated) = batch.allocated {
-        check_fence(conn, batch, allocated).await?;
+    if batch.allocated.is_some() || batch.behind.is_some() {
+        check_fence(conn, batch).await?;
     }
     write_position(conn, batch).await?;
     let archived = write_messages(conn, batch).await?;
@@ -250,24 +263,6 @@ async fn write_batch(conn: &mut Conn, batch: &ArchiveBatch) -> Result<Archived, 
         .collect();
     upsert(conn, "topic_mark (shard, topic, account, installation, epoch, seq)", key, &set_later("epoch", "seq"), &marks).await?;
     Ok(archived)
-}
-
-async fn write_position(conn: &mut Conn, batch: &ArchiveBatch) -> Result<(), Error> {
-    let Position { epoch, commit } = batch.upto;
-    let set = set_later("archived_epoch", "archived_commit") + ", " + &set_greater("epoch");
-    let row = [batch.shard.into(), epoch.into(), epoch.into(), commit.into()];
-    upsert(conn, "shard (shard, epoch, archived_epoch, archived_commit)", "shard", &set, &[row]).await
-}
-
-/// Locks the shard's row, so that no epoch can be allocated until this transaction ends, and looks whether one was.
-async fn check_fence(conn: &mut Conn, batch: &ArchiveBatch, allocated: u64) -> Result<(), Error> {
-    let shard = batch.shard;
-    let insert = conn.dialect().insert_ignore().to_owned() + " shard (shard, epoch, archived_epoch, archived_commit) VALUES (?, 0, 0, 0)";
-    conn.execute(AssertSqlSafe(insert), values![shard]).await?;
-    conn.execute("UPDATE shard SET epoch = epoch WHERE shard = ?", values![shard]).await?;
-    let (epoch,): (i64,) = conn.one("SELECT epoch FROM shard WHERE shard = ?", values![shard]).await?;
-    let epoch = epoch.cast_unsigned();
-    if epoch > allocated { Err(Error::Fenced { shard, allocated, epoch }) } else { Ok(()) }
 }
 
 async fn write_messages(conn: &mut Conn, batch: &ArchiveBatch) -> Result<Archived, Error> {

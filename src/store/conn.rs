@@ -1,8 +1,6 @@
-//! One connection to either database, and the units of work that run on it.
+//! One connection to either database, and what can be said on it.
 //!
-//! A unit runs in a task of its own, so a caller that goes away never stops a statement half-way (a MySQL connection whose statement was
-//! dropped answers the next one with the rest of it). A connection goes back to its pool only when its unit ended in order; after a
-//! timeout, a panic or a broken link it is closed instead.
+//! It goes back to its pool only when it is released; dropped otherwise, after a timeout, a panic or a broken link, it is closed.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -14,9 +12,10 @@ use sqlx::pool::PoolConnection;
 use sqlx::sqlite::SqliteRow;
 use sqlx::{FromRow, MySql, SqlSafeStr, Sqlite};
 
+use super::Error;
 use super::dialect::Dialect;
 use super::directory::Stamp;
-use super::{Error, Pools, Store};
+use super::primary::Generation;
 use crate::model::TopicId;
 
 /// A value for a placeholder.
@@ -106,7 +105,8 @@ pub(super) use values;
 pub(super) trait Record: for<'r> FromRow<'r, SqliteRow> + for<'r> FromRow<'r, MySqlRow> + Send + Unpin {}
 impl<T> Record for T where T: for<'r> FromRow<'r, SqliteRow> + for<'r> FromRow<'r, MySqlRow> + Send + Unpin {}
 
-enum Link {
+/// The connection itself.
+pub(super) enum Link {
     Sqlite(PoolConnection<Sqlite>),
     MySql(PoolConnection<MySql>),
 }
@@ -141,7 +141,9 @@ macro_rules! bind {
 
 /// A connection in use by one unit.
 pub(super) struct Conn {
-    link: Option<Link>,
+    pub(super) link: Option<Link>,
+    /// That of a connection to the primary of MariaDB.
+    pub(super) generation: Option<Arc<Generation>>,
     pub(super) operation: String,
     /// Who the unit is for, and the time.
     pub(super) stamp: Arc<Stamp>,
@@ -209,17 +211,42 @@ impl Conn {
         done.map_err(|source| self.failed(source))
     }
 
-    async fn transaction<T, F>(&mut self, body: F) -> Result<T, Error>
+    /// Begins a transaction that writes. On MariaDB its first statement, in the same packet, is whether the server still is the primary that
+    /// the connection was made to: the row stays as it is until the transaction ends, so whoever raises the epoch waits for it.
+    async fn begin(&mut self) -> Result<(), Error> {
+        let Some(generation) = self.generation.clone() else {
+            // A deferred transaction that turns into a writer is refused at once when another one writes.
+            return self.control("BEGIN IMMEDIATE").await;
+        };
+        if generation.epoch == 0 {
+            // There are no tables yet.
+            return self.control("START TRANSACTION").await;
+        }
+        const SQL: &str = "START TRANSACTION; SELECT epoch, CASE WHEN server = CAST(@@global.server_id AS SIGNED) THEN 1 ELSE 0 END \
+                           FROM sql_primary WHERE one = 1 LOCK IN SHARE MODE";
+        let rows = match &mut self.link {
+            Some(Link::MySql(connection)) => sqlx::raw_sql(SQL).fetch_all(&mut **connection).await,
+            _ => unreachable!("only connections to MariaDB are of a generation"),
+        };
+        let rows = rows.map_err(|source| self.failed(source))?;
+        let row = rows.first().map(<(i64, i64)>::from_row).transpose().map_err(|source| self.failed(source))?;
+        let (found, named) = row.map_or((0, false), |(epoch, named)| (epoch.cast_unsigned(), named == 1));
+        if found == generation.epoch && (named || !generation.named) {
+            return Ok(());
+        }
+        Err(Error::Deposed { operation: self.operation.clone(), epoch: generation.epoch, found })
+    }
+
+    /// Runs `body` as one transaction.
+    pub(super) async fn transaction<T, F>(&mut self, body: F) -> Result<T, Error>
     where
         F: for<'c> FnOnce(&'c mut Conn) -> BoxFuture<'c, Result<T, Error>>,
     {
-        self.control(match self.dialect() {
-            // A deferred transaction that turns into a writer is refused at once when another one writes.
-            Dialect::Sqlite => "BEGIN IMMEDIATE",
-            Dialect::MySql => "START TRANSACTION",
-        })
-        .await?;
-        match body(self).await {
+        let done = match self.begin().await {
+            Ok(()) => body(self).await,
+            Err(error) => Err(error),
+        };
+        match done {
             Ok(value) => {
                 let committed = self.control("COMMIT").await;
                 if committed.is_err() {
@@ -237,7 +264,7 @@ impl Conn {
     }
 
     /// Gives the connection back to its pool.
-    fn release(mut self) {
+    pub(super) fn release(mut self) {
         self.link = None;
     }
 
@@ -254,85 +281,6 @@ impl Conn {
 impl Drop for Conn {
     fn drop(&mut self) {
         self.close();
-    }
-}
-
-/// What a unit does to the database.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Mode {
-    /// Statements on their own, none of which writes.
-    Read,
-    /// One transaction.
-    Write,
-}
-
-impl Store {
-    /// Runs a unit that only reads. Its statements are not one snapshot.
-    pub(super) async fn read<T, F>(&self, operation: String, body: F) -> Result<T, Error>
-    where
-        T: Send + 'static,
-        F: for<'c> FnOnce(&'c mut Conn) -> BoxFuture<'c, Result<T, Error>> + Send + 'static,
-    {
-        self.unit(operation, Mode::Read, body).await
-    }
-
-    /// Runs a unit as one transaction: all of it happens, or nothing.
-    pub(super) async fn write<T, F>(&self, operation: String, body: F) -> Result<T, Error>
-    where
-        T: Send + 'static,
-        F: for<'c> FnOnce(&'c mut Conn) -> BoxFuture<'c, Result<T, Error>> + Send + 'static,
-    {
-        self.unit(operation, Mode::Write, body).await
-    }
-
-    async fn unit<T, F>(&self, operation: String, mode: Mode, body: F) -> Result<T, Error>
-    where
-        T: Send + 'static,
-        F: for<'c> FnOnce(&'c mut Conn) -> BoxFuture<'c, Result<T, Error>> + Send + 'static,
-    {
-        let store = self.clone();
-        let name = operation.clone();
-        let task = tokio::spawn(async move {
-            let mut conn = store.acquire(operation, mode).await?;
-            let work = async {
-                match mode {
-                    Mode::Read => body(&mut conn).await,
-                    Mode::Write => conn.transaction(body).await,
-                }
-            };
-            let deadline = store.deadline;
-            let done = match tokio::time::timeout(deadline, work).await {
-                Ok(done) => done,
-                Err(source) => Err(Error::TimedOut { operation: conn.operation.clone(), deadline_ms: millis(deadline), source }),
-            };
-            if done.as_ref().err().is_none_or(|error| !error.spoils_connection()) {
-                conn.release();
-            }
-            done
-        });
-        match task.await {
-            Ok(done) => done,
-            Err(source) => Err(Error::Crashed { operation: name, source }),
-        }
-    }
-
-    async fn acquire(&self, operation: String, mode: Mode) -> Result<Conn, Error> {
-        let link = match (&self.pools, mode) {
-            (Pools::Sqlite { read, .. }, Mode::Read) => read.acquire().await.map(Link::Sqlite),
-            (Pools::Sqlite { write, .. }, Mode::Write) => write.acquire().await.map(Link::Sqlite),
-            (Pools::MySql(pool), _) => pool.acquire().await.map(Link::MySql),
-        };
-        match link {
-            Ok(link) => Ok(Conn { link: Some(link), operation, stamp: self.stamp.clone() }),
-            Err(source) => {
-                let (open, idle) = match (&self.pools, mode) {
-                    (Pools::Sqlite { read, .. }, Mode::Read) => (read.size(), read.num_idle()),
-                    (Pools::Sqlite { write, .. }, Mode::Write) => (write.size(), write.num_idle()),
-                    (Pools::MySql(pool), _) => (pool.size(), pool.num_idle()),
-                };
-                Err(Error::Unreachable { operation, open, idle, source })
-            }
-        }
     }
 }
 

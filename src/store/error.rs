@@ -35,6 +35,26 @@ pub enum Error {
         /// The driver's complaint.
         source: sqlx::Error,
     },
+    /// Neither server of the pair may be written to, or the one that answers may not be the primary any more.
+    #[error("{operation}: no primary of the database: {seen}")]
+    NoPrimary {
+        /// What was to be done.
+        operation: String,
+        /// The reason, and what each server says.
+        seen: String,
+        /// What it means for whoever might try again.
+        class: ErrorClass,
+    },
+    /// The server stopped being the primary while it was used: nothing was written.
+    #[error("{operation}: the server of epoch {epoch} is no primary any more: its table sql_primary says epoch {found}")]
+    Deposed {
+        /// What was to be done.
+        operation: String,
+        /// When the connections were made.
+        epoch: u64,
+        /// Now; 0 when the row is gone.
+        found: u64,
+    },
     /// The database did not answer in time. What was to be written may or may not be.
     #[error("{operation}: no answer within {deadline_ms} ms")]
     TimedOut {
@@ -106,6 +126,16 @@ pub enum Error {
         allocated: u64,
         /// The highest epoch now.
         epoch: u64,
+    },
+    /// SQL holds less of a shard's log than it held: another server became the primary, or an older file was put in place.
+    #[error("archive: SQL holds shard {shard} up to {stored}, it held it up to {expected}")]
+    Regressed {
+        /// The shard.
+        shard: u32,
+        /// Behind which the batch goes on.
+        expected: super::Position,
+        /// What SQL holds now.
+        stored: super::Position,
     },
     /// The store was set up for another number of shards.
     #[error("the store was set up for {stored} shards, this program is configured for {configured}")]
@@ -222,7 +252,8 @@ impl Error {
     pub fn class(&self) -> ErrorClass {
         match self {
             Self::Unreachable { source, .. } | Self::Database { source, .. } => class_of_driver(source),
-            Self::TimedOut { .. } | Self::Fenced { .. } => ErrorClass::Transient,
+            Self::NoPrimary { class, .. } => *class,
+            Self::TimedOut { .. } | Self::Fenced { .. } | Self::Regressed { .. } | Self::Deposed { .. } => ErrorClass::Transient,
             Self::Crashed { source, .. } if source.is_cancelled() => ErrorClass::Transient,
             Self::Migrate { source } => class_of_migration(source),
             Self::Scheme { .. }
@@ -243,15 +274,15 @@ impl Error {
         }
     }
 
-    /// Whether the connection it came from must not be used again. A demoted primary answers every write with an error and stays
-    /// connected: only a new connection finds the new primary.
+    /// Whether the connection it came from must not be used again, and with it all that were made to that server. A demoted primary answers
+    /// every write with an error and stays connected: only a new look finds the new primary.
     pub(super) fn spoils_connection(&self) -> bool {
         match self {
             Self::Database { source, .. } => match server_number(source) {
                 Some(number) => SWITCHED_OR_GONE.contains(&number),
                 None => !matches!(source, sqlx::Error::Database(_)) && class_of_driver(source) == ErrorClass::Transient,
             },
-            Self::TimedOut { .. } => true,
+            Self::TimedOut { .. } | Self::Deposed { .. } => true,
             _ => false,
         }
     }
@@ -270,18 +301,19 @@ const CONFIGURATION: [u16; 8] = [1044, 1045, 1049, 1142, 1143, 1153, 1227, 1698]
 /// SQLite, primary codes: busy (5), locked (6), I/O error (10), disk full (13), cannot open (14).
 const SQLITE_COMES_AND_GOES: [u32; 5] = [5, 6, 10, 13, 14];
 
-fn server_number(source: &sqlx::Error) -> Option<u16> {
+pub(super) fn server_number(source: &sqlx::Error) -> Option<u16> {
     Some(source.as_database_error()?.try_downcast_ref::<MySqlDatabaseError>()?.number())
 }
 
 pub(super) fn class_of_migration(source: &MigrateError) -> ErrorClass {
     match source {
+        MigrateError::Source(source) => source.downcast_ref::<Error>().map_or(ErrorClass::Permanent, Error::class),
         MigrateError::Execute(source) | MigrateError::ExecuteMigration(source, _) => class_of_driver(source),
         _ => ErrorClass::Permanent,
     }
 }
 
-fn class_of_driver(source: &sqlx::Error) -> ErrorClass {
+pub(super) fn class_of_driver(source: &sqlx::Error) -> ErrorClass {
     if let Some(number) = server_number(source) {
         return match number {
             _ if SWITCHED_OR_GONE.contains(&number) || COMES_AND_GOES.contains(&number) => ErrorClass::Transient,

@@ -15,6 +15,7 @@
 mod alert;
 mod archive;
 mod audit;
+mod backup;
 mod conn;
 mod dialect;
 mod directory;
@@ -27,22 +28,25 @@ mod fix_bench;
 mod floor;
 mod log;
 mod look;
+mod pair;
+mod primary;
 mod recording;
 mod recording_bench;
 mod release;
 mod setting;
 mod trace;
+mod unit;
 mod wifi;
 
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use sqlx::Connection as _;
 use sqlx::migrate::{MigrateError, Migrator};
-use sqlx::mysql::{MySqlConnectOptions, MySqlPool, MySqlPoolOptions};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{ConnectOptions, Connection};
 
+use crate::config;
 use crate::retry::{Delays, ErrorClass};
 
 pub use alert::KeptAlert;
@@ -61,17 +65,24 @@ pub use file::{ADOPT_WITHIN_MS, FileAdded, NewFile, SWEEP_FILES_MAX, StoredFile}
 pub use fix::{Fate, FateRefusal, Taken};
 pub use floor::{FloorCursor, FloorPage};
 pub use look::TablesLook;
+pub use pair::{Done, Pair, PairAccounts, PairError, PairLook, Replication, ServerState, Wish};
 pub use recording::{Kept, NewRecording, Recorded};
 pub use recording_bench::Counted;
 pub use release::{NewRelease, Release, ReleaseAdded, ReleaseChange};
 pub use trace::TRACE_SQL;
 pub use wifi::{WifiChange, WifiPoint};
 
+use primary::Primary;
+
 /// How to reach the database.
 #[derive(Clone)]
 pub struct Options {
     /// `sqlite:PATH` or `mysql://USER:PASSWORD@HOST:PORT/DATABASE`. Holds a secret: never logged.
     pub url: String,
+    /// The other server of a pair, of the same form, for MariaDB only: which of the two is the primary is found out. `None` without one.
+    pub standby_url: Option<String>,
+    /// How far the standby may be behind for [`Store`] to read history from it; `None`: it is not read from.
+    pub standby_lag_max: Option<Duration>,
     /// The most connections to MariaDB, or readers of SQLite (which always has one writer). At the bound an operation waits, for two
     /// seconds at most.
     pub connections_max: u32,
@@ -82,15 +93,28 @@ pub struct Options {
 impl Options {
     /// Eight connections, ten seconds.
     pub fn new(url: impl Into<String>) -> Self {
-        Self { url: url.into(), connections_max: 8, deadline: Duration::from_secs(10) }
+        Self { url: url.into(), standby_url: None, standby_lag_max: None, connections_max: 8, deadline: Duration::from_secs(10) }
     }
 }
 
 impl fmt::Debug for Options {
-    /// Without the URL, which may hold a password.
+    /// Without the URLs, which may hold a password.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { url: _, connections_max, deadline } = self;
-        f.debug_struct("Options").field("connections_max", connections_max).field("deadline", deadline).finish_non_exhaustive()
+        let Self { url: _, standby_url: _, standby_lag_max, connections_max, deadline } = self;
+        f.debug_struct("Options")
+            .field("standby_lag_max", standby_lag_max)
+            .field("connections_max", connections_max)
+            .field("deadline", deadline)
+            .finish_non_exhaustive()
+    }
+}
+
+impl From<&config::Sql> for Options {
+    /// As configured, with eight connections.
+    fn from(config: &config::Sql) -> Self {
+        let standby_url = (!config.standby_url.is_empty()).then(|| config.standby_url.clone());
+        let standby_lag_max = config.read_from_standby.then_some(config.standby_lag_max);
+        Self { standby_url, standby_lag_max, deadline: config.statement_timeout, ..Self::new(config.url.as_str()) }
     }
 }
 
@@ -121,7 +145,7 @@ enum Pools {
         write: SqlitePool,
         read: SqlitePool,
     },
-    MySql(MySqlPool),
+    MySql(Arc<Primary>),
 }
 
 impl fmt::Debug for Store {
@@ -144,7 +168,7 @@ impl Store {
         let scheme = options.url.split(':').next().unwrap_or_default();
         let pools = match scheme {
             "sqlite" => sqlite_pools(options)?,
-            "mysql" | "mariadb" => mysql_pool(options)?,
+            "mysql" | "mariadb" => Pools::MySql(Arc::new(Primary::new(options)?)),
             _ => return Err(Error::Scheme { scheme: scheme.to_owned() }),
         };
         Ok(Self { pools, deadline: options.deadline, stamp: Arc::default(), fences: Arc::default() })
@@ -169,8 +193,9 @@ impl Store {
                 }
                 // The migrator locks with a negative timeout, which MariaDB refuses with a warning, so a lock of our own does it. It is
                 // held by a connection outside the pool and ends with it.
-                Pools::MySql(pool) => {
-                    let mut connection = pool.connect_options().connect().await?;
+                Pools::MySql(primary) => {
+                    let generation = primary.generation("migrate").await.map_err(|error| MigrateError::Source(error.into()))?;
+                    let mut connection = generation.connect().await?;
                     let sql = "SELECT COALESCE(GET_LOCK(LEFT(CONCAT('roger migrate ', DATABASE()), 64), ?), 0)";
                     let wait = MIGRATE_TIMEOUT.as_secs().cast_signed();
                     let (locked,): (i64,) = sqlx::query_as(sql).bind(wait).fetch_one(&mut connection).await?;
@@ -179,6 +204,9 @@ impl Store {
                     }
                     MYSQL_MIGRATIONS.run_direct(None, &mut connection, false).await?;
                     connection.close().await?;
+                    if generation.epoch == 0 {
+                        primary.discard(&generation, "it has tables now");
+                    }
                 }
             }
             Ok(())
@@ -201,6 +229,24 @@ impl Store {
         self.read("ping".to_owned(), |conn| Box::pin(async move { conn.one::<(i64,)>("SELECT 1", &[]).await.map(drop) })).await
     }
 
+    /// From now on this store uses no primary of an epoch below that: somebody knows of a newer one. Costs nothing while there is no newer one.
+    pub fn require_epoch(&self, epoch: u64) {
+        if let Pools::MySql(primary) = &self.pools {
+            primary.require(epoch);
+        }
+    }
+
+    /// Compares the epoch of the primary with what others know, once a second and for as long as the store is used. `agree` is given the epoch
+    /// of the server in use, 0 for none, and answers with the highest that anybody said; `None` when it cannot be asked. SQLite has no epochs.
+    pub fn follow_epoch<F>(&self, agree: impl Fn(u64) -> F + Send + 'static)
+    where
+        F: Future<Output = Option<u64>> + Send,
+    {
+        if let Pools::MySql(primary) = &self.pools {
+            primary::follow(primary, agree);
+        }
+    }
+
     /// Waits for the operations that run and closes all connections.
     pub async fn close(&self) {
         match &self.pools {
@@ -208,7 +254,7 @@ impl Store {
                 read.close().await;
                 write.close().await;
             }
-            Pools::MySql(pool) => pool.close().await,
+            Pools::MySql(primary) => primary.close().await,
         }
     }
 }
@@ -237,17 +283,4 @@ fn sqlite_pools(options: &Options) -> Result<Pools, Error> {
         write: pool().max_connections(1).acquire_timeout(options.deadline).connect_lazy_with(write),
         read: pool().max_connections(options.connections_max).connect_lazy_with(read),
     })
-}
-
-fn mysql_pool(options: &Options) -> Result<Pools, Error> {
-    let connect: MySqlConnectOptions = options.url.parse().map_err(|source| Error::Url { source })?;
-    let connect = connect.charset("utf8mb4").collation("utf8mb4_bin");
-    let pool =
-        MySqlPoolOptions::new().acquire_timeout(ACQUIRE_TIMEOUT).max_connections(options.connections_max).after_connect(|connection, _| {
-            Box::pin(async move {
-                // No gap locks, and a row that was waited for is read as its writer left it.
-                sqlx::Executor::execute(connection, "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED").await.map(drop)
-            })
-        });
-    Ok(Pools::MySql(pool.connect_lazy_with(connect)))
 }

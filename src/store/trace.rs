@@ -40,7 +40,7 @@ impl Store {
         // What lies before the range does not move its beginning.
         let after = after.filter(|after| after.fix_ms >= from_ms);
         let (from, to) = (after.map_or(from_ms, |after| after.fix_ms), signed(to_ms));
-        self.read(format!("trace of {} devices", devices.len()), move |conn| {
+        self.read_old(format!("trace of {} devices", devices.len()), move |conn| {
             Box::pin(async move {
                 let mut rows = Vec::new();
                 for device in devices {

@@ -66,8 +66,8 @@ pub async fn run(config: Config, clock: Clock, shutdown: Shutdown) -> Result<(),
     let settings = broker::Settings::from(&config.redis);
     let fleet = Redis::new(settings.clone()).map_err(ProgramError::Broker)?;
     let sos = Redis::new(broker::Settings { url: config.sos_url().to_owned(), ..settings }).map_err(ProgramError::Broker)?;
-    let options = Options { deadline: config.sql.statement_timeout, ..Options::new(config.sql.url.as_str()) };
-    let store = Store::open_with(&options).map_err(ProgramError::Store)?;
+    let store = Store::open_with(&Options::from(&config.sql)).map_err(ProgramError::Store)?;
+    store.follow_epoch(fleet.sql_epochs());
     let groups = |error| ProgramError::Groups(error);
     let takes = CompetingSettings::new::<TakeSos>(TAKES.0, TAKES.1, SOS_IDLE).map_err(groups)?;
     let tells = CompetingSettings::new::<Tell>(TELLS.0, TELLS.1, SOS_IDLE).map_err(groups)?;

@@ -142,9 +142,10 @@ impl Ordered for Archive {
                 Err(error) => Err(error),
             };
             match served {
-                // A newer epoch: what is in memory may be of what Redis lost. Read again, from where SQL now says.
-                Err(Error::Store { source: source @ store::Error::Fenced { .. }, .. }) => {
-                    tracing::info!(shard, reason = chain(&source), "archive begins again behind a new epoch");
+                // A newer epoch: what is in memory may be of what Redis lost. Or another primary, or an older file: it holds less. Read again, from
+                // where SQL now says.
+                Err(Error::Store { source: source @ (store::Error::Fenced { .. } | store::Error::Regressed { .. }), .. }) => {
+                    tracing::info!(shard, reason = chain(&source), "archive begins again from where SQL is");
                     if tenure.stop.is_cancelled() {
                         return Ok(());
                     }
@@ -218,7 +219,8 @@ impl<'a> Shelf<'a> {
     /// Writes one transaction, which begins with `entries`.
     async fn archive(&mut self, mut entries: Vec<StreamEntry>) -> Result<(), Error> {
         let begun = Instant::now();
-        let mut batch = ArchiveBatch::new(self.shard).fenced_by(self.allocated);
+        let held = Position { epoch: self.at.0, commit: self.at.1 };
+        let mut batch = ArchiveBatch::new(self.shard).fenced_by(self.allocated).behind(held);
         let (mut at, mut frames, mut bytes, mut first_ms) = (self.at, 0, 0, None);
         let mut trail = Vec::new();
         loop {

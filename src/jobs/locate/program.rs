@@ -60,8 +60,8 @@ impl ProgramError {
 pub async fn run(config: Config, clock: Clock, shutdown: Shutdown) -> Result<(), ProgramError> {
     let shards = u32::from(config.fleet.shards);
     let redis = Redis::new(broker::Settings::from(&config.redis)).map_err(ProgramError::Broker)?;
-    let options = Options { deadline: config.sql.statement_timeout, ..Options::new(config.sql.url.as_str()) };
-    let store = Store::open_with(&options).map_err(ProgramError::Store)?;
+    let store = Store::open_with(&Options::from(&config.sql)).map_err(ProgramError::Store)?;
+    store.follow_epoch(redis.sql_epochs());
     let settings = CompetingSettings::new::<Locate>(FRAMES, FRAMES, IDLE).map_err(ProgramError::Group)?;
 
     let readiness = Readiness::new();

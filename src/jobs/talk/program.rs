@@ -72,8 +72,8 @@ impl ProgramError {
 pub async fn run(config: Config, clock: Clock, shutdown: Shutdown) -> Result<(), ProgramError> {
     let shards = u32::from(config.fleet.shards);
     let redis = Redis::new(broker::Settings::from(&config.redis)).map_err(ProgramError::Broker)?;
-    let options = Options { deadline: config.sql.statement_timeout, ..Options::new(config.sql.url.as_str()) };
-    let store = Store::open_with(&options).map_err(ProgramError::Store)?;
+    let store = Store::open_with(&Options::from(&config.sql)).map_err(ProgramError::Store)?;
+    store.follow_epoch(redis.sql_epochs());
     // One lease for all of it: announcements are numbered in one row.
     let lease = OrderedSettings::new(1, LEASE_LIFETIME).map_err(ProgramError::Settings)?;
     let readiness = Readiness::new();

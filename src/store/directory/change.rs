@@ -121,7 +121,7 @@ impl Store {
 
     /// Changes, the newest first.
     pub async fn changes(&self, wanted: ChangesWanted) -> Result<Vec<ChangeRecord>, Error> {
-        self.read("list changes of the directory".to_owned(), move |conn| {
+        self.read_old("list changes of the directory".to_owned(), move |conn| {
             Box::pin(async move {
                 let mut sql =
                     "SELECT id, time_ms, who, what, subject, before_json, after_json FROM directory_change WHERE time_ms >= ?".to_owned();

@@ -6,11 +6,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use roger::broker::{self, Redis};
 use roger::client::{Body, Counts, Entry, Event, Gap, Memory, Options, Refusal, Session, Tokens as _};
 use roger::clock::Clock;
 use roger::config::{Config, Program, Sources};
 use roger::model::{Durability, Place, PresenceState, Span, TenantId, TopicId, UserId, UserKind};
-use roger::store::{NewAccount, Store};
+use roger::store::{NewAccount, Options as StoreOptions, Store};
 use roger::token::{Claims, Signer};
 use tokio::task::JoinHandle;
 
@@ -121,9 +122,16 @@ impl Cast {
         Self::new(&config, Clock::system(), fleet.edges()).await
     }
 
+    /// Opens the store anew, after its file was replaced.
+    pub fn reopen(&mut self, fleet: &Fleet) {
+        let config = Config::load(Program::Roger, &Sources { file: Some(fleet.config()), ..Sources::default() }).unwrap();
+        self.store = Store::open_with(&StoreOptions::from(&config.sql)).unwrap();
+    }
+
     /// For whatever runs with `config` and has these edges.
     pub async fn new(config: &Config, clock: Clock, edges: Vec<String>) -> Self {
-        let store = Store::open(&config.sql.url).unwrap();
+        let store = Store::open_with(&StoreOptions::from(&config.sql)).unwrap();
+        store.follow_epoch(Redis::new(broker::Settings::from(&config.redis)).unwrap().sql_epochs());
         store.migrate().await.unwrap();
         let tenant = store.ensure_tenant("faults").await.unwrap().id();
         let signer = Arc::new(Signer::load(&config.auth.secret_key_file).unwrap());

@@ -13,6 +13,8 @@ mod lanes;
 mod limits;
 pub mod loss;
 mod mariadb;
+mod older;
+mod pair;
 mod paused;
 mod poison;
 mod readiness;

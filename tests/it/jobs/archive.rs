@@ -144,6 +144,27 @@ async fn while_sql_is_away_nothing_is_trimmed_and_then_it_catches_up() {
     assert_eq!(all(&store, "g:1").await.len(), 30);
 }
 
+/// As after a switch to a server that lacked the last commits: the archive finds out with its next batch, and does not go on from memory.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_sql_does_not_have_any_more_is_archived_again_from_the_log() {
+    let (server, sql) = (redis::Redis::start(), MariaDb::start());
+    let redis = handle(&server);
+    let url = sql.database().await;
+    let store = Store::open(&url).unwrap();
+    store.migrate().await.unwrap();
+    let mut owner = Owner::begin(&redis, 1).await;
+    let _archiving = Archiving::start(&redis, &store, FOREVER);
+    owner.post(topic("g:1"), 1..=20).await;
+    archived(&store, owner.at).await;
+    let database = url.rsplit('/').next().unwrap();
+    sql.admin(&format!("DELETE FROM {database}.message WHERE seq > 5; UPDATE {database}.shard SET archived_commit = 5 WHERE shard = 0"))
+        .await;
+    owner.post(topic("g:1"), 21..=22).await;
+    archived(&store, owner.at).await;
+    let expected: Vec<Place> = (1..=22).map(|seq| Place::new(1, seq)).collect();
+    assert_eq!(places(&all(&store, "g:1").await), expected);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_owner_whose_redis_lost_what_sql_has_is_unseated_once() {
     let server = redis::Redis::start();

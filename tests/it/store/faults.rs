@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 use roger::retry::ErrorClass;
-use roger::store::{Error, Options, Store};
+use roger::store::{ChangesWanted, Error, Options, Store};
 
 use super::{Database, archive, entry, over_both, topic};
 use crate::support::eventually;
@@ -120,6 +120,89 @@ async fn a_demoted_mariadb_is_left_for_a_new_connection() {
     assert!(matches!(error, Error::Database { .. }), "{error:?}");
     server.admin("SET GLOBAL read_only = 0").await;
     until_archived(&store, 2).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_switch_is_followed_without_a_restart_and_an_old_primary_gets_nothing() {
+    let [old, new] = MariaDb::pair().await;
+    let options = |url: String, standby: String| Options { standby_url: Some(standby), ..Options::new(url) };
+    let store = Store::open_with(&options(old.fleet_url(), new.fleet_url())).unwrap();
+    store.migrate().await.unwrap();
+    until_archived(&store, 1).await;
+    let count = async |server: &MariaDb| server.ask("roger_fleet", "SELECT CAST(COUNT(*) AS CHAR) FROM message").await;
+    let tables =
+        "SELECT CAST(COUNT(*) AS CHAR) FROM information_schema.tables WHERE table_schema = 'roger_fleet' AND table_name = 'sql_primary'";
+    eventually("the standby has the tables", async || (new.ask("mysql", tables).await == "1").then_some(())).await;
+    eventually("the standby follows", async || (count(&new).await == "1").then_some(())).await;
+    // A standby that takes writes gets none: its row names the other.
+    new.admin("SET GLOBAL read_only = 0").await;
+    let stranger = Store::open_with(&options(new.fleet_url(), old.fleet_url())).unwrap();
+    until_archived(&stranger, 2).await;
+    eventually("the standby follows", async || (count(&new).await == "2").then_some(())).await;
+
+    // Promoted, and the old one writable as before: 1927 for those that are connected, then the epoch.
+    new.admin("STOP SLAVE; UPDATE roger_fleet.sql_primary SET epoch = 2, server = @@global.server_id WHERE one = 1").await;
+    stranger.require_epoch(2);
+    until_archived(&stranger, 3).await;
+    assert_eq!((count(&old).await.as_str(), count(&new).await.as_str()), ("2", "3"), "the one that was told writes to the new one");
+    old.admin(
+        "BEGIN NOT ATOMIC FOR one IN (SELECT id FROM information_schema.processlist WHERE user = 'roger') DO KILL one.id; END FOR; END",
+    )
+    .await;
+    until_archived(&store, 4).await;
+    assert_eq!((count(&old).await.as_str(), count(&new).await.as_str()), ("2", "4"), "the one that was not told finds out");
+
+    // One that begins while the new one does not answer.
+    new.stop();
+    let late = Store::open_with(&options(old.fleet_url(), new.fleet_url())).unwrap();
+    let error = archive(&late, 5, [entry(topic("g:1"), 1, 5, 5)]).await.unwrap_err();
+    assert!(matches!(error, Error::NoPrimary { class: ErrorClass::Transient, .. }), "{error:?}");
+    late.require_epoch(2);
+    let error = archive(&late, 5, [entry(topic("g:1"), 1, 5, 5)]).await.unwrap_err();
+    assert!(matches!(error, Error::NoPrimary { class: ErrorClass::Transient, .. }), "{error:?}");
+    assert_eq!(count(&old).await, "2");
+    new.resume();
+    until_archived(&late, 5).await;
+    assert_eq!((count(&old).await.as_str(), count(&new).await.as_str()), ("2", "5"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn history_is_read_from_the_standby_while_it_follows() {
+    let [primary, standby] = MariaDb::pair().await;
+    let bound = Some(Duration::from_secs(10));
+    let options = Options { standby_url: Some(standby.fleet_url()), standby_lag_max: bound, ..Options::new(primary.fleet_url()) };
+    let store = Store::open_with(&options).unwrap();
+    store.prepare(16).await.unwrap();
+    let seeds = async || store.changes(ChangesWanted { limit: 100, ..ChangesWanted::default() }).await.map(|changes| changes.len());
+    let readers = "SELECT CAST(COUNT(*) AS CHAR) FROM information_schema.processlist WHERE user = 'roger' AND db = 'roger_fleet'";
+    store.note_seed(serde_json::json!({ "one": 1 })).await.unwrap();
+    eventually("read from the standby", async || (seeds().await.ok()? == 1 && standby.ask("mysql", readers).await == "1").then_some(()))
+        .await;
+    // It stands still: what is new is read from the primary.
+    standby.admin("STOP SLAVE").await;
+    store.note_seed(serde_json::json!({ "two": 2 })).await.unwrap();
+    eventually("read from the primary", async || (seeds().await.ok()? == 2).then_some(())).await;
+    standby.stop();
+    assert_eq!(seeds().await.unwrap(), 2, "without a standby");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_transaction_is_refused_by_a_server_whose_epoch_was_raised() {
+    let server = MariaDb::start();
+    let store = Store::open(&server.database().await).unwrap();
+    store.migrate().await.unwrap();
+    until_archived(&store, 1).await;
+    server.admin("UPDATE roger_0.sql_primary SET epoch = 2").await;
+    let error = archive(&store, 2, [entry(topic("g:1"), 1, 2, 2)]).await.unwrap_err();
+    assert!(matches!(error, Error::Deposed { epoch: 1, found: 2, .. }), "{error:?}");
+    assert_eq!(store.archive_position(3).await.unwrap().commit, 1, "something was written");
+    until_archived(&store, 2).await;
+    // Restored from before: nothing below what was seen is used again.
+    server.admin("UPDATE roger_0.sql_primary SET epoch = 1").await;
+    let refused = archive(&store, 3, [entry(topic("g:1"), 1, 3, 3)]).await.unwrap_err();
+    assert!(matches!(refused, Error::Deposed { epoch: 2, found: 1, .. }), "{refused:?}");
+    let refused = archive(&store, 3, [entry(topic("g:1"), 1, 3, 3)]).await.unwrap_err();
+    assert!(matches!(refused, Error::NoPrimary { .. }), "{refused:?}");
 }
 
 #[tokio::test]

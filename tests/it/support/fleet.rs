@@ -10,7 +10,7 @@ use std::process::{Command, ExitStatus, Stdio};
 use nix::sys::signal::Signal;
 use tempfile::TempDir;
 
-use super::mariadb::MariaDb;
+use super::mariadb::{ADMIN_FILE, MariaDb};
 use super::ports;
 use super::process::{Process, Program};
 use super::redis::{Appendfsync, Redis};
@@ -24,6 +24,8 @@ pub enum SqlServer {
     Sqlite,
     /// A private server.
     MariaDb,
+    /// A primary and its standby.
+    Pair,
 }
 
 /// What a fleet consists of.
@@ -83,6 +85,8 @@ pub struct Fleet {
     pub sentinels: Option<Sentinels>,
     /// The store, when it is a server.
     pub mariadb: Option<MariaDb>,
+    /// Its standby, when it has one.
+    pub standby: Option<MariaDb>,
     edge_ports: Vec<u16>,
     directory_port: u16,
     gateway_port: u16,
@@ -128,10 +132,18 @@ impl Fleet {
         let folder = tempfile::Builder::new().prefix("roger-fleet-").tempdir().unwrap();
         let redis = Redis::start_with(options.appendfsync, &[]);
         let sentinels = (options.replicas > 0).then(|| Sentinels::over(&redis, options.replicas, options.appendfsync));
-        let mariadb = (options.sql == SqlServer::MariaDb).then(MariaDb::start);
+        let (mariadb, standby) = match options.sql {
+            SqlServer::Sqlite => (None, None),
+            SqlServer::MariaDb => (Some(MariaDb::start()), None),
+            SqlServer::Pair => {
+                let [primary, standby] = now(MariaDb::pair());
+                (Some(primary), Some(standby))
+            }
+        };
         let (directory_port, gateway_port) = (ports::free(), ports::free());
         let edge_ports: Vec<u16> = (0..options.edges).map(|_| ports::free()).collect();
-        let mut fleet = Self { programs: BTreeMap::new(), redis, sentinels, mariadb, edge_ports, directory_port, gateway_port, folder };
+        let mut fleet =
+            Self { programs: BTreeMap::new(), redis, sentinels, mariadb, standby, edge_ports, directory_port, gateway_port, folder };
         fleet.write_config(&options.overrides);
         fleet.roger(&["keys", "create", "--dir", fleet.folder().to_str().unwrap()]).succeeded();
         fleet.launch("directory", "directory", &[]);
@@ -285,9 +297,18 @@ impl Fleet {
             Some(server) => server.fleet_url(),
             None => format!("sqlite:{}", self.folder().join("roger.db").display()),
         };
+        let (standby, admin_file) = match &self.standby {
+            Some(server) => (server.fleet_url(), path("sql-admin.toml")),
+            None => (String::new(), "\"\"".to_owned()),
+        };
+        let admin = self.folder().join("sql-admin.toml");
+        fs::write(&admin, ADMIN_FILE).unwrap();
+        fs::set_permissions(&admin, fs::Permissions::from_mode(0o600)).unwrap();
         let own = [
             ("redis.url", format!("{:?}", self.sentinels.as_ref().map_or_else(|| self.redis.url(), Sentinels::url))),
             ("sql.url", format!("{sql:?}")),
+            ("sql.standby_url", format!("{standby:?}")),
+            ("sql.admin_file", admin_file),
             ("auth.public_key_file", path("token.pub")),
             ("auth.secret_key_file", path("token.secret")),
             ("sms.file", path("sms.jsonl")),
@@ -303,6 +324,12 @@ impl Fleet {
         // The URL of a server holds a password.
         fs::set_permissions(self.config(), fs::Permissions::from_mode(0o600)).unwrap();
     }
+}
+
+/// Waits for it on a thread of its own, for whoever is in a runtime or in none.
+fn now<T: Send>(work: impl Future<Output = T> + Send) -> T {
+    let run = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(work);
+    std::thread::scope(|scope| scope.spawn(run).join().unwrap())
 }
 
 /// A configuration file of keys and values; later ones win.

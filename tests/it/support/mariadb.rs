@@ -21,11 +21,35 @@ const START_TIMEOUT: Duration = Duration::from_secs(30);
 /// The options with which the template is made and used: another log size would have it rebuilt at each start.
 const INNODB: [&str; 2] = ["--innodb-log-file-size=4M", "--innodb-undo-tablespaces=0"];
 
+/// What makes a server one of a pair.
+const PAIR: [&str; 8] = [
+    "--log-bin=bin",
+    "--binlog-format=ROW",
+    "--log-slave-updates=1",
+    "--gtid-strict-mode=1",
+    "--rpl-semi-sync-master-enabled=1",
+    "--rpl-semi-sync-slave-enabled=1",
+    "--rpl-semi-sync-master-timeout=2000",
+    "--rpl-semi-sync-master-wait-no-slave=0",
+];
+/// The accounts of a pair, with no more rights than docs/sql.md gives them.
+const PAIR_ACCOUNTS: &str = "CREATE USER IF NOT EXISTS roger_repl@'127.0.0.1' IDENTIFIED BY 'repl';\n\
+    GRANT REPLICATION SLAVE ON *.* TO roger_repl@'127.0.0.1';\n\
+    GRANT REPLICA MONITOR ON *.* TO roger@'127.0.0.1';\n\
+    CREATE USER IF NOT EXISTS roger_admin@'127.0.0.1' IDENTIFIED BY 'pair''s';\n\
+    GRANT READ_ONLY ADMIN, REPLICATION SLAVE ADMIN, RELOAD, REPLICA MONITOR, CONNECTION ADMIN, PROCESS ON *.* TO roger_admin@'127.0.0.1';\n\
+    GRANT SELECT, UPDATE ON `roger\\_%`.* TO roger_admin@'127.0.0.1';\n";
+/// The file of `sql.admin_file` for it.
+pub(crate) const ADMIN_FILE: &str =
+    "admin_user = \"roger_admin\"\nadmin_password = \"pair's\"\nreplication_user = \"roger_repl\"\nreplication_password = \"repl\"\n";
+
 /// A running server.
 #[derive(Debug)]
 pub(crate) struct MariaDb {
     folder: tempfile::TempDir,
     port: u16,
+    /// Its place in a pair, from 1.
+    place: Option<u16>,
     child: Mutex<Option<Child>>,
 }
 
@@ -44,6 +68,24 @@ impl MariaDb {
 
     /// A server of the test's own.
     pub(crate) fn start() -> Self {
+        Self::start_as(None)
+    }
+
+    /// A primary and its standby, with GTIDs and semi-sync, set up as docs/sql.md says.
+    pub(crate) async fn pair() -> [Self; 2] {
+        let [primary, standby] = [Self::start_as(Some(1)), Self::start_as(Some(2))];
+        standby.admin("SET GLOBAL read_only = 1").await;
+        let follow = format!(
+            "CHANGE MASTER TO MASTER_HOST = '127.0.0.1', MASTER_PORT = {}, MASTER_USER = 'roger_repl', MASTER_PASSWORD = 'repl', \
+             MASTER_USE_GTID = slave_pos, MASTER_CONNECT_RETRY = 1",
+            primary.port
+        );
+        standby.admin(&follow).await;
+        standby.admin("START SLAVE").await;
+        [primary, standby]
+    }
+
+    fn start_as(place: Option<u16>) -> Self {
         let folder = tempfile::Builder::new().prefix("roger-mariadb-").tempdir().unwrap();
         let data = folder.path().join("data");
         run(Command::new("cp").arg("-r").arg(template()).arg(&data));
@@ -53,8 +95,11 @@ impl MariaDb {
                         CREATE USER IF NOT EXISTS admin@'127.0.0.1' IDENTIFIED BY 'admin';\n\
                         GRANT ALL ON *.* TO admin@'127.0.0.1';\n\
                         CREATE DATABASE IF NOT EXISTS roger_fleet CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;\n";
+        // A standby must have no transactions of its own.
+        let accounts =
+            if place.is_some() { format!("SET SESSION sql_log_bin = 0;\n{accounts}{PAIR_ACCOUNTS}") } else { accounts.to_owned() };
         std::fs::write(folder.path().join("accounts.sql"), accounts).unwrap();
-        let server = Self { folder, port: free_port(), child: Mutex::new(None) };
+        let server = Self { folder, port: free_port(), place, child: Mutex::new(None) };
         server.resume();
         server
     }
@@ -70,6 +115,19 @@ impl MariaDb {
     /// The URL of the database of a fleet, which is there from the start.
     pub(crate) fn fleet_url(&self) -> String {
         format!("mysql://roger:roger@127.0.0.1:{}/roger_fleet", self.port)
+    }
+
+    /// `host:port`, as `roger sql` names it.
+    pub(crate) fn address(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+
+    /// What a query answers, as text; its first column must be text.
+    pub(crate) async fn ask(&self, database: &str, sql: &str) -> String {
+        let url = format!("mysql://admin:admin@127.0.0.1:{}/{database}", self.port);
+        let mut connection = MySqlConnection::connect(&url).await.unwrap();
+        let (answer,): (String,) = sqlx::query_as(sqlx::AssertSqlSafe(sql)).fetch_one(&mut connection).await.unwrap();
+        answer
     }
 
     /// Runs SQL as the administrator.
@@ -107,6 +165,9 @@ impl MariaDb {
         command.arg(format!("--port={}", self.port));
         command.args(["--bind-address=127.0.0.1", "--skip-name-resolve", "--innodb-buffer-pool-size=64M"]);
         command.args(["--character-set-server=utf8mb4", "--collation-server=utf8mb4_bin"]);
+        if let Some(place) = self.place {
+            command.arg(format!("--server-id={place}")).args(PAIR);
+        }
         let log = File::options().create(true).append(true).open(folder.join("log")).unwrap();
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
         let mut child = spawn(command);
