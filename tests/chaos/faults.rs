@@ -7,6 +7,7 @@ use rand::Rng;
 
 use crate::proxy::{Proxy, Weather};
 use crate::support::fleet::Fleet;
+use crate::support::mariadb::MariaDb;
 use crate::support::redis::Redis;
 
 /// What can happen.
@@ -31,6 +32,7 @@ pub enum Fault {
     KillSql,
     FreezeSql,
     SqlReadOnly,
+    SwitchSql,
     CutNetwork,
     SilentNetwork,
     ReceiptsLost,
@@ -38,7 +40,7 @@ pub enum Fault {
 }
 
 /// Of everything but the number of a program, which is chosen.
-pub const ALL: [Fault; 23] = [
+pub const ALL: [Fault; 24] = [
     Fault::KillEdge,
     Fault::FreezeEdge,
     Fault::KillDelivery,
@@ -58,6 +60,7 @@ pub const ALL: [Fault; 23] = [
     Fault::KillSql,
     Fault::FreezeSql,
     Fault::SqlReadOnly,
+    Fault::SwitchSql,
     Fault::CutNetwork,
     Fault::SilentNetwork,
     Fault::ReceiptsLost,
@@ -84,9 +87,10 @@ impl Fault {
             Self::SwitchPlanned => "roger redis switch",
             Self::SwitchUnplanned => "SENTINEL FAILOVER",
             Self::RedisFull => "Redis reaches its maxmemory",
-            Self::KillSql => "SQL is killed",
-            Self::FreezeSql => "SQL stands still",
-            Self::SqlReadOnly => "SQL takes no writes",
+            Self::KillSql => "a server of the SQL pair is killed",
+            Self::FreezeSql => "a server of the SQL pair stands still",
+            Self::SqlReadOnly => "the SQL primary takes no writes",
+            Self::SwitchSql => "roger sql switch",
             Self::CutNetwork => "the network to an edge is cut",
             Self::SilentNetwork => "the network to an edge carries nothing and says nothing",
             Self::ReceiptsLost => "nothing comes up to an edge, what comes down does",
@@ -104,7 +108,7 @@ impl Fault {
             Self::KillPrimary | Self::FreezePrimary | Self::SwitchPlanned | Self::SwitchUnplanned | Self::RedisFull => 4,
             Self::KillReplica | Self::FreezeReplica => 5,
             Self::KillSentinels | Self::FreezeSentinel => 6,
-            Self::KillSql | Self::FreezeSql | Self::SqlReadOnly => 7,
+            Self::KillSql | Self::FreezeSql | Self::SqlReadOnly | Self::SwitchSql => 7,
             Self::CutNetwork | Self::SilentNetwork | Self::ReceiptsLost | Self::SlowNetwork => 8,
         }
     }
@@ -147,6 +151,21 @@ impl Ground {
     fn replica(&self) -> u16 {
         let (primary, first) = (self.primary(), self.fleet.redis.port());
         if primary == first { self.fleet.sentinels.as_ref().unwrap().replicas[0].port() } else { first }
+    }
+
+    fn sql(&self, which: usize) -> &MariaDb {
+        let server = if which == 0 { &self.fleet.mariadb } else { &self.fleet.standby };
+        server.as_ref().unwrap()
+    }
+
+    /// Runs a command of `roger` to its end. Where the other fault makes it impossible it is refused, and nothing happens.
+    async fn command(&self, args: &[&str]) {
+        let mut command = self.fleet.command(args);
+        let answer = tokio::task::spawn_blocking(move || command.output()).await.unwrap().unwrap();
+        if !answer.status.success() {
+            let why = String::from_utf8_lossy(&answer.stderr).trim().to_owned();
+            eprint!(" [roger {}: {}]", args.join(" "), why.lines().last().unwrap_or_default());
+        }
     }
 
     /// Begins a fault; when it has an end of its own, at the end of it.
@@ -192,19 +211,26 @@ impl Ground {
                 which = random.random_range(0..3);
                 self.fleet.sentinels.as_mut().unwrap().process(which).signal(Signal::SIGSTOP);
             }
-            Fault::SwitchPlanned => {
-                // Refused where the other fault took the replica: then nothing happens.
-                let mut command = self.fleet.command(&["redis", "switch", "--yes"]);
-                let _answer = tokio::task::spawn_blocking(move || command.output()).await;
-            }
+            Fault::SwitchPlanned => self.command(&["redis", "switch", "--yes"]).await,
             Fault::SwitchUnplanned => drop(self.fleet.sentinels.as_ref().unwrap().try_cli(&["SENTINEL", "FAILOVER", "roger"])),
             Fault::RedisFull => {
                 which = self.primary().into();
                 drop(self.redis(which as u16).try_cli(&["CONFIG", "SET", "maxmemory", "1mb"]));
             }
-            Fault::KillSql => self.fleet.mariadb.as_ref().unwrap().stop(),
-            Fault::FreezeSql => self.fleet.mariadb.as_ref().unwrap().signal(Signal::SIGSTOP),
-            Fault::SqlReadOnly => self.fleet.mariadb.as_ref().unwrap().admin("SET GLOBAL read_only = 1").await,
+            Fault::KillSql => {
+                which = random.random_range(0..2);
+                self.sql(which).stop();
+            }
+            Fault::FreezeSql => {
+                which = random.random_range(0..2);
+                self.sql(which).signal(Signal::SIGSTOP);
+            }
+            Fault::SqlReadOnly => {
+                // The standby is so all the time.
+                which = usize::from(self.sql(0).ask("mysql", "SELECT CAST(@@read_only AS CHAR)").await == "1");
+                self.sql(which).admin("SET GLOBAL read_only = 1").await;
+            }
+            Fault::SwitchSql => self.command(&["sql", "switch"]).await,
             Fault::CutNetwork | Fault::SilentNetwork | Fault::ReceiptsLost | Fault::SlowNetwork => {
                 which = random.random_range(0..edges);
                 let slow = Weather::Slow(Duration::from_millis(random.random_range(20..300)));
@@ -244,11 +270,11 @@ impl Ground {
                 (0..3).filter(|number| *number != which).for_each(|number| sentinels.restart(number));
             }
             Fault::FreezeSentinel => self.fleet.sentinels.as_mut().unwrap().process(which).signal(Signal::SIGCONT),
-            Fault::SwitchPlanned | Fault::SwitchUnplanned => {}
+            Fault::SwitchPlanned | Fault::SwitchUnplanned | Fault::SwitchSql => {}
             Fault::RedisFull => drop(self.redis(which as u16).try_cli(&["CONFIG", "SET", "maxmemory", "0"])),
-            Fault::KillSql => self.fleet.mariadb.as_ref().unwrap().resume(),
-            Fault::FreezeSql => self.fleet.mariadb.as_ref().unwrap().signal(Signal::SIGCONT),
-            Fault::SqlReadOnly => self.fleet.mariadb.as_ref().unwrap().admin("SET GLOBAL read_only = 0").await,
+            Fault::KillSql => self.sql(which).resume(),
+            Fault::FreezeSql => self.sql(which).signal(Signal::SIGCONT),
+            Fault::SqlReadOnly => self.sql(which).admin("SET GLOBAL read_only = 0").await,
             Fault::CutNetwork | Fault::SilentNetwork | Fault::ReceiptsLost | Fault::SlowNetwork => self.proxies[which].set(Weather::Fine),
         }
     }

@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use roger::broker::{Redis, Settings};
 use roger::client::Memory;
 use roger::clock::Clock;
 use roger::config::{Config, Program, Sources};
 use roger::model::{Place, Span, TenantId, TopicId, UserId, UserKind};
-use roger::store::{NewAccount, Store};
+use roger::store::{NewAccount, Options as StoreOptions, Store};
 use roger::token::{Claims, Signer};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -53,12 +54,13 @@ impl People {
             delivery: 2,
             offline: 2,
             replicas: 1,
-            sql: SqlServer::MariaDb,
+            sql: SqlServer::Pair,
             overrides,
             ..FleetOptions::default()
         });
         let config = Config::load(Program::Roger, &Sources { file: Some(fleet.config()), ..Sources::default() }).unwrap();
-        let store = Store::open(&config.sql.url).unwrap();
+        let store = Store::open_with(&StoreOptions::from(&config.sql)).unwrap();
+        store.follow_epoch(Redis::new(Settings::from(&config.redis)).unwrap().sql_epochs());
         store.migrate().await.unwrap();
         let mut proxies = Vec::new();
         for edge in fleet.edges() {
