@@ -78,8 +78,8 @@ pub struct ServerLook {
     pub maxmemory_policy: String,
     /// `ok`, or the append-only file could not be written.
     pub aof_last_write_status: String,
-    /// `master`, or `slave` for a replica, which takes no writes.
-    pub role: String,
+    /// How many replicas follow it.
+    pub replicas: u64,
     /// `ok`, or the last snapshot could not be written.
     pub rdb_last_bgsave_status: String,
     /// Whether it refuses all writes when a snapshot could not be written, and snapshots are wanted.
@@ -179,7 +179,7 @@ impl Redis {
             appendfsync: setting("appendfsync"),
             maxmemory_policy: setting("maxmemory-policy"),
             aof_last_write_status: fact("aof_last_write_status"),
-            role: fact("role"),
+            replicas: number("connected_slaves"),
             rdb_last_bgsave_status: fact("rdb_last_bgsave_status"),
             stops_without_snapshot: setting("stop-writes-on-bgsave-error") == "yes" && !setting("save").is_empty(),
             commands: number("total_commands_processed"),

@@ -73,18 +73,24 @@ pub(super) async fn doctor(context: &Context, fix: bool) -> Result<(), Error> {
     if fix {
         mend(&mut checks, &redis, context).await;
     }
-    match redis.look_at_server().await {
-        Err(error) => checks.add("redis", Verdict::Fail, chain(&error), server::fix_of(&error)),
+    let server = redis.look_at_server().await;
+    let answers = server.is_ok();
+    match server {
+        Err(error) => checks.add(server::check_of(&error), Verdict::Fail, chain(&error), server::fix_of(&error)),
         Ok(server) => {
             server::judge(&mut checks, &server, context.shards(), context.clock.now_ms());
+            server::judge_replicas(&mut checks, &server, &context.config.redis);
             if let Err(error) = judge_fleet(&mut checks, &redis, &server.run_id, context).await {
                 checks.add("redis", Verdict::Fail, chain(&error), "see its log; it stopped answering while it was looked at");
             }
         }
     }
-    let sos = context.sos_redis()?;
-    judge_alerts(&mut checks, &sos, context).await;
-    sos::judge(&mut checks, sos.probes().await, context.config.sos.probe_interval, context.clock.now_ms());
+    // The same trouble is not told twice.
+    if answers || context.sos_apart() {
+        let sos = context.sos_redis()?;
+        judge_alerts(&mut checks, &sos, context).await;
+        sos::judge(&mut checks, sos.probes().await, context.config.sos.probe_interval, context.clock.now_ms());
+    }
     match context.store() {
         Err(Error::Store(error)) => checks.add("sql", Verdict::Fail, chain(&error), "set sql.url"),
         Err(error) => return Err(error),

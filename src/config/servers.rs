@@ -27,6 +27,13 @@ pub struct Redis {
     pub replica_wait: Duration,
 }
 
+impl Redis {
+    /// Whether sentinels say which server is the primary.
+    pub fn has_sentinels(&self) -> bool {
+        self.url.starts_with("redis-sentinel://")
+    }
+}
+
 /// `[durability]`: what a receipt waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -1,7 +1,8 @@
 //! What the doctor says of a Redis: whether it keeps what it is given, and takes more.
 
 use super::{Checks, SKEW_FAIL_MS, SKEW_WARN_MS, Verdict, verdict};
-use crate::broker::ServerLook;
+use crate::broker::{self, ServerLook};
+use crate::config;
 
 /// Of how many hundredths of a bound is warned.
 const NEAR_PERCENT: u64 = 90;
@@ -40,8 +41,22 @@ pub(super) fn judge(checks: &mut Checks, server: &ServerLook, shards: u32, now_m
     }
 }
 
-/// What to do about a Redis that does not answer as it should.
-pub(super) fn fix_of(error: &crate::broker::Error) -> &'static str {
+/// What is wrong with a Redis that does not answer as it should,
+pub(super) fn check_of(error: &broker::Error) -> &'static str {
+    match error {
+        broker::Error::Replica => "redis.role",
+        broker::Error::NoPrimary { .. } => "redis.sentinels",
+        _ => "redis",
+    }
+}
+
+/// and what to do about it.
+pub(super) fn fix_of(error: &broker::Error) -> &'static str {
+    match error {
+        broker::Error::Replica => return "point redis.url at the primary or at sentinels, or REPLICAOF NO ONE on it",
+        broker::Error::NoPrimary { .. } => return "start the sentinels that redis.url names; a majority has to live for a failover",
+        _ => {}
+    }
     let text = crate::worker::chain(error);
     if text.contains("BusyLoading") || text.contains("LOADING") {
         "it reads its append-only file: wait, and see its log for how far it is"
@@ -54,12 +69,18 @@ pub(super) fn fix_of(error: &crate::broker::Error) -> &'static str {
     }
 }
 
+/// Where there are sentinels, whether as many replicas follow as receipts are to speak of.
+pub(super) fn judge_replicas(checks: &mut Checks, server: &ServerLook, config: &config::Redis) {
+    if config.has_sentinels() && config.replicas > 0 {
+        let missing = server.replicas < u64::from(config.replicas);
+        let seen = format!("{} of {} replicas follow", server.replicas, config.replicas);
+        let fix = "start the replica, and see `roger redis status`: until then receipts promise no more than one server keeps";
+        checks.add("redis.replicas", verdict(false, missing), seen, fix);
+    }
+}
+
 /// What makes it refuse writes, or is about to; nothing is said of what is well.
 fn judge_writes(checks: &mut Checks, server: &ServerLook) {
-    if server.role != "master" {
-        let fix = "point redis.url at the primary, or REPLICAOF NO ONE on it";
-        checks.add("redis.role", Verdict::Fail, format!("it is a replica ({}) and takes no writes", server.role), fix);
-    }
     let share = |part: u64, whole: u64| part.saturating_mul(100).checked_div(whole).unwrap_or(0);
     let full = share(server.used_memory, server.maxmemory);
     if full >= NEAR_PERCENT {
@@ -91,7 +112,6 @@ mod tests {
             appendfsync: "always".into(),
             maxmemory_policy: "noeviction".into(),
             aof_last_write_status: "ok".into(),
-            role: "master".into(),
             time_ms: 1_000,
             shards: Some(16),
             ..ServerLook::default()
@@ -106,7 +126,6 @@ mod tests {
         assert_eq!(judged(&ServerLook { version: "6.2.1".into(), ..good.clone() }), [("redis", Verdict::Fail)]);
         assert_eq!(judged(&ServerLook { shards: Some(8), ..good.clone() }), [("shards", Verdict::Fail)]);
         assert_eq!(judged(&ServerLook { time_ms: 9_000, ..good.clone() }), [("clock", Verdict::Fail)]);
-        assert_eq!(judged(&ServerLook { role: "slave".into(), ..good.clone() }), [("redis.role", Verdict::Fail)]);
         let memory = |used_memory| judged(&ServerLook { used_memory, maxmemory: 1_000, ..good.clone() });
         assert_eq!(
             (memory(899), memory(900), memory(1_000)),

@@ -97,6 +97,28 @@ mod long {
     }
 
     #[tokio::test(flavor = "multi_thread")]
+    async fn a_replica_that_is_gone_is_told_and_receipts_say_less_until_it_is_back() {
+        let mut fleet = fleet(1);
+        let traffic = Traffic::begin(&fleet).await;
+        let replica = |fleet: &mut Fleet| std::mem::take(&mut fleet.sentinels.as_mut().unwrap().replicas).pop().unwrap();
+        let mut gone = replica(&mut fleet);
+        gone.kill();
+        traffic.more(50).await;
+        let safe = |traffic: &Traffic| traffic.cast.heard("alice").safe.last().map(|(.., durability)| *durability);
+        assert_eq!(safe(&traffic), Some(Durability::Fsync));
+        let seen = |fleet: &Fleet| {
+            let checks = fleet.roger(&["--json", "doctor"]).json();
+            let found = checks.as_array().unwrap().iter().find(|check| check["check"] == "redis.replicas").cloned().unwrap();
+            (found["verdict"].as_str().unwrap().to_lowercase(), found["reason"].as_str().unwrap().to_owned())
+        };
+        assert_eq!(seen(&fleet), ("warn".to_owned(), "0 of 1 replicas follow".to_owned()));
+        gone.restart();
+        wait_until("receipts speak of it again", || safe(&traffic) == Some(Durability::Replica));
+        assert_eq!(seen(&fleet).0, "ok");
+        traffic.end(&fleet).await;
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
     async fn a_planned_switch_loses_nothing_and_is_over_in_seconds() {
         let mut fleet = fleet(1);
         let pids = pids(&mut fleet);

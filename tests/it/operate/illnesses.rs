@@ -170,9 +170,13 @@ mod long {
         let replica = Redis::start_with(Appendfsync::Always, &["--replicaof", "127.0.0.1", &port]);
         wait_until("it follows", || replica.cli(&["INFO", "replication"]).contains("master_link_status:up"));
         let seen = ill_with("ROGER_REDIS_URL", &replica.url());
-        assert_eq!(names(&seen), ["deliver.epoch", "redis.role"], "{seen:#?}");
-        assert!(seen["deliver.epoch"].contains("Redis was restarted or replaced"), "{seen:#?}");
-        assert!(seen["redis.role"].starts_with("FAIL it is a replica"), "{seen:#?}");
+        assert_eq!(names(&seen), ["redis.role"], "{seen:#?}");
+        assert!(seen["redis.role"].contains("is a replica and takes no writes"), "{seen:#?}");
+
+        // Sentinels that are not there.
+        let seen = ill_with("ROGER_REDIS_URL", "redis-sentinel://127.0.0.1:1,127.0.0.1:2/0#roger");
+        assert_eq!(names(&seen), ["redis.sentinels"], "{seen:#?}");
+        assert!(seen["redis.sentinels"].contains("127.0.0.1:1: "), "{seen:#?}");
 
         // Nearly all of its memory is used.
         let used: u64 = fleet
