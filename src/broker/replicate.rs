@@ -14,6 +14,7 @@ use super::connection::{Live, Redis};
 use super::error::Error;
 use super::facts::Facts;
 use super::keys;
+use super::scripts::WHEN_FULL;
 use crate::model::Durability;
 
 /// How many may wait for the next question.
@@ -129,7 +130,10 @@ async fn ask(redis: &Redis, live: &mut Live, missing: &mut Option<Instant>) -> R
         None => patience,
     };
     let mut pipeline = redis::Pipeline::with_capacity(2);
-    pipeline.cmd("SET").arg(keys::replicated()).arg("").arg("PX").arg(LIFETIME.as_millis() as u64).ignore();
+    // Also when memory is full: that something is committed has to be told then, too.
+    let mut write = WHEN_FULL.call(&[&keys::replicated()]);
+    write.arg("SET").arg("").arg("PX").arg(LIFETIME.as_millis() as u64);
+    pipeline.add_command(write).ignore();
     pipeline.cmd("WAIT").arg(replicas).arg(patience.as_millis().max(1) as u64);
     let asked = pipeline.query_async::<(u32,)>(&mut live.connection).await;
     let (have,) = asked.map_err(|source| Error::of(OPERATION, source))?;

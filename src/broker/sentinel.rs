@@ -153,9 +153,8 @@ impl Inner {
                 epoch = newest.epoch,
                 "sentinels name a primary"
             );
-            if before.is_none_or(|before| (&before.host, before.port) != (&newest.host, newest.port)) {
-                self.generation.fetch_add(1, Ordering::AcqRel);
-            }
+            // Also when it names the same server: it may have been another one meanwhile, and a history is known by the epoch.
+            self.generation.fetch_add(1, Ordering::AcqRel);
         }
         *known = Some(Known { configuration: newest.clone(), asked: Instant::now() });
         Ok((newest, self.generation.load(Ordering::Acquire)))

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use roger::model::{Durability, Place, TopicId, UserId};
 use roger::topic::frame::Entry;
 
-use crate::radio::{Log, read};
+use super::radio::{Log, read};
 
 /// What is in SQL, by topic, in order.
 pub type Archive = BTreeMap<TopicId, Vec<Entry>>;
@@ -34,11 +34,6 @@ pub struct Findings {
 impl Findings {
     fn breach(&mut self, what: &'static str, text: String) {
         self.breaches.entry(what).or_default().push(text);
-    }
-
-    /// How many breaches of a kind.
-    pub fn count(&self, what: &str) -> usize {
-        self.breaches.get(what).map_or(0, Vec::len)
     }
 }
 

@@ -55,7 +55,7 @@ impl Verdict {
         row("decided anew, and dropped by clients", findings.echoes.to_string());
         row("heard again after such an unknown was lost and said anew", findings.again.to_string());
         for what in [LOST, REPEATED, DISORDERED, FOREIGN] {
-            row(&format!("**{what}**"), format!("**{}**", findings.count(what)));
+            row(&format!("**{what}**"), format!("**{}**", findings.breaches.get(what).map_or(0, Vec::len)));
         }
         row("everybody heard everything in the end", if self.heard_all { "yes" } else { "**no**" }.to_owned());
         row("`roger audit`", if self.audit.is_empty() { "finds nothing".to_owned() } else { "**finds something**".to_owned() });

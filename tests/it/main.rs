@@ -26,4 +26,5 @@ mod talk;
 mod texts;
 mod tidy;
 mod tracks;
+mod verdict;
 mod worker;

@@ -22,8 +22,8 @@ async fn receipts_say_memory() {
 
 mod long {
     use std::fs::{self, OpenOptions};
-    use std::path::PathBuf;
 
+    use crate::faults::disk::appendonly;
     use crate::faults::loss::Traffic;
     use crate::faults::options;
     use crate::support::fleet::{Fleet, FleetOptions};
@@ -31,12 +31,6 @@ mod long {
 
     fn fleet() -> Fleet {
         Fleet::start(FleetOptions { appendfsync: Appendfsync::Everysec, ..options() })
-    }
-
-    /// The file that Redis appends to.
-    fn appendonly(fleet: &Fleet) -> PathBuf {
-        let files = fs::read_dir(fleet.redis.folder().join("appendonlydir")).unwrap().map(|file| file.unwrap().path());
-        files.max_by_key(|path| path.display().to_string().ends_with(".incr.aof")).unwrap()
     }
 
     fn size(fleet: &Fleet) -> u64 {

@@ -4,6 +4,7 @@ mod asleep;
 mod bare;
 pub mod cast;
 mod deaths;
+mod disk;
 mod everysec;
 mod failover;
 mod flushall;

@@ -125,6 +125,20 @@ impl Redis {
         self.process.signal(signal);
     }
 
+    /// Starts it again and waits until it has ended of itself; what it wrote.
+    #[track_caller]
+    pub fn does_not_start(&mut self) -> String {
+        self.process.kill();
+        self.process = Process::start(self.process.program().clone());
+        self.process.wait();
+        self.process.log()
+    }
+
+    /// Whether it has ended of itself.
+    pub fn ended(&mut self) -> bool {
+        self.process.ended().is_some()
+    }
+
     /// SIGSTOP: it keeps its connections and answers nothing.
     pub fn stop(&self) {
         self.process.signal(Signal::SIGSTOP);

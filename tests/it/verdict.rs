@@ -1,0 +1,113 @@
+//! The checker of `scripts/chaos` sees what is planted, each breach by its name, and accuses nobody else.
+
+#[path = "../chaos/check.rs"]
+mod check;
+#[path = "../chaos/radio.rs"]
+#[allow(dead_code, reason = "here radios only have logs")]
+mod radio;
+
+use std::collections::BTreeMap;
+
+use check::{Archive, DISORDERED, FOREIGN, Findings, LOST, REPEATED};
+use radio::{Log, Promise, Text};
+use roger::model::{Durability, GroupId, Place, TopicId, UserId};
+use roger::topic::frame::Entry;
+
+const ALICE: UserId = UserId(7);
+const BOB: UserId = UserId(8);
+
+fn topic() -> TopicId {
+    TopicId::group(GroupId(5))
+}
+
+/// A run: what SQL has, and the logs of alice, who said it all, and of bob.
+struct Run {
+    archive: Archive,
+    alice: Log,
+    bob: Log,
+}
+
+fn entry(seq: u64, word: u64) -> Entry {
+    let body = radio::text(ALICE, word).into();
+    Entry { topic: topic().packed(), epoch: 1, seq, sender: ALICE.0, client_seq: word, body, ..Entry::default() }
+}
+
+fn heard(seq: u64, word: u64) -> Text {
+    Text { topic: topic(), place: Place::new(1, seq), sender: ALICE, word }
+}
+
+impl Run {
+    /// Four words that everybody heard, all promised.
+    fn good() -> Self {
+        let listener = || Log { heard: (1..=4).map(|number| heard(number, number)).collect(), ..Log::default() };
+        let promise = Promise { topic: topic(), behind: 0, upto: 4, durability: Durability::Replica };
+        let alice = Log { said: BTreeMap::from([(topic(), 4)]), promises: vec![promise], ..listener() };
+        Self { archive: Archive::from([(topic(), (1..=4).map(|number| entry(number, number)).collect())]), alice, bob: listener() }
+    }
+
+    fn judge(self) -> Findings {
+        check::judge(&[(ALICE, vec![topic()], self.alice), (BOB, vec![topic()], self.bob)], &self.archive)
+    }
+
+    fn stored(&mut self) -> &mut Vec<Entry> {
+        self.archive.get_mut(&topic()).unwrap()
+    }
+}
+
+/// The breaches of a good run in which something was changed.
+fn breaches(change: impl FnOnce(&mut Run)) -> Vec<(&'static str, usize)> {
+    let mut run = Run::good();
+    change(&mut run);
+    run.judge().breaches.into_iter().map(|(what, breaches)| (what, breaches.len())).collect()
+}
+
+#[test]
+fn a_good_run_has_no_breach_and_its_numbers_add_up() {
+    let findings = Run::good().judge();
+    assert!(findings.breaches.is_empty(), "{findings:?}");
+    assert_eq!((findings.said, findings.stored, findings.heard, findings.promised, findings.unpromised), (4, 4, 8, 4, 0));
+}
+
+#[test]
+fn each_planted_breach_is_found_by_its_name() {
+    assert_eq!(breaches(|run| run.bob.heard.retain(|text| text.word != 2)), [(LOST, 1)], "never heard");
+    assert_eq!(breaches(|run| run.bob.heard.truncate(3)), [(LOST, 1)], "the last one was never heard");
+    assert_eq!(breaches(|run| run.bob.counts.holes = 1), [(LOST, 1)], "a hole that nobody told of");
+    assert_eq!(breaches(|run| run.bob.heard.swap(1, 2)), [(DISORDERED, 2)], "in another order, by place and by word");
+    let again = |run: &mut Run| {
+        run.stored().push(entry(5, 4));
+        [&mut run.alice, &mut run.bob].into_iter().for_each(|log| log.heard.push(heard(5, 4)));
+    };
+    let found: BTreeMap<_, _> = breaches(again).into_iter().collect();
+    assert_eq!(found[REPEATED], 3, "twice in SQL, and heard twice by both: {found:?}");
+    assert_eq!(breaches(|run| run.bob.heard[2].word = 9), [(FOREIGN, 1), (LOST, 1)], "another text than SQL has");
+    assert_eq!(breaches(|run| run.stored()[2].sender = BOB.0)[0].0, FOREIGN, "the words of one from another");
+    let lost = |run: &mut Run| {
+        run.stored().pop();
+        [&mut run.alice, &mut run.bob].into_iter().for_each(|log| log.heard.truncate(3));
+    };
+    assert_eq!(breaches(lost), [(LOST, 1)], "promised, and not in SQL");
+    assert_eq!(breaches(|run| run.bob.closed.push("why".to_owned())), [(LOST, 1)], "ended for good");
+}
+
+#[test]
+fn what_was_not_promised_may_be_lost_and_said_again() {
+    let mut run = Run::good();
+    run.alice.promises[0].durability = Durability::Fsync;
+    // The last word was heard at a place that is lost, and was said again under another number, at the next place of a new epoch.
+    let again = Entry { epoch: 2, client_seq: 5, ..entry(4, 4) };
+    run.stored()[3] = again;
+    let text = Text { place: Place::new(2, 4), ..heard(4, 4) };
+    [&mut run.alice, &mut run.bob].into_iter().for_each(|log| log.heard.push(text.clone()));
+    let findings = run.judge();
+    assert!(findings.breaches.is_empty(), "{findings:?}");
+    assert_eq!(findings.again, 2);
+}
+
+#[test]
+fn what_a_client_dropped_by_its_number_is_not_missing() {
+    let mut run = Run::good();
+    // Decided anew at another place, where it comes to nobody's ears.
+    run.stored()[3].epoch = 2;
+    assert!(run.judge().breaches.is_empty());
+}
