@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use roger::client::Gap;
 use roger::model::{Durability, Place, TopicId, UserId};
 use roger::topic::frame::Entry;
 
@@ -85,7 +86,14 @@ pub fn judge(members: &[(UserId, Vec<TopicId>, Log)], archive: &Archive) -> Find
             }
         }
         for gap in &log.gaps {
-            findings.breach(LOST, format!("{user}: told of a gap in {} from {} to {}", gap.topic, gap.from, gap.to));
+            let lies = |entry: &&Entry| entry.place() > gap.from && entry.place() <= gap.to;
+            if let Some(entry) = archive.get(&gap.topic).and_then(|entries| entries.iter().find(lies)) {
+                let Gap { topic, from, to, .. } = gap;
+                findings.breach(
+                    LOST,
+                    format!("{user}: told that nothing is left in {topic} from {from} to {to}, and SQL has {}", entry.place()),
+                );
+            }
         }
         for closed in &log.closed {
             findings.breach(LOST, format!("{user}: its session was ended for good: {closed}"));

@@ -87,6 +87,9 @@ fn each_planted_breach_is_found_by_its_name() {
         [&mut run.alice, &mut run.bob].into_iter().for_each(|log| log.heard.truncate(3));
     };
     assert_eq!(breaches(lost), [(LOST, 1)], "promised, and not in SQL");
+    let told = |behind| roger::client::Gap { topic: topic(), from: Place::new(1, behind), to: Place::new(1, 9), not_member: false };
+    assert_eq!(breaches(|run| run.bob.gaps.push(told(2))), [(LOST, 1)], "told of a gap in which something is");
+    assert_eq!(breaches(|run| run.bob.gaps.push(told(4))), [], "told of a gap in which nothing is");
     assert_eq!(breaches(|run| run.bob.closed.push("why".to_owned())), [(LOST, 1)], "ended for good");
 }
 
