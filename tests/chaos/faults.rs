@@ -164,7 +164,7 @@ impl Ground {
         let answer = tokio::task::spawn_blocking(move || command.output()).await.unwrap().unwrap();
         if !answer.status.success() {
             let why = String::from_utf8_lossy(&answer.stderr).trim().to_owned();
-            eprint!(" [roger {}: {}]", args.join(" "), why.lines().last().unwrap_or_default());
+            eprint!(" [roger {}: {}]", args.join(" "), why.lines().next().unwrap_or_default());
         }
     }
 
