@@ -147,6 +147,7 @@ impl People {
             assert!(begun.elapsed() < REST, "nothing is heard in a fleet that nothing happened to");
             sleep(Duration::from_millis(50)).await;
         }
+        // For most of the others to be on the air as well; whoever comes later hears all of it the same.
         sleep(Duration::from_secs(3)).await;
     }
 
