@@ -22,13 +22,16 @@ pub struct Given {
 }
 
 impl Redis {
-    /// Pushes a command, and says who waits for its answer: process `asker`, for `lifetime`. Both or neither happens.
+    /// Says who waits for the answer to a command, process `asker` for `lifetime`, and pushes it.
     pub async fn push_command(&self, list: &str, id: &str, asker: &str, lifetime: Duration, item: &[u8]) -> Result<(), Error> {
-        let mut pipeline = redis::Pipeline::new();
-        pipeline.atomic();
-        pipeline.cmd("SET").arg(keys::command_asker(id)).arg(asker).arg("PX").arg(lifetime.as_millis().max(1) as u64).ignore();
-        pipeline.cmd("RPUSH").arg(list).arg(item).ignore();
-        self.pipe("push a command", &pipeline).await
+        const OPERATION: &str = "push a command";
+        // One after the other: they may be at two servers, and nobody must answer before it is known whom.
+        let mut command = redis::cmd("SET");
+        command.arg(keys::command_asker(id)).arg(asker).arg("PX").arg(lifetime.as_millis().max(1) as u64);
+        self.command::<()>(OPERATION, command).await?;
+        let mut command = redis::cmd("RPUSH");
+        command.arg(list).arg(item);
+        self.command::<()>(OPERATION, command).await
     }
 
     /// Hands an answer on to whoever waits for it; false when nobody does any more.
@@ -65,18 +68,21 @@ impl Redis {
         Ok(fingerprint.zip(item).map(|(fingerprint, item)| Given { fingerprint, item }))
     }
 
-    /// Gives an answer onto `list`, and remembers it for `lifetime` when it is `remembered` under the fingerprint of its command. Both or neither
-    /// happens.
+    /// Remembers an answer for `lifetime` when it is `remembered` under the fingerprint of its command, and gives it onto `list`. Whoever failed
+    /// in between finds it as [`Redis::given_answer`], and gives it then.
     pub async fn give_answer(&self, list: &str, id: &str, item: &[u8], remembered: Option<(&str, Duration)>) -> Result<(), Error> {
-        let mut pipeline = redis::Pipeline::new();
-        pipeline.atomic();
+        const OPERATION: &str = "give an answer";
         if let Some((fingerprint, lifetime)) = remembered {
             let key = keys::command_answer(id);
+            let mut pipeline = redis::Pipeline::new();
+            pipeline.atomic();
             pipeline.cmd("HSET").arg(&key).arg("command").arg(fingerprint).arg("item").arg(item).ignore();
             pipeline.cmd("PEXPIRE").arg(&key).arg(lifetime.as_millis() as u64).ignore();
+            self.pipe::<()>(OPERATION, &pipeline).await?;
         }
-        pipeline.cmd("RPUSH").arg(list).arg(item).ignore();
-        self.pipe("give an answer", &pipeline).await
+        let mut command = redis::cmd("RPUSH");
+        command.arg(list).arg(item);
+        self.command(OPERATION, command).await
     }
 }
 

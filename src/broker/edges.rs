@@ -96,9 +96,18 @@ impl Redis {
     /// The streams of edges that do not live and that no expiry takes away: owners write to none of them, and nobody reads them. Also
     /// whether all keys were looked at; of a Redis with very many only about two million are.
     pub async fn left_over_streams(&self, now_ms: u64) -> Result<(Vec<String>, bool), Error> {
-        let operation = "look for streams of edges that are gone";
         let live: HashSet<String> = self.live_edges(now_ms).await?.into_iter().collect();
-        let (mut left, mut cursor) = (BTreeSet::new(), 0_u64);
+        let (mut left, mut all_seen) = (BTreeSet::new(), true);
+        for server in self.each().await? {
+            all_seen &= server.left_over(&live, &mut left).await?;
+        }
+        Ok((left.into_iter().collect(), all_seen))
+    }
+
+    /// Those of one server; whether all its keys were looked at.
+    async fn left_over(&self, live: &HashSet<String>, left: &mut BTreeSet<String>) -> Result<bool, Error> {
+        let operation = "look for streams of edges that are gone";
+        let mut cursor = 0_u64;
         for _ in 0..SCANS_MAX {
             let mut command = redis::cmd("SCAN");
             command.arg(cursor).arg("MATCH").arg(format!("{}*", keys::OUT_PREFIX)).arg("COUNT").arg(SCANNED);
@@ -120,7 +129,7 @@ impl Redis {
                 break;
             }
         }
-        Ok((left.into_iter().collect(), cursor == 0))
+        Ok(cursor == 0)
     }
 
     /// The boot names of edges that did not retire and whose heartbeat lapsed within the last ten minutes, with since when (UTC ms).
@@ -132,9 +141,11 @@ impl Redis {
 
     /// Deletes streams of edges that are gone, as [`Redis::left_over_streams`] lists them.
     pub async fn drop_streams(&self, streams: &[String]) -> Result<(), Error> {
-        let mut command = redis::cmd("UNLINK");
-        command.arg(streams);
-        self.command("delete streams of edges that are gone", command).await
+        let mut pipeline = redis::Pipeline::with_capacity(streams.len());
+        for stream in streams {
+            pipeline.cmd("UNLINK").arg(stream).ignore();
+        }
+        self.pipe("delete streams of edges that are gone", &pipeline).await
     }
 
     /// Has Redis refuse writes rather than forget something when its memory is full; until it is started again, if its file says otherwise.

@@ -2,11 +2,30 @@
 
 use crate::retry::ErrorClass;
 
+/// Refusals that pass: trying again may help.
+const FOR_NOW: [&str; 13] = [
+    "LOADING",
+    "READONLY",
+    "OOM",
+    "MISCONF",
+    "NOREPLICAS",
+    "MASTERDOWN",
+    "CLUSTERDOWN",
+    "MOVED",
+    "ASK",
+    "TRYAGAIN",
+    "BUSY",
+    "NOSCRIPT",
+    "UNBLOCKED",
+];
+
 /// A failed call to Redis. Each names the operation; the address is in the log line of the connection, never in an answer to a client.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The URL does not parse.
-    #[error("redis.url is not a Redis URL (redis://HOST:PORT/DB, redis+unix:///PATH or redis-sentinel://HOST:PORT,HOST:PORT,…/DB#SERVICE)")]
+    #[error(
+        "redis.url is not a Redis URL (redis://HOST:PORT/DB, redis+unix:///PATH, redis-sentinel://HOST:PORT,HOST:PORT,…/DB#SERVICE or redis-cluster://HOST:PORT,HOST:PORT,…)"
+    )]
     Url(#[source] redis::RedisError),
     /// No connection, or it failed on the way. The command may or may not have been executed.
     #[error("{operation}: no answer from Redis")]
@@ -27,6 +46,18 @@ pub enum Error {
         service: String,
         /// What became of asking each of them.
         why: String,
+    },
+    /// No server of the cluster says who has which slot.
+    #[error("no server of the cluster says who has which slot: {why}")]
+    NoCluster {
+        /// What became of asking each of them.
+        why: String,
+    },
+    /// A slot of the cluster is nobody's.
+    #[error("no server of the cluster has slot {slot}: see `redis-cli --cluster check`")]
+    NoOwner {
+        /// Which.
+        slot: u16,
     },
     /// What should be the primary is a replica.
     #[error("this Redis is a replica and takes no writes: it was demoted, or redis.url names the wrong server")]
@@ -80,32 +111,31 @@ impl Error {
     /// What trying again would change.
     pub fn class(&self) -> ErrorClass {
         match self {
-            Self::Unanswered { .. } | Self::Broken | Self::NoPrimary { .. } | Self::Replica | Self::Refused { .. } => ErrorClass::Transient,
+            Self::Unanswered { .. }
+            | Self::Broken
+            | Self::NoPrimary { .. }
+            | Self::NoCluster { .. }
+            | Self::NoOwner { .. }
+            | Self::Replica
+            | Self::Refused { .. } => ErrorClass::Transient,
             Self::Url(_) | Self::Unfit { .. } | Self::Frame { .. } => ErrorClass::Permanent,
             Self::Rejected { .. } | Self::Answer { .. } => ErrorClass::Defect,
         }
     }
 
     pub(super) fn of(operation: &'static str, source: redis::RedisError) -> Self {
-        const FOR_NOW: [&str; 11] = [
-            "LOADING",
-            "READONLY",
-            "OOM",
-            "MISCONF",
-            "NOREPLICAS",
-            "MASTERDOWN",
-            "CLUSTERDOWN",
-            "TRYAGAIN",
-            "BUSY",
-            "NOSCRIPT",
-            "UNBLOCKED",
-        ];
         let source = first(source);
         match code(&source).as_deref() {
             None => Self::Unanswered { operation, source },
             Some(code) if FOR_NOW.contains(&code) => Self::Refused { operation, source },
             Some(_) => Self::Rejected { operation, source },
         }
+    }
+
+    /// Whether a refusal means that this may be another server by now, or one that lost something: its connection is made anew. What a cluster
+    /// says of slots is about the slots.
+    pub(super) fn is_of_the_server(code: &str) -> bool {
+        FOR_NOW.contains(&code) && !matches!(code, "OOM" | "MOVED" | "ASK" | "TRYAGAIN" | "CLUSTERDOWN")
     }
 
     /// Whether the memory of Redis is full: it takes nothing new, but is the same server as before, and has all that it had.

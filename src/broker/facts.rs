@@ -1,5 +1,7 @@
 //! What a server is, and whether it can be trusted with messages.
 
+use std::sync::Arc;
+
 use redis::aio::MultiplexedConnection;
 
 use super::error::Error;
@@ -8,8 +10,10 @@ use crate::model::Durability;
 /// What a connection found out about its server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Facts {
-    /// Of which history what is written to it becomes a part: its run id, random per start of the process, and under Sentinel the epoch of the
-    /// configuration, which each promotion raises. A server that was a replica meanwhile has another, though it is the same process: it may have
+    /// Which server it is: `host:port`, or the path of its socket.
+    pub server: String,
+    /// Of which history what is written to it becomes a part: its run id, random per start of the process, and under Sentinel and in a cluster the epoch of
+    /// its configuration, which each promotion raises. A server that was a replica meanwhile has another, though it is the same process: it may have
     /// lost its last writes. (Its replication id says no such thing: it is another one also when the first replica comes.)
     pub history: String,
     /// How many replicas are connected.
@@ -18,8 +22,16 @@ pub struct Facts {
     pub durability: Durability,
 }
 
+/// What holds for each of several servers: the least durability, and the fewest replicas. The rest is of the first. `None` for no server.
+pub(super) fn weakest(all: &[Arc<Facts>]) -> Option<Arc<Facts>> {
+    let first = all.first()?;
+    let durability = all.iter().map(|facts| facts.durability).min().unwrap_or(first.durability);
+    let replicas = all.iter().map(|facts| facts.replicas).min().unwrap_or(first.replicas);
+    Some(Arc::new(Facts { durability, replicas, ..Facts::clone(first) }))
+}
+
 /// Learns what server this is, named by a configuration of that epoch, and refuses one that would lose what it was given.
-pub(super) async fn examine(connection: &mut MultiplexedConnection, epoch: Option<u64>) -> Result<Facts, Error> {
+pub(super) async fn examine(connection: &mut MultiplexedConnection, server: &str, epoch: Option<u64>) -> Result<Facts, Error> {
     let mut pipeline = redis::pipe();
     pipeline.cmd("INFO").arg("server").arg("replication");
     for name in ["appendonly", "appendfsync", "maxmemory-policy", "maxmemory"] {
@@ -53,5 +65,5 @@ pub(super) async fn examine(connection: &mut MultiplexedConnection, epoch: Optio
     };
     let run_id = fact("run_id");
     let history = epoch.map_or(run_id.clone(), |epoch| format!("{run_id}:{epoch}"));
-    Ok(Facts { history, replicas: fact("connected_slaves").parse().unwrap_or(0), durability })
+    Ok(Facts { server: server.to_owned(), history, replicas: fact("connected_slaves").parse().unwrap_or(0), durability })
 }

@@ -34,7 +34,7 @@ impl Redis {
     pub async fn bench_floor(&self, load: FloorLoad) -> Result<(u64, Duration), Error> {
         let mut connections = Vec::new();
         for _ in 0..CONNECTIONS {
-            connections.push(self.connect(Duration::from_secs(30)).await?.connection);
+            connections.push(self.connect(None, Duration::from_secs(30)).await?.connection);
         }
         let rounds = load.messages.div_ceil(u64::from(load.pairs) * u64::from(load.window)).max(1);
         let begun = Instant::now();

@@ -271,9 +271,10 @@ pub fn shards() -> String {
     "shards".to_owned()
 }
 
-/// STRING, empty: written to ask how far replicas are. Written by whoever has to know; read by nobody. Expires after a minute.
-pub fn replicated() -> String {
-    "replicated".to_owned()
+/// STRING, empty: written to ask how far replicas are; in a cluster of a number that has a slot of the server that is asked. Written by whoever has to
+/// know; read by nobody. Expires after a minute.
+pub fn replicated(number: u32) -> String {
+    format!("replicated:{number}")
 }
 
 /// STRING: the highest epoch of the SQL primary that any program or `roger sql` has seen. Written and read once a second by every program that

@@ -64,6 +64,8 @@ impl StreamLook {
 /// What the server says of itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
 pub struct ServerLook {
+    /// `host:port`, or the path of its socket.
+    pub address: String,
     /// As `7.0.15`.
     pub version: String,
     /// Random per start.
@@ -158,20 +160,33 @@ impl Redis {
         Ok(StreamLook { stream: stream.to_owned(), length, oldest_ms, groups: self.groups(stream).await?, workers })
     }
 
-    /// What the server says of itself.
+    /// What each server says of itself: one, or all primaries of a cluster.
+    pub async fn look_at_servers(&self) -> Result<Vec<ServerLook>, Error> {
+        let mut command = redis::cmd("GET");
+        command.arg(keys::shards());
+        let shards: Option<u32> = self.command("look for the number of shards", command).await?;
+        let mut looks = Vec::new();
+        for server in self.each().await? {
+            looks.push(ServerLook { shards, ..server.look_at_server().await? });
+        }
+        Ok(looks)
+    }
+
+    /// What the server says of itself; of a cluster one of them. Not the number of shards.
     pub async fn look_at_server(&self) -> Result<ServerLook, Error> {
+        let address = self.facts().await?.server.clone();
         let mut pipeline = redis::Pipeline::new();
         pipeline.cmd("INFO");
         let names = ["appendonly", "appendfsync", "maxmemory-policy", "stop-writes-on-bgsave-error", "save", "maxclients"];
         pipeline.cmd("CONFIG").arg("GET").arg(names.as_slice());
-        pipeline.cmd("TIME").cmd("GET").arg(keys::shards());
-        let (info, settings, time, shards): (String, HashMap<String, String>, (u64, u64), Option<u32>) =
-            self.pipe("look at the server", &pipeline).await?;
+        pipeline.cmd("TIME");
+        let (info, settings, time): (String, HashMap<String, String>, (u64, u64)) = self.pipe("look at the server", &pipeline).await?;
         let fact =
             |name: &str| info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).unwrap_or_default().trim().to_owned();
         let number = |name: &str| fact(name).parse().unwrap_or(0);
         let setting = |name: &str| settings.get(name).cloned().unwrap_or_default();
         Ok(ServerLook {
+            address,
             version: fact("redis_version"),
             run_id: fact("run_id"),
             pid: fact("process_id").parse().unwrap_or(0),
@@ -188,7 +203,7 @@ impl Redis {
             used_memory: number("used_memory"),
             maxmemory: number("maxmemory"),
             time_ms: time_ms(time),
-            shards,
+            shards: None,
         })
     }
 }

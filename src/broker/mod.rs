@@ -6,6 +6,7 @@
 pub mod keys;
 
 mod alerts;
+mod cluster;
 mod commands;
 mod connection;
 mod edges;
@@ -20,6 +21,7 @@ mod look;
 mod measure;
 mod near;
 mod pause;
+mod peer;
 mod presence;
 mod probe;
 mod replicate;
@@ -28,8 +30,11 @@ mod route;
 mod scripts;
 mod seats;
 mod sentinel;
+mod server;
 mod shard;
+mod slots;
 mod sos;
+mod spread;
 mod sql;
 mod streams;
 mod switch;

@@ -4,17 +4,21 @@
 //! after others, over a connection of its own, covers them all: nobody else's commands stand behind the wait, and one wait serves all who came
 //! while the last one was under way.
 
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
+use futures_util::future::try_join_all;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
-use super::connection::{Live, Redis};
+use super::cluster::Cluster;
+use super::connection::Redis;
 use super::error::Error;
 use super::facts::Facts;
 use super::keys;
 use super::scripts::WHEN_FULL;
+use super::server::{Live, Server};
+use super::slots::slot_of;
 use crate::model::Durability;
 
 /// How many may wait for the next question.
@@ -23,6 +27,8 @@ const WAITING_MAX: usize = 1_024;
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// How long a look for missing replicas may hold somebody up.
 const LOOK: Duration = Duration::from_millis(20);
+/// So many numbers give keys of every slot, nearly surely.
+const NUMBERS: u32 = 300_000;
 /// How long the key lives that is written for the question.
 const LIFETIME: Duration = Duration::from_secs(60);
 
@@ -42,9 +48,26 @@ impl Replication {
     }
 }
 
-/// Asks for a handle.
+/// Asks for a server.
 #[derive(Default)]
 pub(super) struct Asker(OnceLock<mpsc::Sender<Question>>);
+
+/// Where the key is to stand that is written for the question.
+struct Place {
+    server: String,
+    cluster: Option<Weak<Cluster>>,
+}
+
+impl Place {
+    /// A key that the server has; `None` when it has no slot any more.
+    fn key(&self) -> Option<String> {
+        let Some(cluster) = &self.cluster else { return Some(keys::replicated(0)) };
+        let map = cluster.upgrade()?.known();
+        // Some number has a slot of it, however few it has.
+        map.masters.iter().find(|(address, _)| *address == self.server)?;
+        (0..NUMBERS).map(keys::replicated).find(|key| map.owner(slot_of(key.as_bytes())) == Some(&self.server))
+    }
+}
 
 struct Question {
     history: String,
@@ -58,9 +81,11 @@ impl Redis {
     /// # Errors
     /// [`Error::Broken`] when that server is the primary no more, and what it answered may be lost; or why it could not be asked.
     pub async fn replicated(&self, facts: &Facts) -> Result<bool, Error> {
-        let asker = self.asker().0.get_or_init(|| {
+        let server = self.server_named(&facts.server)?;
+        let asker = server.asker().0.get_or_init(|| {
             let (ask, questions) = mpsc::channel(WAITING_MAX);
-            tokio::spawn(serve(self.apart(), questions));
+            let place = Place { server: facts.server.clone(), cluster: self.cluster().map(Arc::downgrade) };
+            tokio::spawn(serve(server.apart(), place, questions));
             ask
         });
         let (answer, answered) = oneshot::channel();
@@ -71,31 +96,49 @@ impl Redis {
 }
 
 impl Redis {
-    /// How safe is what the server of `facts` answered before this call, once that is as safe as `wanted` or nothing more is to be had.
+    /// How safe is what the servers of `takers` answered before this call, once that is as safe as `wanted` or nothing more is to be had.
     ///
     /// # Errors
     /// As [`Redis::replicated`]: it has to be written again.
-    pub async fn secured(&self, facts: &Facts, wanted: Durability) -> Result<Durability, Error> {
-        let replicated = wanted >= Durability::Replica && self.replicated(facts).await?;
-        Ok(if replicated { Durability::Replica } else { facts.durability })
+    pub async fn secured(&self, takers: &[Arc<Facts>], wanted: Durability) -> Result<Durability, Error> {
+        let each = takers.iter().map(|facts| async {
+            let replicated = wanted >= Durability::Replica && self.replicated(facts).await?;
+            Ok(if replicated { Durability::Replica } else { facts.durability })
+        });
+        let reached = try_join_all(each).await?;
+        Ok(reached.into_iter().min().unwrap_or(Durability::Memory))
+    }
+
+    /// Adds entries as [`Redis::add_all_when_full`], for somebody who then forgets them. One server loses the end of everything it took, so what
+    /// was forgotten after it was added is remembered again; of two servers only one may lose something. So replicas are asked first, where
+    /// there are several servers.
+    pub async fn hand_over(&self, entries: &[(String, Vec<u8>)]) -> Result<(), Error> {
+        let takers = self.add_all_when_full(entries).await?;
+        if self.is_cluster() {
+            self.secured(&takers, Durability::Replica).await?;
+        }
+        Ok(())
     }
 }
 
 /// Answers until nobody is left who could ask.
-async fn serve(redis: Redis, mut questions: mpsc::Receiver<Question>) {
+async fn serve(server: Server, place: Place, mut questions: mpsc::Receiver<Question>) {
     let mut live: Option<Live> = None;
     // Since when replicas are missing, or were looked for in vain.
     let mut missing: Option<Instant> = None;
     let mut waiting = Vec::with_capacity(WAITING_MAX);
     while questions.recv_many(&mut waiting, WAITING_MAX).await > 0 {
-        let now = live.take().filter(|live| redis.is_current(live));
+        let now = live.take().filter(|live| server.is_current(live));
         let connected = match now {
             Some(live) => Ok(live),
-            None => redis.connect(redis.response_timeout()).await.inspect(|live| missing = (live.facts.replicas == 0).then(Instant::now)),
+            None => server
+                .connect(server.settings().response_timeout)
+                .await
+                .inspect(|live| missing = (live.facts.replicas == 0).then(Instant::now)),
         };
         let answer = match connected {
             Ok(mut connected) => {
-                let asked = ask(&redis, &mut connected, &mut missing).await;
+                let asked = ask(&server, &place, &mut connected, &mut missing).await;
                 if asked.is_ok() {
                     live = Some(connected.clone());
                 }
@@ -118,9 +161,9 @@ async fn serve(redis: Redis, mut questions: mpsc::Receiver<Question>) {
     }
 }
 
-async fn ask(redis: &Redis, live: &mut Live, missing: &mut Option<Instant>) -> Result<bool, Error> {
+async fn ask(server: &Server, place: &Place, live: &mut Live, missing: &mut Option<Instant>) -> Result<bool, Error> {
     const OPERATION: &str = "wait for replicas";
-    let Replication { replicas, patience } = redis.replication();
+    let Replication { replicas, patience } = server.settings().replication;
     if replicas == 0 {
         return Ok(false);
     }
@@ -131,7 +174,7 @@ async fn ask(redis: &Redis, live: &mut Live, missing: &mut Option<Instant>) -> R
     };
     let mut pipeline = redis::Pipeline::with_capacity(2);
     // Also when memory is full: that something is committed has to be told then, too.
-    let mut write = WHEN_FULL.call(&[&keys::replicated()]);
+    let mut write = WHEN_FULL.call(&[&place.key().ok_or(Error::Broken)?]);
     write.arg("SET").arg("").arg("PX").arg(LIFETIME.as_millis() as u64);
     pipeline.add_command(write).ignore();
     pipeline.cmd("WAIT").arg(replicas).arg(patience.as_millis().max(1) as u64);

@@ -156,7 +156,7 @@ impl Reports {
         let frames = [(keys::fix(), frame.encode_to_vec())];
         let mut delays = Delays::reconnecting();
         let durability = loop {
-            let pushed = async { redis.secured(&*redis.add_all(&frames).await?, wanted).await };
+            let pushed = async { redis.secured(&redis.add_all(&frames).await?, wanted).await };
             match pushed.await {
                 Ok(durability) => break durability,
                 Err(error) => {

@@ -1,10 +1,12 @@
-//! Where the primary is: at one address for ever, or where sentinels say it is.
+//! Where the primary is: at one address for ever, where sentinels say it is, or at that of a server of a cluster.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use redis::io::tcp::{TcpSettings, socket2::TcpKeepalive};
 use redis::{Client, ConnectionInfo, IntoConnectionInfo};
 
+use super::cluster::Node;
 use super::error::Error;
 use super::sentinel::Sentinels;
 
@@ -16,7 +18,7 @@ pub(super) struct Named {
     pub(super) client: Client,
     /// The number of the answer: connections made by an older one are not used again.
     pub(super) generation: u64,
-    /// Of the configuration of the sentinels, which each promotion raises.
+    /// Of the configuration of the sentinels or of the server in its cluster, which each promotion raises.
     pub(super) epoch: Option<u64>,
 }
 
@@ -26,6 +28,8 @@ pub(super) enum Route {
     Fixed(Client),
     /// Whichever server the sentinels name.
     Sentinels(Sentinels),
+    /// A server of a cluster.
+    Node(Arc<Node>),
 }
 
 impl Route {
@@ -57,6 +61,7 @@ impl Route {
         match self {
             Self::Fixed(client) => Ok(Named { client: client.clone(), generation: 0, epoch: None }),
             Self::Sentinels(sentinels) => sentinels.primary().await,
+            Self::Node(node) => Ok(node.named()),
         }
     }
 
@@ -65,12 +70,13 @@ impl Route {
         match self {
             Self::Fixed(_) => 0,
             Self::Sentinels(sentinels) => sentinels.generation(),
+            Self::Node(node) => node.generation(),
         }
     }
 }
 
 /// How a server is reached.
-fn information(url: &str) -> Result<ConnectionInfo, Error> {
+pub(super) fn information(url: &str) -> Result<ConnectionInfo, Error> {
     // A peer that vanished without a word is noticed in 10 s + 3 * 3 s when idle, and in 10 s when something is unacknowledged.
     let keepalive = TcpKeepalive::new().with_time(Duration::from_secs(10)).with_interval(Duration::from_secs(3)).with_retries(3);
     let tcp = TcpSettings::default().set_nodelay(true).set_keepalive(keepalive).set_user_timeout(Duration::from_secs(10));
@@ -84,6 +90,7 @@ mod tests {
     fn service(url: &str) -> Result<String, String> {
         match Route::parse(url, Duration::from_secs(1)) {
             Ok(Route::Sentinels(sentinels)) => Ok(sentinels.to_string()),
+            Ok(Route::Node(_)) => Err("a server of a cluster".to_owned()),
             Ok(Route::Fixed(client)) => Ok(client.get_connection_info().addr().to_string()),
             Err(error) => Err(error.to_string()),
         }

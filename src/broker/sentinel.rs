@@ -12,12 +12,13 @@ use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use futures_util::future::join_all;
-use redis::aio::{MultiplexedConnection, PubSubStream};
-use redis::{AsyncConnectionConfig, Client, ConnectionAddr, ConnectionInfo};
+use redis::aio::MultiplexedConnection;
+use redis::{Client, ConnectionAddr, ConnectionInfo};
 use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout};
 
 use super::error::Error;
+use super::peer::Peer;
 use super::route::Named;
 
 /// How often sentinels are asked besides listening to what they announce.
@@ -32,20 +33,12 @@ pub(super) struct Sentinels(Arc<Inner>);
 struct Inner {
     /// What they call the primary.
     service: String,
-    sentinels: Vec<Sentinel>,
+    sentinels: Vec<Peer>,
     /// How the servers of the service are reached, but for their address.
     server: ConnectionInfo,
-    timeout: Duration,
     known: Mutex<Option<Known>>,
     generation: AtomicU64,
     watched: AtomicBool,
-}
-
-struct Sentinel {
-    /// `host:port`.
-    name: String,
-    client: Client,
-    connection: Mutex<Option<MultiplexedConnection>>,
 }
 
 /// The newest configuration.
@@ -72,12 +65,11 @@ impl fmt::Display for Sentinels {
 
 impl Sentinels {
     pub(super) fn new(service: &str, sentinels: Vec<(String, Client)>, server: ConnectionInfo, timeout: Duration) -> Self {
-        let sentinels = sentinels.into_iter().map(|(name, client)| Sentinel { name, client, connection: Mutex::default() }).collect();
+        let sentinels = sentinels.into_iter().map(|(name, client)| Peer::new(&name, client, timeout)).collect();
         Self(Arc::new(Inner {
             service: service.to_owned(),
             sentinels,
             server,
-            timeout,
             known: Mutex::default(),
             generation: AtomicU64::new(0),
             watched: AtomicBool::new(false),
@@ -112,7 +104,7 @@ impl Sentinels {
     /// A connection to the first sentinel that answers.
     pub(super) async fn somebody(&self) -> Result<MultiplexedConnection, Error> {
         for sentinel in &self.0.sentinels {
-            if let Ok(connection) = sentinel.connection(self.0.timeout).await {
+            if let Ok(connection) = sentinel.connection().await {
                 return Ok(connection);
             }
         }
@@ -136,7 +128,7 @@ impl Inner {
         if let Some(known) = known.as_ref().filter(|known| known.asked.elapsed() < fresh) {
             return Ok((known.configuration.clone(), self.generation.load(Ordering::Acquire)));
         }
-        let answers = join_all(self.sentinels.iter().map(|sentinel| sentinel.ask(&self.service, self.timeout))).await;
+        let answers = join_all(self.sentinels.iter().map(|sentinel| ask(sentinel, &self.service))).await;
         let said: Vec<Configuration> = answers.iter().flatten().cloned().collect();
         let before = known.as_ref().map(|known| &known.configuration);
         let Some(newest) = newest(&said, before, self.sentinels.len()) else {
@@ -175,43 +167,13 @@ fn newest(said: &[Configuration], before: Option<&Configuration>, sentinels: usi
     }
 }
 
-impl Sentinel {
-    async fn connection(&self, deadline: Duration) -> Result<MultiplexedConnection, String> {
-        let mut connection = self.connection.lock().await;
-        if let Some(connection) = connection.as_ref() {
-            return Ok(connection.clone());
-        }
-        let config = AsyncConnectionConfig::new().set_connection_timeout(Some(deadline)).set_response_timeout(Some(deadline));
-        let made = self.client.get_multiplexed_async_connection_with_config(&config).await.map_err(|error| error.to_string())?;
-        Ok(connection.insert(made).clone())
-    }
-
-    async fn ask(&self, service: &str, deadline: Duration) -> Result<Configuration, String> {
-        let mut connection = self.connection(deadline).await?;
-        // The facts have the new epoch with the old address while replicas are told; the address that is advertised is of that epoch.
-        let mut pipeline = redis::pipe();
-        pipeline.cmd("SENTINEL").arg("MASTER").arg(service).cmd("SENTINEL").arg("GET-MASTER-ADDR-BY-NAME").arg(service);
-        let asked = pipeline.query_async(&mut connection).await;
-        let (facts, (host, port)): (HashMap<String, String>, (String, u16)) = match asked {
-            Ok(answer) => answer,
-            Err(error) => {
-                *self.connection.lock().await = None;
-                return Err(error.to_string());
-            }
-        };
-        let epoch =
-            facts.get("config-epoch").and_then(|epoch| epoch.parse().ok()).ok_or("says nothing of the epoch of its configuration")?;
-        Ok(Configuration { epoch, host, port })
-    }
-
-    async fn announcements(&self, deadline: Duration) -> Option<PubSubStream> {
-        let listen = async {
-            let mut listener = self.client.get_async_pubsub().await.ok()?;
-            listener.subscribe("+switch-master").await.ok()?;
-            Some(listener.into_on_message())
-        };
-        timeout(deadline, listen).await.ok().flatten()
-    }
+async fn ask(sentinel: &Peer, service: &str) -> Result<Configuration, String> {
+    // The facts have the new epoch with the old address while replicas are told; the address that is advertised is of that epoch.
+    let mut pipeline = redis::pipe();
+    pipeline.cmd("SENTINEL").arg("MASTER").arg(service).cmd("SENTINEL").arg("GET-MASTER-ADDR-BY-NAME").arg(service);
+    let (facts, (host, port)): (HashMap<String, String>, (String, u16)) = sentinel.ask(&pipeline).await?;
+    let epoch = facts.get("config-epoch").and_then(|epoch| epoch.parse().ok()).ok_or("says nothing of the epoch of its configuration")?;
+    Ok(Configuration { epoch, host, port })
 }
 
 /// Follows what sentinels announce, and asks them every second, until nobody uses the handle any more.
@@ -229,7 +191,7 @@ async fn watch(inner: Weak<Inner>) {
         }
         if announcements.is_none() {
             // Another one each time: the first may be dead for long.
-            announcements = inner.sentinels[turn % inner.sentinels.len()].announcements(inner.timeout).await;
+            announcements = inner.sentinels[turn % inner.sentinels.len()].announcements("+switch-master").await;
             turn += 1;
         }
         drop(inner);

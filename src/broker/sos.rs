@@ -21,7 +21,7 @@ impl Redis {
         let publish = async {
             let mut delays = Delays::reconnecting();
             loop {
-                let pushed = async { self.secured(&*self.add_all(&entry).await?, wanted).await };
+                let pushed = async { self.secured(&self.add_all(&entry).await?, wanted).await };
                 match pushed.await {
                     Ok(durability) => return durability,
                     Err(error) => {

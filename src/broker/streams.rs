@@ -9,10 +9,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use redis::Value;
 
-use super::connection::{Live, Redis};
+use super::connection::Redis;
 use super::error::Error;
 use super::facts::Facts;
 use super::scripts::WHEN_FULL;
+use super::server::{Live, Server};
+use super::slots::key_of;
 use crate::topic::frame::FORMAT;
 
 /// The id of a stream entry. Ids of `{s}:log` are (epoch, commit); of other streams (ms, counter), and nothing is
@@ -123,7 +125,7 @@ const SIP_MIN: usize = 4;
 /// Reads streams with a connection of its own, so that its blocking holds up nobody else.
 pub struct Reader {
     redis: Redis,
-    connection: Option<Live>,
+    connection: Option<(Arc<Server>, Live)>,
     block: Duration,
     sips: Sips,
     asked: usize,
@@ -208,12 +210,21 @@ impl Reader {
 
     pub(super) async fn blocking(&mut self, operation: &'static str, command: &redis::Cmd) -> Result<Value, Error> {
         // Taken out, so that a connection is dropped with whatever is still under way on it when this future fails or is dropped.
-        let mut live = match self.connection.take().filter(|live| self.redis.is_current(live)) {
-            Some(live) => live,
-            None => self.redis.connect(self.block + Duration::from_secs(2)).await?,
+        let server = self.redis.server_of(key_of(command)).await?;
+        let usable = |(of, live): &(Arc<Server>, Live)| Arc::ptr_eq(of, &server) && server.is_current(live);
+        let mut live = match self.connection.take().filter(usable) {
+            Some((_, live)) => live,
+            None => server.connect(self.block + Duration::from_secs(2)).await?,
         };
-        let value: Value = command.query_async(&mut live.connection).await.map_err(|source| Error::of(operation, source))?;
-        self.connection = Some(live);
+        let asked = command.query_async::<Value>(&mut live.connection).await;
+        if asked.is_err()
+            && let Some(cluster) = self.redis.cluster()
+        {
+            // The slot may be somebody else's by now.
+            cluster.look_again().await;
+        }
+        let value = asked.map_err(|source| Error::of(operation, source))?;
+        self.connection = Some((server, live));
         Ok(value)
     }
 }
@@ -228,9 +239,9 @@ impl Redis {
         id.parse().map_err(|_| Error::answer(OPERATION, &Value::SimpleString(id)))
     }
 
-    /// Adds one entry to each of several streams, in one round trip; returns what the server that took them is. When it fails, any of them
-    /// may have been added.
-    pub async fn add_all(&self, entries: &[(String, Vec<u8>)]) -> Result<Arc<Facts>, Error> {
+    /// Adds one entry to each of several streams, in one round trip; returns what the servers that took them are. When it fails, any of
+    /// them may have been added.
+    pub async fn add_all(&self, entries: &[(String, Vec<u8>)]) -> Result<Vec<Arc<Facts>>, Error> {
         let mut pipeline = redis::Pipeline::new();
         for (key, payload) in entries {
             pipeline.cmd("XADD").arg(key).arg("*").arg(FORMAT).arg(payload.as_slice()).ignore();
@@ -239,10 +250,10 @@ impl Redis {
     }
 
     /// As [`Redis::add_all`], also when memory is full: for what comes of an input that was taken in, and frees its place only when it is done with.
-    pub async fn add_all_when_full(&self, entries: &[(String, Vec<u8>)]) -> Result<(), Error> {
+    pub async fn add_all_when_full(&self, entries: &[(String, Vec<u8>)]) -> Result<Vec<Arc<Facts>>, Error> {
         match self.add_all(entries).await {
             Err(error) if error.is_full() => {}
-            answer => return answer.map(drop),
+            answer => return answer,
         }
         let mut pipeline = redis::Pipeline::new();
         for (key, payload) in entries {
@@ -250,7 +261,7 @@ impl Redis {
             command.arg("XADD").arg("*").arg(FORMAT).arg(payload.as_slice());
             pipeline.add_command(command).ignore();
         }
-        self.pipe("push frames", &pipeline).await
+        self.pipe_to::<()>("push frames", &pipeline).await.map(|((), facts)| facts)
     }
 
     /// Adds entries to streams that exist; others are not made, their reader is gone. A stream is capped near `length_max` entries.

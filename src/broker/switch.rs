@@ -5,10 +5,11 @@ use std::time::Duration;
 use serde::Serialize;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::connection::{Live, Redis};
+use super::connection::Redis;
 use super::error::Error;
 use super::route::Route;
 use super::sentinel::Sentinels;
+use super::server::Live;
 
 /// How long writes wait at most: longer than a failover takes.
 const PAUSE: Duration = Duration::from_secs(8);
@@ -54,9 +55,13 @@ pub struct Switched {
 }
 
 impl Redis {
-    /// The primary and its replicas.
-    pub async fn primary(&self) -> Result<Primary, Error> {
-        look(&mut self.connect(CATCH_UP).await?).await
+    /// Each primary with its replicas: one, or those of a cluster.
+    pub async fn primaries(&self) -> Result<Vec<Primary>, Error> {
+        let mut primaries = Vec::new();
+        for server in self.each().await? {
+            primaries.push(look(&mut server.connect(None, CATCH_UP).await?).await?);
+        }
+        Ok(primaries)
     }
 
     /// Makes another server the primary without losing anything: writes wait, replicas catch up, sentinels promote one. Programs follow by
@@ -65,10 +70,16 @@ impl Redis {
     /// # Errors
     /// [`Error::Unfit`] when there are no sentinels or no replica that has everything; what Redis says otherwise.
     pub async fn switch(&self) -> Result<Switched, Error> {
-        let Route::Sentinels(sentinels) = self.route() else {
+        if self.is_cluster() {
+            return Err(unfit(
+                "a cluster switches each server by itself: send CLUSTER FAILOVER to the replica that is to be the primary".to_owned(),
+            ));
+        }
+        let server = self.server_of(None).await?;
+        let Route::Sentinels(sentinels) = server.route() else {
             return Err(unfit("redis.url names one server and no sentinels: there is nothing to switch to".to_owned()));
         };
-        let mut old = self.connect(CATCH_UP).await?;
+        let mut old = self.connect(None, CATCH_UP).await?;
         let from = look(&mut old).await?.address;
         let begun = Instant::now();
         let mut pause = redis::cmd("CLIENT");
@@ -99,7 +110,7 @@ impl Redis {
         asked.map_err(|source| Error::of("have a replica promoted", source))?;
         let promoted = async {
             loop {
-                if let Ok(mut live) = self.connect(CATCH_UP).await
+                if let Ok(mut live) = self.connect(None, CATCH_UP).await
                     && let Ok(primary) = look(&mut live).await
                     && primary.address != from
                 {
@@ -120,7 +131,7 @@ async fn follow(old: &mut Live, primary: &str) -> bool {
     if let Err(error) = &followed {
         tracing::warn!(
             error = error as &dyn std::error::Error,
-            server = old.address,
+            server = old.facts.server,
             "does not follow the new primary yet; sentinels will see to it"
         );
     }
@@ -159,7 +170,7 @@ async fn look(live: &mut Live) -> Result<Primary, Error> {
     const OPERATION: &str = "look at the replicas";
     let asked = redis::cmd("INFO").arg("replication").query_async::<String>(&mut live.connection).await;
     let info = asked.map_err(|source| Error::of(OPERATION, source))?;
-    Ok(read(&live.address, &info))
+    Ok(read(&live.facts.server, &info))
 }
 
 fn read(address: &str, info: &str) -> Primary {

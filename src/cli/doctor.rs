@@ -73,14 +73,14 @@ pub(super) async fn doctor(context: &Context, fix: bool) -> Result<(), Error> {
     if fix {
         mend(&mut checks, &redis, context).await;
     }
-    let server = redis.look_at_server().await;
-    let answers = server.is_ok();
-    match server {
+    let servers = redis.look_at_servers().await;
+    let answers = servers.is_ok();
+    match servers {
         Err(error) => checks.add(server::check_of(&error), Verdict::Fail, chain(&error), server::fix_of(&error)),
-        Ok(server) => {
-            server::judge(&mut checks, &server, context.shards(), context.clock.now_ms());
-            server::judge_replicas(&mut checks, &server, &context.config.redis);
-            if let Err(error) = judge_fleet(&mut checks, &redis, &server.run_id, context).await {
+        Ok(servers) => {
+            server::judge_all(&mut checks, &servers, &context.config, context.clock.now_ms());
+            let run_ids: Vec<&str> = servers.iter().map(|server| server.run_id.as_str()).collect();
+            if let Err(error) = judge_fleet(&mut checks, &redis, &run_ids, context).await {
                 checks.add("redis", Verdict::Fail, chain(&error), "see its log; it stopped answering while it was looked at");
             }
         }
@@ -108,7 +108,7 @@ pub(super) async fn doctor(context: &Context, fix: bool) -> Result<(), Error> {
     if failed { Err(Error::Findings) } else { Ok(()) }
 }
 
-async fn judge_fleet(checks: &mut Checks, redis: &Redis, run_id: &str, context: &Context) -> Result<(), crate::broker::Error> {
+async fn judge_fleet(checks: &mut Checks, redis: &Redis, run_ids: &[&str], context: &Context) -> Result<(), crate::broker::Error> {
     let now_ms = context.clock.now_ms();
     let edges = redis.describe_edges(now_ms).await?;
     let seen = edges.iter().map(|edge| format!("{} ({} sessions)", edge.name, edge.sessions)).collect::<Vec<_>>().join(", ");
@@ -137,7 +137,7 @@ async fn judge_fleet(checks: &mut Checks, redis: &Redis, run_id: &str, context: 
     let before = redis.look_at_shards(context.shards()).await?;
     context.clock.sleep(LOOK_AGAIN).await;
     let after = redis.look_at_shards(context.shards()).await?;
-    shards::judge(checks, run_id, &before, &after, &redis.pauses(now_ms).await?);
+    shards::judge(checks, run_ids, &before, &after, &redis.pauses(now_ms).await?);
     let letters = redis.lengths(&[keys::dead()]).await?.first().copied().unwrap_or(0);
     checks.add("dead-letters", verdict(false, letters > 0), format!("{letters}"), "`roger dead list`, then redrive or drop each");
     for (stream, name) in worked::requests().iter().zip(["replay", "floor"]) {
@@ -184,9 +184,15 @@ fn judge_pauses(checks: &mut Checks, check: &'static str, pauses: &[pause::Line]
 async fn mend(checks: &mut Checks, redis: &Redis, context: &Context) {
     let mended = async {
         let mut mended = Vec::new();
-        if redis.look_at_server().await?.maxmemory_policy != "noeviction" {
-            redis.evict_nothing().await?;
-            mended.push("Redis evicts nothing any more, until it is started again: set maxmemory-policy noeviction in its file".to_owned());
+        for server in redis.each().await? {
+            let look = server.look_at_server().await?;
+            if look.maxmemory_policy != "noeviction" {
+                server.evict_nothing().await?;
+                mended.push(format!(
+                    "{} evicts nothing any more, until it is started again: set maxmemory-policy noeviction in its file",
+                    look.address
+                ));
+            }
         }
         let (left, _) = redis.left_over_streams(context.clock.now_ms()).await?;
         if !left.is_empty() {

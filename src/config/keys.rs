@@ -84,7 +84,7 @@ const fn text(default: &'static str) -> Value {
 }
 
 /// How the URL of a Redis begins.
-const REDIS: &[&str] = &["redis://", "redis+unix:///", "redis-sentinel://"];
+const REDIS: &[&str] = &["redis://", "redis+unix:///", "redis-sentinel://", "redis-cluster://"];
 
 /// What a receipt can wait for.
 const DURABILITY: &[&str] = &["memory", "written", "fsync", "replica"];

@@ -11,8 +11,8 @@ use crate::model::Durability;
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Redis {
-    /// `redis://[user:password@]host[:port][/database]`, `redis+unix:///path`, or
-    /// `redis-sentinel://[user:password@]host:port,host:port,…[/database]#service`.
+    /// `redis://[user:password@]host[:port][/database]`, `redis+unix:///path`,
+    /// `redis-sentinel://[user:password@]host:port,host:port,…[/database]#service`, or `redis-cluster://[user:password@]host:port,host:port,…`.
     pub url: String,
     /// The longest a connection may take to be there.
     #[serde(rename = "connect_timeout_ms", deserialize_with = "milliseconds")]
@@ -28,9 +28,9 @@ pub struct Redis {
 }
 
 impl Redis {
-    /// Whether sentinels say which server is the primary.
-    pub fn has_sentinels(&self) -> bool {
-        self.url.starts_with("redis-sentinel://")
+    /// Whether a replica takes over by itself when a primary dies: under sentinels and in a cluster.
+    pub fn fails_over(&self) -> bool {
+        ["redis-sentinel://", "redis-cluster://"].iter().any(|scheme| self.url.starts_with(scheme))
     }
 }
 

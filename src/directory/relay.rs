@@ -167,7 +167,7 @@ impl Relay {
             return Ok(());
         }
         let encoded: Vec<(String, Vec<u8>)> = frames.into_iter().map(|(key, frame)| (key, frame.encode_to_vec())).collect();
-        self.redis.add_all(&encoded).await.map(drop).map_err(|source| Error::Redis { source })
+        self.redis.hand_over(&encoded).await.map_err(|source| Error::Redis { source })
     }
 }
 

@@ -226,7 +226,7 @@ impl Pusher {
         let mut delays = Delays::reconnecting();
         // What is written is as safe as the Redis it went to makes it, whatever Redis is there by now; one that is there no more may have lost it.
         let durability = loop {
-            let pushed = async { redis.secured(&*redis.add_all(&frames).await?, self.wanted).await };
+            let pushed = async { redis.secured(&redis.add_all(&frames).await?, self.wanted).await };
             let error = match pushed.await {
                 Ok(durability) => break durability,
                 Err(error) => error,

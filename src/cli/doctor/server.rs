@@ -7,6 +7,20 @@ use crate::config;
 /// Of how many hundredths of a bound is warned.
 const NEAR_PERCENT: u64 = 90;
 
+/// Of several servers each check names the one it is about.
+pub(super) fn judge_all(checks: &mut Checks, servers: &[ServerLook], config: &config::Config, now_ms: u64) {
+    for server in servers {
+        let first = checks.0.len();
+        judge(checks, server, u32::from(config.fleet.shards), now_ms);
+        judge_replicas(checks, server, &config.redis);
+        if servers.len() > 1 {
+            for check in &mut checks.0[first..] {
+                check.reason = format!("{}: {}", server.address, check.reason);
+            }
+        }
+    }
+}
+
 pub(super) fn judge(checks: &mut Checks, server: &ServerLook, shards: u32, now_ms: u64) {
     let major = server.version.split('.').next().and_then(|major| major.parse::<u32>().ok()).unwrap_or(0);
     let seen = format!("version {}, run id {}", server.version, server.run_id);
@@ -46,6 +60,7 @@ pub(super) fn check_of(error: &broker::Error) -> &'static str {
     match error {
         broker::Error::Replica => "redis.role",
         broker::Error::NoPrimary { .. } => "redis.sentinels",
+        broker::Error::NoCluster { .. } | broker::Error::NoOwner { .. } => "redis.cluster",
         _ => "redis",
     }
 }
@@ -55,6 +70,8 @@ pub(super) fn fix_of(error: &broker::Error) -> &'static str {
     match error {
         broker::Error::Replica => return "point redis.url at the primary or at sentinels, or REPLICAOF NO ONE on it",
         broker::Error::NoPrimary { .. } => return "start the sentinels that redis.url names; a majority has to live for a failover",
+        broker::Error::NoCluster { .. } => return "start the servers that redis.url names, or those they became",
+        broker::Error::NoOwner { .. } => return "`redis-cli --cluster fix` gives every slot a server",
         _ => {}
     }
     let text = crate::worker::chain(error);
@@ -69,9 +86,9 @@ pub(super) fn fix_of(error: &broker::Error) -> &'static str {
     }
 }
 
-/// Where there are sentinels, whether as many replicas follow as receipts are to speak of.
+/// Where a replica is to take over, whether as many replicas follow as receipts are to speak of.
 pub(super) fn judge_replicas(checks: &mut Checks, server: &ServerLook, config: &config::Redis) {
-    if config.has_sentinels() && config.replicas > 0 {
+    if config.fails_over() && config.replicas > 0 {
         let missing = server.replicas < u64::from(config.replicas);
         let seen = format!("{} of {} replicas follow", server.replicas, config.replicas);
         let fix = "start the replica, and see `roger redis status`: until then receipts promise no more than one server keeps";

@@ -3,14 +3,14 @@
 use super::{ARCHIVE_LAG_WARN, Checks, INPUT_WARN, verdict};
 use crate::broker::{Pauses, ShardLook};
 
-/// `run_id` is the server's: a shard whose epoch began in another run has not been taken over since.
+/// `run_ids` are the servers': a shard whose epoch began in another run has not been taken over since.
 /// What operators paused stands still because they want it to, which is told elsewhere.
-pub(super) fn judge(checks: &mut Checks, run_id: &str, before: &[ShardLook], after: &[ShardLook], pauses: &Pauses) {
+pub(super) fn judge(checks: &mut Checks, run_ids: &[&str], before: &[ShardLook], after: &[ShardLook], pauses: &Pauses) {
     let named = |wanted: &dyn Fn(&ShardLook, &ShardLook) -> bool| -> Vec<String> {
         before.iter().zip(after).filter(|(before, after)| wanted(before, after)).map(|(_, after)| after.shard.to_string()).collect()
     };
     judge_owners(checks, &named, &|look| pauses.of_shard("deliver", look.shard).is_some());
-    judge_epochs(checks, run_id, before, after);
+    judge_epochs(checks, run_ids, before, after);
     judge_archive(checks, &named, &|look| pauses.of_shard("archive", look.shard).is_some());
 }
 
@@ -46,11 +46,11 @@ fn judge_owners(checks: &mut Checks, named: &Named<'_>, paused: &dyn Fn(&ShardLo
 }
 
 /// Shards whose state cannot be trusted, and shards whose owners die.
-fn judge_epochs(checks: &mut Checks, run_id: &str, before: &[ShardLook], after: &[ShardLook]) {
+fn judge_epochs(checks: &mut Checks, run_ids: &[&str], before: &[ShardLook], after: &[ShardLook]) {
     let due = before.iter().zip(after).filter_map(|(before, after)| {
         // Between a loss and the new epoch lies about a second: only what lasts is told.
-        why_new_epoch(before, run_id)?;
-        Some(format!("{} ({})", after.shard, why_new_epoch(after, run_id)?))
+        why_new_epoch(before, run_ids)?;
+        Some(format!("{} ({})", after.shard, why_new_epoch(after, run_ids)?))
     });
     let due: Vec<String> = due.collect();
     checks.add(
@@ -71,14 +71,14 @@ fn judge_epochs(checks: &mut Checks, run_id: &str, before: &[ShardLook], after: 
 }
 
 /// Why the next owner of a shard has to begin a new epoch, as far as that shows from outside; `None` when it need not.
-fn why_new_epoch(look: &ShardLook, run_id: &str) -> Option<String> {
+fn why_new_epoch(look: &ShardLook, run_ids: &[&str]) -> Option<String> {
     if let Some(lost) = &look.lost {
         return Some(lost.clone());
     }
     let asked_for = look.deliver.is_some() || look.input + look.urgent > 0;
     match look.epoch {
         0 => asked_for.then(|| "Redis has no state of it".to_owned()),
-        _ => (look.run_id != run_id).then(|| "Redis was restarted or replaced".to_owned()),
+        _ => (!run_ids.contains(&look.run_id.as_str())).then(|| "Redis was restarted or replaced".to_owned()),
     }
 }
 
@@ -129,7 +129,7 @@ mod tests {
 
     fn failing(before: ShardLook, after: ShardLook) -> Vec<&'static str> {
         let mut checks = Checks::default();
-        judge(&mut checks, RUN, &[before], &[after], &Pauses::default());
+        judge(&mut checks, &[RUN], &[before], &[after], &Pauses::default());
         checks.0.iter().filter(|check| check.verdict != Verdict::Ok).map(|check| check.check).collect()
     }
 

@@ -37,7 +37,7 @@ impl Tell {
         if !frames.is_empty() {
             let entries: Vec<_> = frames.into_iter().map(|(shard, frame)| (keys::urgent(shard), frame.encode_to_vec())).collect();
             let what = format!("tell of alert {:x}", tell.alert);
-            alerts.fleet.add_all(&entries).await.map_err(Alerts::failed(what))?;
+            alerts.fleet.hand_over(&entries).await.map_err(Alerts::failed(what))?;
         }
         match tell.acted {
             Some(acted) => alerts.answer(&tell.edge, acted).await,

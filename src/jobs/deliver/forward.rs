@@ -75,7 +75,7 @@ impl Forwards {
             );
         }
         if !frames.is_empty() {
-            redis.add_all_when_full(&frames).await?;
+            redis.hand_over(&frames).await?;
         }
         self.owed.clear();
         Ok(())

@@ -26,7 +26,7 @@ pub(super) async fn take(job: &Deliver, tenure: &Tenure, lost: Option<&str>) -> 
     let shard = tenure.shard;
     let failed = |source| Error::Broker { shard, source };
     // All of it over one connection: what was pushed or written before it broke may be gone, and nothing else would show that.
-    let (redis, facts) = job.redis.hold().await.map_err(failed)?;
+    let (redis, facts) = job.redis.hold(&keys::meta(shard)).await.map_err(failed)?;
     let mut fence = Fence::new(shard);
     let Some(mut claim) = redis.claim(&mut fence, "deliver", &tenure.holder).await.map_err(failed)? else {
         return Err(Error::Fenced { shard });

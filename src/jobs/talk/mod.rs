@@ -177,7 +177,7 @@ impl Talk {
             }
         }
         if !frames.is_empty() {
-            self.redis.add_all(&frames).await.map_err(|source| self.broker(source))?;
+            self.redis.hand_over(&frames).await.map_err(|source| self.broker(source))?;
             count("announced", frames.len() as u64);
         }
         Ok(())

@@ -3,6 +3,7 @@
 mod asleep;
 mod bare;
 pub mod cast;
+mod cluster;
 mod deaths;
 mod disk;
 mod everysec;

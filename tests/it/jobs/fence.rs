@@ -95,7 +95,7 @@ async fn deaths_count_only_with_work_in_hand() {
 async fn a_held_connection_never_becomes_another_one() {
     let mut server = redis::Redis::start();
     let redis = handle(&server);
-    let (held, before) = redis.hold().await.unwrap();
+    let (held, before) = redis.hold(&keys::meta(0)).await.unwrap();
     assert!(held.exists("nothing").await.is_ok());
     server.kill();
     server.restart();

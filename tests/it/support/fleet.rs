@@ -10,6 +10,7 @@ use std::process::{Command, ExitStatus, Stdio};
 use nix::sys::signal::Signal;
 use tempfile::TempDir;
 
+use super::cluster::{self, Cluster};
 use super::mariadb::{ADMIN_FILE, MariaDb};
 use super::ports;
 use super::process::{Process, Program};
@@ -49,6 +50,8 @@ pub struct FleetOptions {
     pub sql: SqlServer,
     /// How many replicas Redis has, with three sentinels over them; none when there are none.
     pub replicas: usize,
+    /// How many primaries a Redis Cluster has and how many replicas each of them; `None` for no cluster.
+    pub cluster: Option<(usize, usize)>,
     /// The durability of Redis.
     pub appendfsync: Appendfsync,
     /// Keys of the configuration with their values in TOML: `("edge.rate_burst", "5")`, `("log.level", "\"debug\"")`.
@@ -68,6 +71,7 @@ impl Default for FleetOptions {
             gateway: false,
             sql: SqlServer::Sqlite,
             replicas: 0,
+            cluster: None,
             appendfsync: Appendfsync::Always,
             overrides: Vec::new(),
         }
@@ -79,10 +83,12 @@ impl Default for FleetOptions {
 pub struct Fleet {
     // In the order in which they are dropped: programs before the servers, the folder last.
     programs: BTreeMap<String, Process>,
-    /// The queue; the first primary where there are replicas.
+    /// The queue; the first primary where there are several servers.
     pub redis: Redis,
     /// Who watches over it.
     pub sentinels: Option<Sentinels>,
+    /// The other servers of its cluster.
+    pub cluster: Option<Cluster>,
     /// The store, when it is a server.
     pub mariadb: Option<MariaDb>,
     /// Its standby, when it has one.
@@ -130,7 +136,9 @@ impl Fleet {
     #[track_caller]
     pub fn start(options: FleetOptions) -> Self {
         let folder = tempfile::Builder::new().prefix("roger-fleet-").tempdir().unwrap();
-        let redis = Redis::start_with(options.appendfsync, &[]);
+        let args = if options.cluster.is_some() { cluster::args() } else { Vec::new() };
+        let redis = Redis::start_with(options.appendfsync, &args.iter().map(String::as_str).collect::<Vec<_>>());
+        let cluster = options.cluster.map(|(primaries, replicas)| Cluster::over(&redis, primaries, replicas, options.appendfsync));
         let sentinels = (options.replicas > 0).then(|| Sentinels::over(&redis, options.replicas, options.appendfsync));
         let (mariadb, standby) = match options.sql {
             SqlServer::Sqlite => (None, None),
@@ -142,8 +150,18 @@ impl Fleet {
         };
         let (directory_port, gateway_port) = (ports::free(), ports::free());
         let edge_ports: Vec<u16> = (0..options.edges).map(|_| ports::free()).collect();
-        let mut fleet =
-            Self { programs: BTreeMap::new(), redis, sentinels, mariadb, standby, edge_ports, directory_port, gateway_port, folder };
+        let mut fleet = Self {
+            programs: BTreeMap::new(),
+            redis,
+            sentinels,
+            cluster,
+            mariadb,
+            standby,
+            edge_ports,
+            directory_port,
+            gateway_port,
+            folder,
+        };
         fleet.write_config(&options.overrides);
         fleet.roger(&["keys", "create", "--dir", fleet.folder().to_str().unwrap()]).succeeded();
         fleet.launch("directory", "directory", &[]);
@@ -304,8 +322,13 @@ impl Fleet {
         let admin = self.folder().join("sql-admin.toml");
         fs::write(&admin, ADMIN_FILE).unwrap();
         fs::set_permissions(&admin, fs::Permissions::from_mode(0o600)).unwrap();
+        let redis = match (&self.sentinels, &self.cluster) {
+            (Some(sentinels), _) => sentinels.url(),
+            (None, Some(cluster)) => cluster.url(),
+            (None, None) => self.redis.url(),
+        };
         let own = [
-            ("redis.url", format!("{:?}", self.sentinels.as_ref().map_or_else(|| self.redis.url(), Sentinels::url))),
+            ("redis.url", format!("{redis:?}")),
             ("sql.url", format!("{sql:?}")),
             ("sql.standby_url", format!("{standby:?}")),
             ("sql.admin_file", admin_file),

@@ -5,6 +5,7 @@
 
 pub mod apk;
 pub mod chromium;
+pub mod cluster;
 pub mod company;
 pub mod fleet;
 pub mod janus;

@@ -3,6 +3,7 @@
 mod competing;
 mod deadletter;
 mod ordered;
+mod spread;
 
 use std::time::Duration;
 

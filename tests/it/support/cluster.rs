@@ -1,0 +1,142 @@
+//! A Redis Cluster: primaries that share the slots, with replicas or without.
+
+use super::redis::{Appendfsync, Redis};
+use super::{ports, wait_until};
+
+/// After so long without an answer a server counts as failing. Milliseconds.
+const NODE_TIMEOUT_MS: &str = "1500";
+/// How many slots there are.
+const SLOTS: usize = 16_384;
+
+/// The servers besides the first primary.
+#[derive(Debug)]
+pub struct Cluster {
+    /// Further primaries.
+    pub primaries: Vec<Redis>,
+    /// Those that follow a primary at first: of the first primary, of the second, and so on, then a second one of each.
+    pub replicas: Vec<Redis>,
+    first: u16,
+}
+
+/// What makes a server one of a cluster.
+pub fn args() -> Vec<String> {
+    let bus = ports::free().to_string();
+    let args = ["--cluster-enabled", "yes", "--cluster-port", &bus, "--cluster-node-timeout", NODE_TIMEOUT_MS];
+    args.into_iter().chain(["--cluster-config-file", "nodes.conf"]).map(str::to_owned).collect()
+}
+
+fn start(appendfsync: Appendfsync) -> Redis {
+    let args = args();
+    Redis::start_with(appendfsync, &args.iter().map(String::as_str).collect::<Vec<_>>())
+}
+
+/// The id of a server in its cluster.
+fn id(server: &Redis) -> String {
+    server.cli(&["CLUSTER", "MYID"])
+}
+
+/// The ports of a server, as CLUSTER MEET wants them.
+fn places(server: &Redis) -> [String; 2] {
+    let bus = server.cli(&["CONFIG", "GET", "cluster-port"]);
+    [server.port().to_string(), bus.lines().nth(1).unwrap().to_owned()]
+}
+
+impl Cluster {
+    /// Makes a cluster of a first primary, started with [`args`], and others; each gets so many replicas. Waits until all agree.
+    #[track_caller]
+    pub fn over(first: &Redis, primaries: usize, replicas: usize, appendfsync: Appendfsync) -> Self {
+        let others: Vec<Redis> = (1..primaries).map(|_| start(appendfsync)).collect();
+        let followers: Vec<Redis> = (0..primaries * replicas).map(|_| start(appendfsync)).collect();
+        let cluster = Self { primaries: others, replicas: followers, first: first.port() };
+        let all: Vec<&Redis> = std::iter::once(first).chain(&cluster.primaries).collect();
+        for (number, server) in all.iter().enumerate() {
+            assert_eq!(server.cli(&["CLUSTER", "SET-CONFIG-EPOCH", &(number + 1).to_string()]), "OK");
+            let (from, to) = (number * SLOTS / primaries, (number + 1) * SLOTS / primaries - 1);
+            assert_eq!(server.cli(&["CLUSTER", "ADDSLOTSRANGE", &from.to_string(), &to.to_string()]), "OK");
+        }
+        for server in all.iter().skip(1).copied().chain(&cluster.replicas) {
+            let [port, bus] = places(server);
+            assert_eq!(first.cli(&["CLUSTER", "MEET", "127.0.0.1", &port, &bus]), "OK");
+        }
+        let count = all.len() + cluster.replicas.len();
+        let everybody = || all.iter().copied().chain(&cluster.replicas);
+        let knows = |server: &Redis| server.cli(&["CLUSTER", "NODES"]).lines().filter(|line| line.contains("connected")).count() == count;
+        wait_until("the servers of the cluster know each other", || everybody().all(knows));
+        for (number, replica) in cluster.replicas.iter().enumerate() {
+            assert_eq!(replica.cli(&["CLUSTER", "REPLICATE", &id(all[number % primaries])]), "OK");
+        }
+        let agrees = |server: &Redis| {
+            let follows = !server.cli(&["INFO", "replication"]).contains("master_link_status:down");
+            follows && server.cli(&["CLUSTER", "INFO"]).contains("cluster_state:ok")
+        };
+        wait_until("the cluster is whole", || everybody().all(agrees));
+        let followed = |server: &&Redis| server.cli(&["INFO", "replication"]).contains(&format!("connected_slaves:{replicas}"));
+        wait_until("every primary has its replicas", || all.iter().all(followed));
+        cluster
+    }
+
+    /// `redis-cluster://127.0.0.1:<port>,…` of its first three primaries.
+    pub fn url(&self) -> String {
+        let ports = std::iter::once(self.first).chain(self.primaries.iter().map(Redis::port)).take(3);
+        format!("redis-cluster://{}", ports.map(|port| format!("127.0.0.1:{port}")).collect::<Vec<_>>().join(","))
+    }
+
+    /// The port of the server that has the slot of a key, as a server says that answers.
+    #[track_caller]
+    pub fn port_of(&self, asked: &Redis, key: &str) -> u16 {
+        let slot: u16 = asked.cli(&["CLUSTER", "KEYSLOT", key]).parse().unwrap();
+        owner(&asked.cli(&["CLUSTER", "NODES"]), slot).unwrap_or_else(|| panic!("nobody has slot {slot}"))
+    }
+
+    /// Moves the slot of a key to another server, key by key, as `redis-cli --cluster reshard` does.
+    #[track_caller]
+    pub fn move_slot(&self, first: &Redis, key: &str, to: u16) {
+        let all: Vec<&Redis> = std::iter::once(first).chain(&self.primaries).collect();
+        let named = |port: u16| *all.iter().find(|server| server.port() == port).unwrap();
+        let (from, slot) = (self.port_of(first, key), first.cli(&["CLUSTER", "KEYSLOT", key]));
+        if from == to {
+            return;
+        }
+        let (from, to) = (named(from), named(to));
+        self.begin_move(from, to, &slot);
+        loop {
+            let keys = from.cli(&["CLUSTER", "GETKEYSINSLOT", &slot, "1"]);
+            if keys.is_empty() {
+                break;
+            }
+            self.move_key(from, to, &keys);
+        }
+        // Who takes it first, or it would belong to nobody for a moment.
+        for server in std::iter::once(to).chain(all.iter().copied().filter(|server| server.port() != to.port())) {
+            assert_eq!(server.cli(&["CLUSTER", "SETSLOT", &slot, "NODE", &id(to)]), "OK");
+        }
+    }
+
+    /// The slot is being moved: keys that are not here any more are at the other.
+    #[track_caller]
+    pub fn begin_move(&self, from: &Redis, to: &Redis, slot: &str) {
+        assert_eq!(to.cli(&["CLUSTER", "SETSLOT", slot, "IMPORTING", &id(from)]), "OK");
+        assert_eq!(from.cli(&["CLUSTER", "SETSLOT", slot, "MIGRATING", &id(to)]), "OK");
+    }
+
+    /// Moves one key of a slot that is being moved.
+    #[track_caller]
+    pub fn move_key(&self, from: &Redis, to: &Redis, key: &str) {
+        let moved = from.cli(&["MIGRATE", "127.0.0.1", &to.port().to_string(), key, "0", "10000"]);
+        assert!(moved == "OK" || moved == "NOKEY", "{moved}");
+    }
+}
+
+/// The port of who claims a slot in an answer to CLUSTER NODES.
+fn owner(nodes: &str, slot: u16) -> Option<u16> {
+    let claims = |line: &&str| {
+        let mut ranges = line.split(' ').skip(8).filter(|text| !text.starts_with('['));
+        line.contains("master")
+            && ranges.any(|range| {
+                let (from, to) = range.split_once('-').unwrap_or((range, range));
+                (from.parse().unwrap()..=to.parse::<u16>().unwrap()).contains(&slot)
+            })
+    };
+    let line = nodes.lines().find(claims)?;
+    line.split(' ').nth(1)?.split('@').next()?.rsplit(':').next()?.parse().ok()
+}
