@@ -12,10 +12,10 @@ use tempfile::TempDir;
 
 use super::cluster::{self, Cluster};
 use super::mariadb::{ADMIN_FILE, MariaDb};
-use super::ports;
 use super::process::{Process, Program};
 use super::redis::{Appendfsync, Redis};
 use super::sentinel::Sentinels;
+use super::{clocks, ports};
 
 /// Which store a fleet runs on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -48,12 +48,16 @@ pub struct FleetOptions {
     pub gateway: bool,
     /// The store.
     pub sql: SqlServer,
+    /// Where a private server has its data; in a temporary folder unless set.
+    pub sql_folder: Option<PathBuf>,
     /// How many replicas Redis has, with three sentinels over them; none when there are none.
     pub replicas: usize,
     /// How many primaries a Redis Cluster has and how many replicas each of them; `None` for no cluster.
     pub cluster: Option<(usize, usize)>,
     /// The durability of Redis.
     pub appendfsync: Appendfsync,
+    /// Whether the clocks of the programs, and of Redis, can be set.
+    pub clocks: bool,
     /// Keys of the configuration with their values in TOML: `("edge.rate_burst", "5")`, `("log.level", "\"debug\"")`.
     pub overrides: Vec<(&'static str, String)>,
 }
@@ -70,9 +74,11 @@ impl Default for FleetOptions {
             janus: 0,
             gateway: false,
             sql: SqlServer::Sqlite,
+            sql_folder: None,
             replicas: 0,
             cluster: None,
             appendfsync: Appendfsync::Always,
+            clocks: false,
             overrides: Vec::new(),
         }
     }
@@ -96,6 +102,7 @@ pub struct Fleet {
     edge_ports: Vec<u16>,
     directory_port: u16,
     gateway_port: u16,
+    clocks: bool,
     folder: TempDir,
 }
 
@@ -137,12 +144,14 @@ impl Fleet {
     pub fn start(options: FleetOptions) -> Self {
         let folder = tempfile::Builder::new().prefix("roger-fleet-").tempdir().unwrap();
         let args = if options.cluster.is_some() { cluster::args() } else { Vec::new() };
-        let redis = Redis::start_with(options.appendfsync, &args.iter().map(String::as_str).collect::<Vec<_>>());
+        let args: Vec<&str> = args.iter().map(String::as_str).collect();
+        let redis_env = if options.clocks { clocks::environment(folder.path(), "redis") } else { Vec::new() };
+        let redis = Redis::start_in(options.appendfsync, &args, redis_env);
         let cluster = options.cluster.map(|(primaries, replicas)| Cluster::over(&redis, primaries, replicas, options.appendfsync));
         let sentinels = (options.replicas > 0).then(|| Sentinels::over(&redis, options.replicas, options.appendfsync));
         let (mariadb, standby) = match options.sql {
             SqlServer::Sqlite => (None, None),
-            SqlServer::MariaDb => (Some(MariaDb::start()), None),
+            SqlServer::MariaDb => (Some(options.sql_folder.as_deref().map_or_else(MariaDb::start, MariaDb::start_in)), None),
             SqlServer::Pair => {
                 let [primary, standby] = now(MariaDb::pair());
                 (Some(primary), Some(standby))
@@ -160,6 +169,7 @@ impl Fleet {
             edge_ports,
             directory_port,
             gateway_port,
+            clocks: options.clocks,
             folder,
         };
         fleet.write_config(&options.overrides);
@@ -248,12 +258,26 @@ impl Fleet {
         self.program(name).signal(Signal::SIGCONT);
     }
 
+    /// Sets the clock of a program, or of `redis`, so many seconds ahead of the machine's, or behind it; of a fleet with clocks.
+    pub fn set_clock(&self, name: &str, ahead_s: i64) {
+        assert!(self.clocks, "the clocks of this fleet cannot be set");
+        clocks::set(self.folder(), name, ahead_s);
+    }
+
     /// Starts a program again without waiting for it; kills it first when it runs.
     #[track_caller]
     pub fn relaunch(&mut self, name: &str) {
         let process = self.program(name);
         process.kill();
         *process = Process::start(process.program().clone());
+    }
+
+    /// Starts a program again that writes its log elsewhere, without waiting for it; kills it first when it runs.
+    #[track_caller]
+    pub fn relaunch_with_log(&mut self, name: &str, log: PathBuf) {
+        let process = self.program(name);
+        process.kill();
+        *process = Process::start(Program { log, ..process.program().clone() });
     }
 
     /// Starts a program again, and waits until it makes progress; kills it first when it runs.
@@ -296,13 +320,17 @@ impl Fleet {
 
     fn launch(&mut self, name: &str, program: &str, args: &[&str]) {
         let config = self.config();
+        let mut env = vec![("RUST_BACKTRACE".to_owned(), "1".to_owned())];
+        if self.clocks {
+            env.extend(clocks::environment(self.folder(), name));
+        }
         let args = ["--config", config.to_str().unwrap()].iter().chain(args).map(|arg| (*arg).to_owned()).collect();
         let program = Program {
             name: name.to_owned(),
             executable: binary(program),
             package: "",
             args,
-            env: vec![("RUST_BACKTRACE".to_owned(), "1".to_owned())],
+            env,
             log: self.folder().join(format!("{name}.log")),
             show: vec![config],
         };

@@ -68,12 +68,17 @@ impl MariaDb {
 
     /// A server of the test's own.
     pub(crate) fn start() -> Self {
-        Self::start_as(None)
+        Self::start_as(None, &std::env::temp_dir())
+    }
+
+    /// The same, with its data in a folder of this one.
+    pub(crate) fn start_in(parent: &Path) -> Self {
+        Self::start_as(None, parent)
     }
 
     /// A primary and its standby, with GTIDs and semi-sync, set up as docs/sql.md says.
     pub(crate) async fn pair() -> [Self; 2] {
-        let [primary, standby] = [Self::start_as(Some(1)), Self::start_as(Some(2))];
+        let [primary, standby] = [1, 2].map(|place| Self::start_as(Some(place), &std::env::temp_dir()));
         standby.admin("SET GLOBAL read_only = 1").await;
         let follow = format!(
             "CHANGE MASTER TO MASTER_HOST = '127.0.0.1', MASTER_PORT = {}, MASTER_USER = 'roger_repl', MASTER_PASSWORD = 'repl', \
@@ -85,10 +90,11 @@ impl MariaDb {
         [primary, standby]
     }
 
-    fn start_as(place: Option<u16>) -> Self {
-        let folder = tempfile::Builder::new().prefix("roger-mariadb-").tempdir().unwrap();
+    fn start_as(place: Option<u16>, parent: &Path) -> Self {
+        let folder = tempfile::Builder::new().prefix("roger-mariadb-").tempdir_in(parent).unwrap();
         let data = folder.path().join("data");
-        run(Command::new("cp").arg("-r").arg(template()).arg(&data));
+        // Without holes, so that what the server thinks it has it has, also on a disk that is full later.
+        run(Command::new("cp").args(["-r", "--sparse=never"]).arg(template()).arg(&data));
         // A user without the right to ignore read_only, as in production.
         let accounts = "CREATE USER IF NOT EXISTS roger@'127.0.0.1' IDENTIFIED BY 'roger';\n\
                         GRANT ALL ON `roger\\_%`.* TO roger@'127.0.0.1';\n\
@@ -142,6 +148,11 @@ impl MariaDb {
         let child = self.child.lock().unwrap();
         let id = child.as_ref().expect("the server was stopped by the test").id();
         kill(Pid::from_raw(id.cast_signed()), signal).unwrap();
+    }
+
+    /// Whether the server has ended of itself.
+    pub(crate) fn ended(&self) -> bool {
+        self.child.lock().unwrap().as_mut().is_some_and(|child| child.try_wait().unwrap().is_some())
     }
 
     /// Kills the server at once, as a power cut would.

@@ -5,6 +5,7 @@
 
 pub mod apk;
 pub mod chromium;
+pub mod clocks;
 pub mod cluster;
 pub mod company;
 pub mod fleet;
@@ -17,6 +18,7 @@ pub mod ports;
 pub mod process;
 pub mod redis;
 pub mod sentinel;
+pub mod small_disk;
 pub mod sound;
 pub mod world;
 

@@ -52,6 +52,11 @@ impl Redis {
 
     /// Starts one with further arguments, as `["--maxmemory", "10mb"]`, and waits until it answers.
     pub fn start_with(appendfsync: Appendfsync, args: &[&str]) -> Self {
+        Self::start_in(appendfsync, args, Vec::new())
+    }
+
+    /// As [`Redis::start_with`], in an environment.
+    pub fn start_in(appendfsync: Appendfsync, args: &[&str], env: Vec<(String, String)>) -> Self {
         let folder = tempfile::Builder::new().prefix("roger-redis-").tempdir().unwrap();
         let port = ports::free();
         let at = |name: &str| folder.path().join(name).display().to_string();
@@ -67,7 +72,7 @@ impl Redis {
             executable: "redis-server".into(),
             package: PACKAGE,
             args: vec![config.display().to_string()],
-            env: Vec::new(),
+            env,
             log: folder.path().join("redis.log"),
             show: Vec::new(),
         };
