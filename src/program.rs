@@ -7,6 +7,7 @@ use std::future::Future;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use crate::broker::{Redis, Settings};
 use crate::clock::Clock;
 use crate::config::{self, Config, Program, Sources};
 use crate::retry::ErrorClass;
@@ -251,8 +252,18 @@ where
     }
     let instance = format!("{}-{}", worker::host_name(), std::process::id());
     telemetry::trace::start(&config.trace, name, instance).map_err(|error| (ErrorClass::Permanent, error.into()))?;
-    let outcome = run(config, Clock::system(), shutdown).await;
+    let clock = clock(program, &config, &shutdown).await;
+    let outcome = run(config, clock, shutdown).await;
     // It waits for a thread of its own.
     let _sent = tokio::task::spawn_blocking(telemetry::trace::stop).await;
     outcome
+}
+
+/// The time of the fleet for all who have to do with its Redis.
+async fn clock(program: Program, config: &Config, shutdown: &Shutdown) -> Clock {
+    match (program, Redis::new(Settings::from(&config.redis))) {
+        // It needs no Redis; and what is wrong with an address is told by who needs it.
+        (Program::Listener, _) | (_, Err(_)) => Clock::system(),
+        (_, Ok(redis)) => redis.fleet_clock(shutdown).await,
+    }
 }

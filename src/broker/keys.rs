@@ -196,6 +196,12 @@ pub fn paused() -> String {
     "paused".to_owned()
 }
 
+/// HASH: the time of the fleet, `fleet_ms`, when it was `redis_ms` by the clock of Redis (both UTC ms). Written and read once a second by every program;
+/// read by operators. No expiry.
+pub fn clock() -> String {
+    "clock".to_owned()
+}
+
 /// SORTED SET of workers of a job by the time their heartbeat lapses (UTC ms). Written by each worker, on the Redis of what it works on; read by
 /// operators, and by all of a job that share shards among them. No expiry.
 pub fn workers(job: &str) -> String {

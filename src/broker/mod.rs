@@ -39,6 +39,7 @@ mod sql;
 mod streams;
 mod switch;
 mod talk;
+mod time;
 mod watch;
 
 pub use alerts::{AlertAnswer, AlertCommit};

@@ -39,6 +39,7 @@ scripts! {
     BEGIN = "begin.lua";
     CHECKPOINT = "checkpoint.lua";
     CLAIM = "claim.lua";
+    CLOCK = "clock.lua";
     COMMIT = "commit.lua";
     FAIL = "fail.lua";
     FINISH = "finish.lua";

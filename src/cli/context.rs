@@ -70,7 +70,8 @@ impl Context {
         if !doors.edges.is_empty() {
             return Ok(doors.edges.clone());
         }
-        let live = self.redis()?.describe_edges(self.clock.now_ms()).await?;
+        let redis = self.redis()?;
+        let live = redis.describe_edges(redis.look_at_time().await?).await?;
         let mut edges: Vec<String> = live.into_iter().map(|edge| format!("http://{}", edge.listen)).collect();
         edges.sort();
         edges.dedup();

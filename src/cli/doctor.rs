@@ -71,7 +71,7 @@ pub(super) async fn doctor(context: &Context, fix: bool) -> Result<(), Error> {
     let mut checks = Checks::default();
     let redis = context.redis()?;
     if fix {
-        mend(&mut checks, &redis, context).await;
+        mend(&mut checks, &redis).await;
     }
     let servers = redis.look_at_servers().await;
     let answers = servers.is_ok();
@@ -109,7 +109,7 @@ pub(super) async fn doctor(context: &Context, fix: bool) -> Result<(), Error> {
 }
 
 async fn judge_fleet(checks: &mut Checks, redis: &Redis, run_ids: &[&str], context: &Context) -> Result<(), crate::broker::Error> {
-    let now_ms = context.clock.now_ms();
+    let now_ms = redis.look_at_time().await?;
     let edges = redis.describe_edges(now_ms).await?;
     let seen = edges.iter().map(|edge| format!("{} ({} sessions)", edge.name, edge.sessions)).collect::<Vec<_>>().join(", ");
     let seen = if seen.is_empty() { "none".to_owned() } else { seen };
@@ -181,7 +181,7 @@ fn judge_pauses(checks: &mut Checks, check: &'static str, pauses: &[pause::Line]
 }
 
 /// Mends what can do no harm.
-async fn mend(checks: &mut Checks, redis: &Redis, context: &Context) {
+async fn mend(checks: &mut Checks, redis: &Redis) {
     let mended = async {
         let mut mended = Vec::new();
         for server in redis.each().await? {
@@ -194,7 +194,7 @@ async fn mend(checks: &mut Checks, redis: &Redis, context: &Context) {
                 ));
             }
         }
-        let (left, _) = redis.left_over_streams(context.clock.now_ms()).await?;
+        let (left, _) = redis.left_over_streams(redis.look_at_time().await?).await?;
         if !left.is_empty() {
             redis.drop_streams(&left).await?;
             mended.push(format!("deleted {} streams of edges that are gone", left.len()));

@@ -90,7 +90,7 @@ pub(super) async fn lines(redis: &Redis, now_ms: u64) -> Result<Vec<Line>, broke
 }
 
 pub(super) async fn pause(context: &Context, args: &args::Pause) -> Result<(), Error> {
-    let now_ms = context.clock.now_ms();
+    let now_ms = context.redis()?.look_at_time().await?;
     let Some(work) = &args.work else { return list(context, now_ms).await };
     let until_ms = match args.until {
         Since::Ago(duration) => now_ms.saturating_add(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)),

@@ -31,7 +31,8 @@ struct Line {
 }
 
 pub(super) async fn queues(context: &Context) -> Result<(), Error> {
-    let (redis, now_ms) = (context.redis()?, context.clock.now_ms());
+    let redis = context.redis()?;
+    let now_ms = redis.look_at_time().await?;
     let shards = redis.look_at_shards(context.shards()).await?;
     let mut lines = Vec::new();
     for stream in streams::requests().into_iter().chain([streams::reports()]) {

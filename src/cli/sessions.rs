@@ -46,7 +46,7 @@ pub(super) async fn sessions(context: &Context, args: args::Sessions) -> Result<
 
 async fn of_fleet(context: &Context, args: args::Sessions) -> Result<(), Error> {
     let (redis, shards) = (context.redis()?, context.shards());
-    let now_ms = context.clock.now_ms();
+    let now_ms = redis.look_at_time().await?;
     let user = match &args.user {
         Some(user) => Some(user_of(context, user).await?),
         None => None,

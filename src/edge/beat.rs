@@ -32,8 +32,8 @@ pub(super) async fn heart(edge: &Arc<Edge>, listen: &str, shutdown: Shutdown) {
     while !shutdown.is_cancelled() {
         let (name, sessions) = (edge.config.name.clone(), edge.session_count() as u64);
         let beat = EdgeBeat { boot: edge.boot.clone(), name, listen: listen.to_owned(), sessions, started_ms };
-        // Streams expire by the clock of Redis, so the edge's entry in the set goes by the system's clock as well.
-        match edge.redis.beat_edge(&beat, crate::clock::Clock::system().now_ms(), EDGE_LIFETIME).await {
+        // Streams expire on Redis, so no hand moves the edge's entry in the set either.
+        match edge.redis.beat_edge(&beat, edge.clock.unmoved_ms(), EDGE_LIFETIME).await {
             Ok(there) => {
                 if known && !there {
                     edge.streams_made.fetch_add(1, Ordering::Relaxed);

@@ -9,7 +9,6 @@ use tonic::Status;
 
 use super::hub::Edge;
 use super::session::Session;
-use crate::clock::Clock;
 use crate::model::{Reason, SessionId, UserId};
 use crate::proto::v1;
 use crate::shutdown::Shutdown;
@@ -176,10 +175,10 @@ fn hand_on(edge: &Edge) {
     }
 }
 
-/// Lapses are judged by the system's clocks of both sides, as those of edges are.
+/// Watches lapse beside the streams of edges, and by the same time.
 async fn say(edge: &Edge, accounts: &[UserId]) -> Result<(), crate::broker::Error> {
     let accounts: Vec<UserId> = accounts.iter().copied().collect::<HashSet<_>>().into_iter().collect();
-    let now_ms = Clock::system().now_ms();
+    let now_ms = edge.clock.unmoved_ms();
     edge.redis.watch_positions(&edge.boot, &accounts, now_ms + WATCH_LIFETIME_MS, now_ms).await
 }
 

@@ -11,7 +11,7 @@ use crate::worker::chain;
 /// How a fleet stands at a moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub(super) struct Look {
-    /// When the look began. UTC milliseconds, by the clock of this machine.
+    /// When the look began. UTC milliseconds, by the time of the fleet.
     pub(super) at_ms: u64,
     /// The edges whose heartbeat has not lapsed, by name.
     pub(super) edges: Vec<LiveEdge>,
@@ -46,7 +46,7 @@ impl Look {
     /// # Errors
     /// When the Redis of the fleet does not answer; without that of alerts the look goes without it, and says so.
     pub(super) async fn take(context: &Context, redis: &Redis, sos: &Redis) -> Result<Self, Error> {
-        let now_ms = context.clock.now_ms();
+        let now_ms = redis.look_at_time().await?;
         let mut look = Self { at_ms: now_ms, shards: redis.look_at_shards(context.shards()).await?, ..Self::default() };
         look.edges = redis.describe_edges(now_ms).await?;
         look.edges.sort_by(|one, other| one.name.cmp(&other.name));

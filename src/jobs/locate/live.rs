@@ -49,12 +49,12 @@ impl Moved {
 }
 
 /// Tells until it is time to stop.
-pub(super) async fn run(moved: &Moved, redis: &Redis, store: &Store, shutdown: &Shutdown) {
+pub(super) async fn run(moved: &Moved, redis: &Redis, store: &Store, clock: &Clock, shutdown: &Shutdown) {
     let mut managers = Managers::default();
     while !shutdown.is_cancelled() {
         let newest = moved.take();
         if !newest.is_empty()
-            && let Err(error) = tell(newest, redis, store, &mut managers).await
+            && let Err(error) = tell(newest, redis, store, clock, &mut managers).await
         {
             // Redis is away: everything that moves meanwhile is told when it is back.
             tracing::warn!(error = chain(&error), "who watches was not told where devices are");
@@ -67,10 +67,15 @@ pub(super) async fn run(moved: &Moved, redis: &Redis, store: &Store, shutdown: &
 }
 
 /// Who watches is asked only now: whoever watched before a device moved is among them, and whoever came later finds it by asking.
-async fn tell(newest: HashMap<u64, Located>, redis: &Redis, store: &Store, managers: &mut Managers) -> Result<(), crate::broker::Error> {
+async fn tell(
+    newest: HashMap<u64, Located>,
+    redis: &Redis,
+    store: &Store,
+    clock: &Clock,
+    managers: &mut Managers,
+) -> Result<(), crate::broker::Error> {
     let mut edges: HashMap<UserId, Vec<String>> = HashMap::new();
-    // By the system's clock, as the edges say it.
-    for (account, edge) in redis.watchers(Clock::system().now_ms()).await? {
+    for (account, edge) in redis.watchers(clock.unmoved_ms()).await? {
         edges.entry(account).or_default().push(edge);
     }
     if edges.is_empty() {

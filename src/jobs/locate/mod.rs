@@ -26,6 +26,7 @@ use batch::{Door, batches};
 use notes::Notes;
 
 use crate::broker::{Redis, keys};
+use crate::clock::Clock;
 use crate::location::frame::FixFrame;
 use crate::retry::ErrorClass;
 use crate::shutdown::Shutdown;
@@ -67,8 +68,8 @@ impl Places {
     }
 
     /// Tells desks that watch where devices are, until it is time to stop. SQL says whose devices they are.
-    pub async fn tell_watchers(&self, store: &Store, shutdown: &Shutdown) {
-        live::run(&self.0.moved, &self.0.redis, store, shutdown).await;
+    pub async fn tell_watchers(&self, store: &Store, clock: &Clock, shutdown: &Shutdown) {
+        live::run(&self.0.moved, &self.0.redis, store, clock, shutdown).await;
     }
 }
 

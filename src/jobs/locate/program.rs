@@ -83,7 +83,7 @@ pub async fn run(config: Config, clock: Clock, shutdown: Shutdown) -> Result<(),
             tokio::join!(
                 batches.teaching(config.gps.learn_wifi).run(store.clone()),
                 forget(&store, &clock, &shutdown),
-                places.tell_watchers(&store, &shutdown)
+                places.tell_watchers(&store, &clock, &shutdown)
             );
         }
         Ok(())

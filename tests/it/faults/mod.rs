@@ -3,6 +3,7 @@
 mod asleep;
 mod bare;
 pub mod cast;
+mod clocks;
 mod cluster;
 mod deaths;
 mod disk;
