@@ -35,6 +35,9 @@ pub const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 /// The most bytes in the headers of a call.
 pub const HEADER_BYTES_MAX: u32 = 16_384;
 
+/// How long nobody is accepted after that failed.
+const ACCEPT_AGAIN: Duration = Duration::from_millis(500);
+
 /// How many connections may wait to be accepted, if the kernel allows as many. Above that a client's first packet is dropped and sent again a
 /// second later: when an edge dies, all its clients come to another one at once.
 const BACKLOG: u32 = 4_096;
@@ -129,6 +132,14 @@ fn cors(origins: &[String]) -> CorsLayer {
 fn incoming(listener: TcpListener, connections_max: usize) -> impl Stream<Item = io::Result<Connection>> {
     let room = Arc::new(Semaphore::new(connections_max));
     let accepted = TcpIncoming::from(listener).with_nodelay(Some(true)).with_keepalive(Some(KEEPALIVE_INTERVAL));
+    // Without files, or memory for them, there is no end of failures: what goes on meanwhile needs the processor more.
+    let accepted = accepted.then(async |accepted| {
+        if let Err(error) = &accepted {
+            tracing::warn!(error = error as &dyn std::error::Error, "a connection cannot be accepted, and waits");
+            tokio::time::sleep(ACCEPT_AGAIN).await;
+        }
+        accepted
+    });
     accepted.filter_map(move |accepted| {
         let connection = match (accepted, room.clone().try_acquire_owned()) {
             (Ok(stream), Ok(permit)) => Some(Ok(Connection::new(stream, permit))),

@@ -8,6 +8,7 @@ mod cluster;
 mod deaths;
 mod disk;
 mod everysec;
+mod exhausted;
 mod failover;
 mod flushall;
 mod full;
