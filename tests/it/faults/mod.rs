@@ -22,6 +22,7 @@ mod pair;
 mod paused;
 mod poison;
 mod readiness;
+mod refusals;
 mod rolling;
 mod stalls;
 mod stopping;
