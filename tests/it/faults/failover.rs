@@ -134,4 +134,59 @@ mod long {
         all_still_run(&mut fleet, &pids);
         traffic.end(&fleet).await;
     }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn without_two_of_three_sentinels_the_last_primary_is_kept() {
+        let mut fleet = fleet(1);
+        let pids = pids(&mut fleet);
+        let traffic = Traffic::begin(&fleet).await;
+        for sentinel in [0, 1] {
+            fleet.sentinels.as_mut().unwrap().process(sentinel).kill();
+        }
+        traffic.more(100).await;
+        // The one that is left is no majority: it promotes nobody, and names whom it knew.
+        fleet.redis.kill();
+        fleet.redis.restart();
+        traffic.more(100).await;
+        // A program that begins now has that one to ask.
+        fleet.restart("edge-1");
+        for sentinel in [0, 1] {
+            fleet.sentinels.as_mut().unwrap().restart(sentinel);
+        }
+        traffic.more(100).await;
+        assert_eq!(fleet.sentinels.as_ref().unwrap().primary(2), fleet.redis.port());
+        let others: BTreeMap<String, u32> = pids.into_iter().filter(|(name, _)| name != "edge-1").collect();
+        all_still_run(&mut fleet, &others);
+        traffic.end(&fleet).await;
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_sentinel_that_missed_a_failover_is_not_believed() {
+        let mut fleet = fleet(1);
+        let traffic = Traffic::begin(&fleet).await;
+        let sleep = |fleet: &mut Fleet, sentinel, signal| fleet.sentinels.as_mut().unwrap().process(sentinel).signal(signal);
+        // Down, and not asleep: one that wakes finds in its sockets what the others said meanwhile.
+        fleet.sentinels.as_mut().unwrap().process(2).kill();
+        fleet.redis.kill();
+        traffic.more(100).await;
+        let promoted = fleet.sentinels.as_ref().unwrap().promoted().expect("another primary").port();
+        // It is back, the others do not answer, and the old primary is back and takes writes: nobody but it says who the primary is.
+        for sentinel in [0, 1] {
+            sleep(&mut fleet, sentinel, Signal::SIGSTOP);
+        }
+        fleet.redis.restart();
+        assert!(fleet.redis.cli(&["INFO", "replication"]).contains("role:master"));
+        fleet.sentinels.as_mut().unwrap().restart(2);
+        let old = fleet.redis.port();
+        wait_until("it names the old primary", || fleet.sentinels.as_ref().unwrap().says() == Some(old));
+        traffic.more(300).await;
+        let commands = fleet.redis.cli(&["INFO", "commandstats"]);
+        assert!(!commands.contains("cmdstat_evalsha"), "somebody wrote into the old primary: {commands}");
+        assert_eq!(fleet.sentinels.as_ref().unwrap().primary(2), old, "it was to know no better");
+        for sentinel in [0, 1] {
+            sleep(&mut fleet, sentinel, Signal::SIGCONT);
+        }
+        wait_until("all name the new primary", || (0..3).all(|one| fleet.sentinels.as_ref().unwrap().primary(one) == promoted));
+        traffic.end(&fleet).await;
+    }
 }
