@@ -291,9 +291,9 @@ impl Error {
 /// MariaDB: read-only (1290, 1792, 1836), connection killed (1927), server gone (2006), connection lost (2013), shutting down (1053).
 const SWITCHED_OR_GONE: [u16; 7] = [1290, 1792, 1836, 1927, 2006, 2013, 1053];
 
-/// MariaDB: too many connections (1040), out of resources (1041), disk full (1021), lock wait timeout (1205), deadlock (1213), query
-/// interrupted (1317), record changed since last read (1020), network errors (1158 to 1161).
-const COMES_AND_GOES: [u16; 11] = [1020, 1021, 1040, 1041, 1158, 1159, 1160, 1161, 1205, 1213, 1317];
+/// MariaDB: too many connections (1040, and of one user 1203 and 1226), out of resources (1041), disk full (1021; in a table 1114, in a file 3 and
+/// 1026), lock wait timeout (1205), deadlock (1213), query interrupted (1317), record changed since last read (1020), network errors (1158 to 1161).
+const COMES_AND_GOES: [u16; 16] = [3, 1020, 1021, 1026, 1040, 1041, 1114, 1158, 1159, 1160, 1161, 1203, 1205, 1213, 1226, 1317];
 
 /// MariaDB: access denied (1044, 1045, 1698), no such database (1049), a right is lacking (1142, 1143, 1227), too long a packet (1153).
 const CONFIGURATION: [u16; 8] = [1044, 1045, 1049, 1142, 1143, 1153, 1227, 1698];

@@ -6,8 +6,10 @@ mod long {
     use nix::sys::signal::Signal;
     use roger::broker::{StreamId, keys};
     use roger::model::TopicId;
+    use sqlx::{Connection as _, MySqlConnection};
 
     use crate::faults::cast::Cast;
+    use crate::faults::loss::Traffic;
     use crate::faults::{audit, options, quiet};
     use crate::support::eventually;
     use crate::support::fleet::{Fleet, FleetOptions, SqlServer};
@@ -98,5 +100,66 @@ mod long {
         assert_eq!(places, (1..=total).map(|seq| (1, seq)).collect::<Vec<_>>());
         cast.check(topic);
         audit(&fleet);
+    }
+
+    /// What ends all connections of the programs, at the server.
+    const KILL_ALL: &str =
+        "BEGIN NOT ATOMIC FOR one IN (SELECT id FROM information_schema.processlist WHERE user = 'roger') DO KILL one.id; END FOR; END";
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn while_sql_takes_no_connection_the_archive_waits() {
+        let mut fleet = fleet();
+        let traffic = Traffic::begin(&fleet).await;
+        let address = fleet.mariadb.as_ref().unwrap().address();
+        // Nobody else takes the connections that come free.
+        for name in ["offline-0", "directory"] {
+            fleet.stop(name);
+        }
+        fleet.mariadb.as_ref().unwrap().admin(&format!("SET GLOBAL max_connections = 10; {KILL_ALL}")).await;
+        let url = format!("mysql://admin:admin@{address}/mysql");
+        let mut taken = Vec::new();
+        while let Ok(connection) = MySqlConnection::connect(&url).await {
+            taken.push(connection);
+        }
+        assert!(taken.len() >= 9, "{} connections", taken.len());
+        for name in ["offline-0", "directory"] {
+            fleet.cont(name);
+        }
+        fleet.program("offline-0").wait_for_log("Too many connections");
+        traffic.more(200).await;
+        assert_eq!(fleet.redis.cli(&["XLEN", &keys::dead()]), "0", "something was given up");
+        drop(taken);
+        traffic.more(100).await;
+        for name in fleet.names() {
+            assert_eq!(fleet.program(&name).ended(), None, "{name}");
+        }
+        traffic.end(&fleet).await;
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn an_sql_that_is_slower_than_what_is_said_lags_and_catches_up() {
+        let fleet = fleet();
+        let traffic = Traffic::begin(&fleet).await;
+        let shard = traffic.topic.shard(16);
+        let lag = async || {
+            let last = handle(&fleet.redis).log_marks(shard).await.unwrap().unwrap().last;
+            last.1.saturating_sub(archived(&fleet, shard).1)
+        };
+        // It works a twentieth of the time, until it has fallen far behind though it never stood still for as long as anybody waits.
+        let signal = |signal| fleet.mariadb.as_ref().unwrap().signal(signal);
+        let (begun, mut most, before) = (Instant::now(), 0, archived(&fleet, shard));
+        while begun.elapsed() < Duration::from_secs(10) {
+            signal(Signal::SIGSTOP);
+            tokio::time::sleep(Duration::from_millis(950)).await;
+            signal(Signal::SIGCONT);
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            most = most.max(lag().await);
+        }
+        assert!(most > 100, "it was to be too slow, and lagged by {most} commits");
+        assert!(archived(&fleet, shard) > before, "it was to work all the while");
+        // While people go on talking.
+        let caught_up = async || (lag().await < most / 10).then_some(());
+        eventually("it catches up", caught_up).await;
+        traffic.end(&fleet).await;
     }
 }

@@ -24,6 +24,7 @@ mod poison;
 mod readiness;
 mod refusals;
 mod rolling;
+mod room;
 mod stalls;
 mod stopping;
 

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 use roger::retry::ErrorClass;
 use roger::store::{ChangesWanted, Error, Options, Store};
+use sqlx::{Connection as _, MySqlConnection};
 
 use super::{Database, archive, entry, over_both, topic};
 use crate::support::eventually;
@@ -203,6 +204,35 @@ async fn a_transaction_is_refused_by_a_server_whose_epoch_was_raised() {
     assert!(matches!(refused, Error::Deposed { epoch: 2, found: 1, .. }), "{refused:?}");
     let refused = archive(&store, 3, [entry(topic("g:1"), 1, 3, 3)]).await.unwrap_err();
     assert!(matches!(refused, Error::NoPrimary { .. }), "{refused:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_deadlock_is_a_transient_error_and_costs_nothing() {
+    let server = MariaDb::start();
+    let url = server.database().await;
+    let store = Store::open(&url).unwrap();
+    store.migrate().await.unwrap();
+    until_archived(&store, 1).await;
+    // Holds what the next batch writes last, and more than that batch: of two the lighter one is given up.
+    let mut other = MySqlConnection::connect(&url).await.unwrap();
+    let run = async |other: &mut MySqlConnection, sql: &'static str| sqlx::raw_sql(sql).execute(other).await.map(drop);
+    let heavy = "CREATE TEMPORARY TABLE more AS SELECT * FROM message; BEGIN; \
+                 FOR n IN 2..60 DO UPDATE more SET seq = n; INSERT INTO message SELECT * FROM more; END FOR";
+    run(&mut other, heavy).await.unwrap();
+    let batch = tokio::spawn({
+        let store = store.clone();
+        async move { archive(&store, 2, [entry(topic("g:1"), 1, 2, 2)]).await }
+    });
+    let waits = "SELECT CAST(COUNT(*) AS CHAR) FROM information_schema.innodb_trx WHERE trx_state = 'LOCK WAIT'";
+    eventually("the batch waits", async || (server.ask("mysql", waits).await == "1").then_some(())).await;
+    run(&mut other, "SELECT * FROM shard FOR UPDATE").await.unwrap();
+    let error = batch.await.unwrap().unwrap_err();
+    assert_eq!(error.class(), ErrorClass::Transient, "{error:?}");
+    assert!(format!("{error:?}").contains("1213"), "{error:?}");
+    run(&mut other, "ROLLBACK").await.unwrap();
+    until_archived(&store, 2).await;
+    let page = store.audit(None, 10).await.unwrap();
+    assert_eq!((page.messages, page.findings), (2, Vec::new()));
 }
 
 #[tokio::test]
