@@ -26,7 +26,8 @@ const LOOK_AGAIN: Duration = Duration::from_millis(1_500);
 const ARCHIVE_LAG_WARN: u64 = 10_000;
 /// Frames a shard's input may hold without a word.
 const INPUT_WARN: u64 = 1_000;
-/// Clocks may differ by this much without a word; and without failing. Heartbeats of 20 s and tokens of minutes go by them.
+/// Clocks may differ by this much without a word; and without failing. The fleet goes by one time whatever they say, but logs, traces and what people
+/// compare with their watches do not.
 const SKEW_WARN_MS: u64 = 500;
 const SKEW_FAIL_MS: u64 = 5_000;
 
