@@ -81,7 +81,7 @@ mod long {
     const HEARTBEAT_MS: &str = "1000";
     const LEASE_MS: u64 = 5_000;
     /// How many words each speaker says after a jump: some seconds of them, in which every heartbeat, sweep and lease comes round.
-    const WORDS: u64 = 500;
+    const WORDS: u64 = 400;
 
     /// Watches the leases of shards until it is told to stop; for how long the one that was free for longest was.
     fn watch(fleet: &Fleet) -> (Arc<AtomicBool>, tokio::task::JoinHandle<Duration>) {

@@ -6,6 +6,9 @@ use std::path::{Path, PathBuf};
 /// The library that tells a program another time than the machine's.
 const LIBRARY: &str = "libfaketimeMT.so.1";
 
+/// What names the file of a clock to the library.
+const FILE: &str = "FAKETIME_TIMESTAMP_FILE";
+
 /// The environment of a program whose clock goes by a file, `<name>.clock` in `folder`; true to the machine's until [`set`]. Only its time of day
 /// does: what counts how long something takes goes on evenly, as it does when a clock is set.
 pub fn environment(folder: &Path, name: &str) -> Vec<(String, String)> {
@@ -14,11 +17,9 @@ pub fn environment(folder: &Path, name: &str) -> Vec<(String, String)> {
     let pairs = [
         // The allocator of Redis asks for the time before the library is ready to tell it; with that of libc it does not come to that.
         ("LD_PRELOAD", format!("{} libc.so.6", library().display())),
-        ("FAKETIME_TIMESTAMP_FILE", file),
+        (FILE, file),
         ("FAKETIME_NO_CACHE", "1".to_owned()),
         ("DONT_FAKE_MONOTONIC", "1".to_owned()),
-        // Nothing of it outlives a program that is killed.
-        ("FAKETIME_DISABLE_SHM", "1".to_owned()),
     ];
     pairs.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
 }
@@ -29,6 +30,16 @@ pub fn set(folder: &Path, name: &str, ahead_s: i64) {
     let written = folder.join(format!("{name}.clock.new"));
     fs::write(&written, format!("{ahead_s:+}\n")).unwrap();
     fs::rename(written, file(folder, name)).unwrap();
+}
+
+/// Removes what the library leaves of a process of that environment that was killed.
+pub fn clear(env: &[(String, String)], pid: u32) {
+    if env.iter().any(|(name, _)| name == FILE) {
+        for name in [format!("faketime_shm_{pid}"), format!("sem.faketime_sem_{pid}")] {
+            // One that ended by itself left nothing.
+            let _gone = fs::remove_file(Path::new("/dev/shm").join(name));
+        }
+    }
 }
 
 fn file(folder: &Path, name: &str) -> PathBuf {

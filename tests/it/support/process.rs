@@ -12,7 +12,7 @@ use std::time::Duration;
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 
-use super::{PATIENCE, wait_for};
+use super::{PATIENCE, clocks, wait_for};
 
 /// The lines of a log that a failing test shows.
 const TAIL_LINES: usize = 40;
@@ -80,6 +80,7 @@ impl Process {
             let _gone = killpg(Pid::from_raw(i32::try_from(self.pid()).unwrap()), Signal::SIGKILL);
             self.ended = self.child.wait().ok();
         }
+        clocks::clear(&self.program.env, self.pid());
     }
 
     /// SIGTERM, and waits for it to end.
