@@ -94,6 +94,14 @@ impl Redis {
         matches!(self.0, Servers::Cluster(..))
     }
 
+    /// Another handle to the same; to one server with connections of its own.
+    pub(super) fn apart(&self) -> Self {
+        match &self.0 {
+            Servers::One(server) => Self::of(Arc::new(server.apart())),
+            Servers::Cluster(..) => self.clone(),
+        }
+    }
+
     /// The cluster, when it is one.
     pub(super) fn cluster(&self) -> Option<&Arc<Cluster>> {
         match &self.0 {

@@ -92,7 +92,7 @@ impl Verdict {
             }
         }
         let head = "\nThe longest that a word took, from being said at one edge until it was heard at another, of those said while the fault lasted (median and worst \
-                    of its runs), and the longest from its beginning until all was well.\n";
+                    of its runs; where nobody got a word in, how long that was so), and the longest from its beginning until all was well.\n";
         for (name, of) in [("One fault at a time", alone), ("Two faults at a time", paired)] {
             if of.is_empty() {
                 continue;
@@ -104,7 +104,7 @@ impl Verdict {
             .unwrap();
             for (fault, episodes) in of {
                 let seconds = |time: Option<Duration>| time.map_or(f64::INFINITY, |time| time.as_secs_f64());
-                let mut waits: Vec<f64> = episodes.iter().map(|episode| seconds(episode.delay)).collect();
+                let mut waits: Vec<f64> = episodes.iter().map(|episode| seconds(episode.delay.or(episode.well))).collect();
                 waits.sort_by(f64::total_cmp);
                 let well = episodes.iter().map(|episode| seconds(episode.well)).fold(0.0, f64::max);
                 let (median, worst) = (waits[waits.len() / 2], waits[waits.len() - 1]);
