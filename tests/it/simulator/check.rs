@@ -2,11 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
-use roger::model::{Place, TopicId};
+use roger::model::{GroupId, Place, TopicId};
 use roger::topic::frame::{Entry, Input, LogFrame, NoticeBody, Outcome, RowKind};
 
 use super::client::{Client, State};
-use super::redis::Redis;
+use super::redis::{Commit, Redis};
 use super::sql::Sql;
 
 /// Installation, topic, client_seq.
@@ -17,11 +17,14 @@ type Said = (Key, bool);
 /// What really happened.
 #[derive(Default)]
 pub(super) struct Truth {
-    /// Every place ever given.
-    places: HashMap<(u64, Place), Entry>,
-    receipted: BTreeSet<Key>,
-    /// Messages that stood in Redis alone when it lost them, and so did nothing that refused them.
-    lost: HashSet<Key>,
+    /// Every place ever given, with the shard and the commit that gave it.
+    places: HashMap<(u64, Place), (Entry, usize, Commit)>,
+    /// Messages that stood in Redis alone when it lost them, and so did nothing that refused them; and whether the replica lost them, too.
+    lost: HashMap<Key, bool>,
+    /// By shard and epoch the last commit that edges may have heard of before a loss, although no replica had it.
+    heard: HashMap<(usize, u64), u64>,
+    /// By shard the last commit that was lost with the replica.
+    wiped: HashMap<usize, Commit>,
     /// Refusals whose commit stood in Redis alone when it lost it: the message may be judged again, although its sender was told.
     unrefused: HashSet<Key>,
     failure: Option<String>,
@@ -36,14 +39,11 @@ impl Truth {
         self.failure.as_ref()
     }
 
-    pub(super) fn receipted(&mut self, key: Key) {
-        self.receipted.insert(key);
-    }
-
-    pub(super) fn committed(&mut self, frame: &LogFrame) {
+    pub(super) fn committed(&mut self, shard: usize, frame: &LogFrame) {
         for entry in entries(frame) {
-            let known = self.places.insert((entry.topic, entry.place()), entry.clone());
-            if known.is_some_and(|known| {
+            let given = (entry.clone(), shard, (frame.epoch, frame.commit));
+            let known = self.places.insert((entry.topic, entry.place()), given);
+            if known.is_some_and(|(known, ..)| {
                 (known.installation, known.client_seq, &known.body) != (entry.installation, entry.client_seq, &entry.body)
             }) {
                 self.fail(format!("place {} of {} was given twice", entry.place(), entry.topic));
@@ -58,8 +58,29 @@ impl Truth {
         }
     }
 
-    /// Redis changed from `before` to `after` behind everybody's back.
+    /// No replica follows: an edge is told of a shard up to that commit all the same.
+    pub(super) fn told_without_replica(&mut self, shard: usize, commit: Commit) {
+        let last = self.heard.entry((shard, commit.0)).or_default();
+        *last = commit.1.max(*last);
+    }
+
+    /// Redis and its replica changed from `before` to `after`: also what both had is lost.
+    pub(super) fn both_lost(&mut self, before: &Redis, after: &Redis, sql: &Sql) {
+        for (shard, keys) in before.shards.iter().enumerate() {
+            if let Some(meta) = &keys.meta {
+                let wiped = self.wiped.entry(shard).or_default();
+                *wiped = meta.commit.max(*wiped);
+            }
+        }
+        self.lose(before, after, sql, true);
+    }
+
+    /// The server that programs wrote to changed from `before` to `after`, which has what the replica had.
     pub(super) fn redis_lost(&mut self, before: &Redis, after: &Redis, sql: &Sql) {
+        self.lose(before, after, sql, false);
+    }
+
+    fn lose(&mut self, before: &Redis, after: &Redis, sql: &Sql, replica: bool) {
         let kept: HashSet<Said> = standing(after).chain(archived(sql)).collect();
         let decided: HashSet<Key> = refusals(after.shards.iter().flat_map(|keys| keys.log.values()))
             .chain(refusals(sql.shards.iter().flat_map(|shard| &shard.history)))
@@ -68,7 +89,7 @@ impl Truth {
         self.unrefused.extend(before_decided.filter(|key| !decided.contains(key)));
         for (key, _) in standing(before) {
             if !kept.contains(&(key, true)) && !kept.contains(&(key, false)) {
-                self.lost.insert(key);
+                *self.lost.entry(key).or_default() |= replica;
             }
         }
     }
@@ -93,6 +114,12 @@ impl Truth {
                     history.entry(entry.topic).or_default().push((entry, members));
                 }
                 _ => {}
+            }
+        }
+        for ((group, user), joined) in sql.memberships() {
+            let topic = TopicId::group(GroupId(group)).packed();
+            if present.get(&topic).is_some_and(|members| members.contains(&user)) != joined {
+                return Err(format!("group {group} never heard that user {user} {}", if joined { "joined" } else { "left" }));
             }
         }
         for (topic, log) in &history {
@@ -130,7 +157,9 @@ impl Truth {
         for (topic, talk) in &client.talks {
             for (seq, message) in talk {
                 let key = (client.installation, *topic, *seq);
-                let (kept, lost) = (kept.contains(&key), self.lost.contains(&key));
+                // What a receipt said the replica has is lost only with the replica.
+                let lost = self.lost.get(&key).is_some_and(|replica| *replica || !message.replica);
+                let kept = kept.contains(&key);
                 match message.state {
                     State::Pending => return Err(format!("{key:?} never got a receipt")),
                     State::Receipted if !kept && !lost => return Err(format!("{key:?} had a receipt and is nowhere")),
@@ -157,7 +186,13 @@ impl Truth {
                 continue;
             }
             let stands = log.iter().any(|(known, _)| known.place() == entry.place());
-            if stands || self.places.get(&(topic, entry.place())) != Some(entry) {
+            let given = self.places.get(&(topic, entry.place())).filter(|(given, ..)| given == entry);
+            if let Some((_, shard, (epoch, commit))) = given.filter(|_| !stands) {
+                let told = self.heard.get(&(*shard, *epoch)).is_some_and(|heard| heard >= commit);
+                if !told && self.wiped.get(shard).is_none_or(|wiped| *wiped < (*epoch, *commit)) {
+                    return Err(format!("{} heard {entry:?} before a replica had it, and it was lost", client.installation));
+                }
+            } else {
                 return Err(format!(
                     "{} of user {} got {entry:?} unexpectedly, next is {:?}",
                     client.installation,

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use roger::model::{GroupId, MessageKind, Place, Reason, TopicId, UserId};
 use roger::topic::frame::{Entry, NoticeBody, Post};
 
-use super::sql::{GROUPS, TENANT, USERS};
+use super::sql::TENANT;
 use super::world::{Down, Link, Up, World};
 
 pub(super) struct Client {
@@ -27,6 +27,8 @@ pub(super) struct Message {
     predecessor: u64,
     body: Bytes,
     pub(super) state: State,
+    /// Its receipt said that the replica has it.
+    pub(super) replica: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,17 +48,17 @@ impl Client {
         Self { user, installation, says_marks, session: None, talks, at, acknowledged: BTreeMap::new(), received: BTreeMap::new() }
     }
 
-    pub(super) fn pending(&self) -> usize {
-        self.talks.values().flat_map(BTreeMap::values).filter(|message| message.state == State::Pending).count()
-    }
-
-    pub(super) fn connected(&self) -> bool {
-        self.session.is_some()
+    /// It is connected, has its receipts, heard everything that is on the way, and acknowledged it.
+    pub(super) fn is_done(&self, world: &World) -> bool {
+        let link = self.session.and_then(|session| world.links.get(&session));
+        link.is_some_and(|link| link.up.is_empty() && link.down.is_empty() && !link.edge_gone)
+            && self.at == self.acknowledged
+            && !self.talks.values().flat_map(BTreeMap::values).any(|message| message.state == State::Pending)
     }
 
     /// One step; `posts` when it may write something new.
-    pub(super) fn step(&mut self, world: &mut World, edges: u64, posts: bool) {
-        let Some(session) = self.session else { return self.connect(world, edges) };
+    pub(super) fn step(&mut self, world: &mut World, posts: bool) {
+        let Some(session) = self.session else { return self.connect(world) };
         let link = &world.links[&session];
         if link.edge_gone && link.down.is_empty() || posts && world.chance.once_in(60) {
             return self.disconnect(world);
@@ -72,8 +74,8 @@ impl Client {
         }
     }
 
-    fn connect(&mut self, world: &mut World, edges: u64) {
-        let (session, edge) = (world.chance.any(), world.chance.below(edges) as usize);
+    fn connect(&mut self, world: &mut World) {
+        let (session, edge) = (world.chance.any(), world.chance.below(world.shape.edges) as usize);
         let mut link = Link { edge, ..Link::default() };
         let marks = if self.says_marks { self.at.clone() } else { BTreeMap::new() };
         link.up.push_back(Up::Hello { user: self.user, installation: self.installation, marks });
@@ -88,8 +90,12 @@ impl Client {
     }
 
     fn disconnect(&mut self, world: &mut World) {
-        let link = self.session.take().and_then(|session| world.links.get_mut(&session));
-        link.into_iter().for_each(|link| link.client_gone = true);
+        let Some(session) = self.session.take() else { return };
+        let Some(link) = world.links.get_mut(&session) else { return };
+        link.client_gone = true;
+        if link.edge_gone {
+            world.links.remove(&session);
+        }
     }
 
     fn wire(&self, topic: u64, client_seq: u64, message: &Message) -> Post {
@@ -100,9 +106,9 @@ impl Client {
 
     fn post(&mut self, world: &mut World) {
         let topic = if world.chance.once_in(3) {
-            TopicId::inbox(UserId(world.chance.below(USERS) + 1))
+            TopicId::inbox(UserId(world.chance.below(world.shape.users) + 1))
         } else {
-            TopicId::group(GroupId(world.chance.below(GROUPS) + 1))
+            TopicId::group(GroupId(world.chance.below(world.shape.groups) + 1))
         };
         self.send(world, topic.packed());
     }
@@ -114,7 +120,7 @@ impl Client {
         // Fixed with the number: a copy on its way must not differ.
         let predecessor = standing.map_or(0, |(seq, _)| *seq);
         let body = Bytes::from(format!("{}/{}/{seq}", self.installation, topic));
-        let message = Message { predecessor, body, state: State::Pending };
+        let message = Message { predecessor, body, state: State::Pending, replica: false };
         talk.insert(seq, message.clone());
         let post = self.wire(topic, seq, &message);
         if let Some(link) = self.session.and_then(|session| world.links.get_mut(&session)) {
@@ -137,11 +143,11 @@ impl Client {
                 let at = self.at.entry(topic).or_default();
                 *at = place.max(*at);
             }
-            Down::Receipt(topic, seq) => {
-                for (seq, message) in self.talks.entry(topic).or_default().range_mut(..=seq) {
+            Down::Receipt(topic, seq, replica) => {
+                for (_, message) in self.talks.entry(topic).or_default().range_mut(..=seq) {
                     if message.state == State::Pending {
                         message.state = State::Receipted;
-                        world.truth.receipted((self.installation, topic, *seq));
+                        message.replica = replica;
                     }
                 }
             }

@@ -1,15 +1,15 @@
 //! An edge: sessions in, frames to the shards, receipts and entries back.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 
 use roger::model::{GroupId, MessageKind, Place, TopicId, UserId};
-use roger::topic::frame::{
-    Attach, Attached, Detach, Entry, InFrame, InItem, Input, Mark, OutFrame, Output, Page, ReplayRequest, WirePlace,
-};
+use roger::topic::frame::{Attach, Attached, Detach, Entry, Input, Mark, OutFrame, Output, Page, ReplayRequest};
 use roger::topic::{Cursor, Offer};
 
+use super::pair::Program;
 use super::sql::shard;
-use super::world::{Down, Planted, SHARDS, Up, World};
+use super::uplink::Uplink;
+use super::world::{Down, Planted, Up, World};
 
 /// Entries on the wire to a client before its sessions take no more.
 const WIRE_MAX: usize = 6;
@@ -17,7 +17,6 @@ const WIRE_MAX: usize = 6;
 pub(super) struct Edge {
     pub(super) id: usize,
     pub(super) asleep: bool,
-    boot: u64,
     shards: Vec<Side>,
     out_at: u64,
     page_at: u64,
@@ -25,13 +24,8 @@ pub(super) struct Edge {
 }
 
 /// What the edge knows of one shard.
-#[derive(Default)]
 struct Side {
-    number: u64,
-    queue: VecDeque<(InItem, Option<Receipt>)>,
-    flight: Option<(InFrame, Vec<Receipt>)>,
-    /// Push a frame even without items: a new owner waits to hear.
-    answer: bool,
+    up: Uplink,
     seen: (u64, u64),
     /// Epoch and token of the newest owner, its nonce, and its last counter.
     owner: (u64, u64),
@@ -40,9 +34,6 @@ struct Side {
     /// Something came since the last look.
     heard: bool,
 }
-
-/// Session, topic, client_seq.
-type Receipt = (u64, u64, u64);
 
 #[derive(Default)]
 pub(super) struct Session {
@@ -62,36 +53,61 @@ struct Followed {
 
 impl Edge {
     pub(super) fn new(id: usize, world: &mut World) -> Self {
-        let shards = (0..SHARDS).map(|_| Side::default()).collect();
+        let boot = world.chance.any();
+        let side = |_| Side { up: Uplink::new(boot, id), seen: (0, 0), owner: (0, 0), nonce: 0, counter: 0, heard: false };
+        let shards = (0..world.shape.shards).map(side).collect();
         world.beating.insert(id);
+        world.begins(Program::Edge(id));
         let (outs, pages) = (world.redis.outs.entry(id).or_default(), world.redis.pages.entry(id).or_default());
         // What its predecessor did not read is for sessions that are gone.
         let (out_at, page_at) = (outs.last(), pages.last());
         outs.trim(out_at);
         pages.trim(page_at);
-        Self { id, asleep: false, boot: world.chance.any(), shards, out_at, page_at, sessions: BTreeMap::new() }
+        Self { id, asleep: false, shards, out_at, page_at, sessions: BTreeMap::new() }
     }
 
     /// Dies with everything; a new one stands up in its place. A frame in flight may still land.
     pub(super) fn kill(&mut self, world: &mut World) {
         for (shard, side) in self.shards.iter_mut().enumerate() {
-            if let Some((frame, _)) = side.flight.take()
-                && world.faults.pushes_fail > 0
-            {
-                world.late.push((shard, frame));
-            }
+            side.up.cut(world, shard);
         }
-        world.links.values_mut().filter(|link| link.edge == self.id).for_each(|link| link.edge_gone = true);
+        world.links.retain(|_, link| {
+            link.edge_gone |= link.edge == self.id;
+            !(link.edge_gone && link.client_gone)
+        });
         *self = Self::new(self.id, world);
     }
 
     pub(super) fn step(&mut self, world: &mut World) {
         match world.chance.below(10) {
             0..3 => self.hear_client(world),
-            3 | 4 => (0..self.shards.len()).for_each(|shard| self.push(world, shard)),
+            3 | 4 => {
+                for (shard, side) in self.shards.iter_mut().enumerate() {
+                    side.up.push(world, shard, side.seen);
+                }
+            }
             5..8 => self.read_out(world),
             _ => self.read_page(world),
         }
+    }
+
+    /// One step while Redis answers nobody.
+    pub(super) fn step_unanswered(&mut self, world: &mut World) {
+        if world.chance.once_in(2) {
+            return self.hear_client(world);
+        }
+        for (shard, side) in self.shards.iter_mut().enumerate() {
+            side.up.push_unanswered(world, shard, side.seen);
+        }
+    }
+
+    fn shard(&self, topic: u64) -> usize {
+        shard(topic, self.shards.len() as u32)
+    }
+
+    fn queue(&mut self, topic: u64, input: Input) {
+        let shard = self.shard(topic);
+        self.shards[shard].up.queue(input, None);
     }
 
     /// The last commit of a shard whose effect it saw.
@@ -119,41 +135,21 @@ impl Edge {
             Some(Up::Post(post)) => {
                 let (topic, seq) = (post.topic, post.client_seq);
                 if world.faults.planted == Some(Planted::ReceiptBeforePush) {
-                    link.down.push_back(Down::Receipt(topic, seq));
+                    link.down.push_back(Down::Receipt(topic, seq, false));
                 }
-                self.shards[shard(topic)].queue.push_back((Input::Post(post).into(), Some((id, topic, seq))));
+                let shard = self.shard(topic);
+                self.shards[shard].up.queue(Input::Post(post), Some((id, topic, seq)));
             }
             Some(Up::Mark(topic, place)) => {
                 let Some(session) = self.sessions.get(&id) else { return };
                 let mark = Mark { topic, user: session.user, installation: session.installation, place: place.into() };
-                self.shards[shard(topic)].queue.push_back((Input::Mark(mark).into(), None));
+                self.queue(topic, Input::Mark(mark));
             }
             None => {
-                link.edge_gone = true;
+                world.links.remove(&id);
                 for topic in self.sessions.remove(&id).into_iter().flat_map(|session| session.topics.into_keys()) {
-                    self.shards[shard(topic)].queue.push_back((Input::Detach(Detach { topic, session: id }).into(), None));
+                    self.queue(topic, Input::Detach(Detach { topic, session: id }));
                 }
-            }
-        }
-    }
-
-    /// One frame in flight; a failed push is tried again with the same number before anything else.
-    fn push(&mut self, world: &mut World, index: usize) {
-        let most = world.chance.below(5) as usize + 1;
-        let side = &mut self.shards[index];
-        if side.flight.is_none() && (!side.queue.is_empty() || side.answer) {
-            side.number += 1;
-            side.answer = false;
-            let (items, receipts): (Vec<_>, Vec<_>) = side.queue.drain(..most.min(side.queue.len())).unzip();
-            let seen = Some(WirePlace { epoch: side.seen.0, seq: side.seen.1 });
-            let frame = InFrame { producer: self.boot, number: side.number, edge: self.id.to_string(), seen, items };
-            side.flight = Some((frame, receipts.into_iter().flatten().collect()));
-        }
-        let Some((frame, _)) = &side.flight else { return };
-        if world.push_in(index, frame.clone()) {
-            for (session, topic, seq) in side.flight.take().into_iter().flat_map(|(_, receipts)| receipts) {
-                let Some(link) = world.links.get_mut(&session).filter(|link| !link.edge_gone) else { continue };
-                link.down.push_back(Down::Receipt(topic, seq));
             }
         }
     }
@@ -171,19 +167,25 @@ impl Edge {
         let Some(followed) = session.topics.get(&topic) else { return };
         let mark = followed.cursor.mark().map(Into::into);
         let attach = Attach { topic, user: session.user, installation: session.installation, session: id, mark };
-        self.shards[shard(topic)].queue.push_back((Input::Attach(attach).into(), None));
+        self.queue(topic, Input::Attach(attach));
     }
 
     /// Every session of a shard attaches again: the owner is new, or something was lost on the way.
     fn attach_again(&mut self, index: usize) {
-        let mut all = Vec::new();
+        let (mut all, shards) = (Vec::new(), self.shards.len() as u32);
         for (id, session) in &mut self.sessions {
-            for (topic, followed) in session.topics.iter_mut().filter(|(topic, _)| shard(**topic) == index) {
+            for (topic, followed) in session.topics.iter_mut().filter(|(topic, _)| shard(**topic, shards) == index) {
                 followed.cursor.detach();
                 all.push((*id, *topic));
             }
         }
         all.into_iter().for_each(|(id, topic)| self.attach(id, topic));
+    }
+
+    /// Nothing waits to be read or pushed.
+    pub(super) fn is_done(&self, world: &World) -> bool {
+        let untold = world.redis.outs.get(&self.id).is_some_and(|outs| outs.behind(self.out_at).any(|(_, frame)| !frame.items.is_empty()));
+        !untold && !self.unread(world) && self.shards.iter().all(|side| side.up.is_done())
     }
 
     /// Whether pages wait to be read.
@@ -231,7 +233,7 @@ impl Edge {
         }
         side.heard = true;
         if owner > side.owner || frame.owner != side.nonce {
-            (side.owner, side.nonce, side.counter, side.answer) = (owner, frame.owner, frame.counter, true);
+            (side.owner, side.nonce, side.counter, side.up.answer) = (owner, frame.owner, frame.counter, true);
             self.attach_again(frame.shard as usize);
         } else if frame.counter <= side.counter {
             return;
@@ -376,21 +378,22 @@ impl Edge {
     }
 
     fn page(&mut self, world: &mut World, page: Page) {
-        let (id, topic, lost) = (page.session, page.topic, page.lost.last().copied());
+        let (id, topic) = (page.session, page.topic);
+        let lost: Vec<Place> = page.lost.iter().map(|lost| lost.upto.into()).collect();
         let Some(session) = self.sessions.get_mut(&id) else { return };
         let Some(followed) = session.topics.get_mut(&topic) else { return };
         let before = followed.cursor.at();
         let passed = followed.cursor.page(page);
         let taken = followed.cursor.at() > before;
         // In its place: entries kept meanwhile, which lie behind, come in the same breath.
-        let mut lost = lost.map(|lost| Place::from(lost.upto)).filter(|_| taken);
+        let mut lost = lost.into_iter().filter(|_| taken).peekable();
         for entry in passed {
-            if let Some(upto) = lost.take_if(|upto| entry.place() > *upto) {
+            while let Some(upto) = lost.next_if(|upto| entry.place() > *upto) {
                 say(world, id, Down::Gap(topic, upto));
             }
             self.pass(world, id, entry);
         }
-        if let Some(upto) = lost {
+        for upto in lost {
             say(world, id, Down::Gap(topic, upto));
         }
         self.pump(world, id, topic);

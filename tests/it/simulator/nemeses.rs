@@ -70,12 +70,30 @@ fn kill_at_every_step() {
 }
 
 #[test]
+fn failover() {
+    simulate("failover", &Faults { failovers: 100, pushes_fail: 20, kills: 60, ..Faults::default() });
+}
+
+#[test]
+fn replica_frozen() {
+    simulate("replica_frozen", &Faults { replica_freezes: 60, failovers: 120, kills: 60, ..Faults::default() });
+}
+
+#[test]
+fn stalled_redis() {
+    simulate("stalled_redis", &Faults { stalls: 60, kills: 60, ..Faults::default() });
+}
+
+#[test]
 fn all_at_once() {
     let faults = Faults {
         pushes_fail: 12,
         outs_vanish: 60,
         redis_restarts: 250,
         flushes: 500,
+        failovers: 250,
+        replica_freezes: 250,
+        stalls: 250,
         tokens_go_back: 150,
         leases_expire: 150,
         owners_sleep: 80,
@@ -92,6 +110,30 @@ fn all_at_once() {
 fn a_receipt_before_the_push_is_found() {
     let planted = Some(Planted::ReceiptBeforePush);
     assert!(find(&Faults { kills: 15, planted, ..Faults::default() }).is_some());
+}
+
+#[test]
+fn a_receipt_that_says_replica_unasked_is_found() {
+    let planted = Some(Planted::ReplicaUnasked);
+    assert!(find(&Faults { failovers: 80, planted, ..Faults::default() }).is_some());
+}
+
+#[test]
+fn an_edge_told_before_the_replica_has_the_commit_is_found() {
+    let planted = Some(Planted::ToldBeforeReplica);
+    assert!(find(&Faults { failovers: 150, kills: 60, planted, ..Faults::default() }).is_some());
+}
+
+#[test]
+fn an_archive_of_a_primary_of_before_is_found() {
+    let planted = Some(Planted::ArchiveOfAnyServer);
+    assert!(find(&Faults { failovers: 80, planted, ..Faults::default() }).is_some());
+}
+
+#[test]
+fn a_relay_that_writes_to_a_primary_of_before_is_found() {
+    let planted = Some(Planted::RelayUnconfirmed);
+    assert!(find(&Faults { failovers: 150, kills: 60, planted, ..Faults::default() }).is_some());
 }
 
 #[test]

@@ -5,9 +5,10 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use roger::topic::frame::{InFrame, Input, Lane, LogFrame, OutFrame, OutItem, Outcome, RowKind};
 use roger::topic::{Batch, Followers, Shard};
 
+use super::pair::{Program, Replicated, Written};
 use super::redis::Meta;
 use super::sql::shard_of;
-use super::world::{Planted, World};
+use super::world::{Late, Planted, Unanswered, World};
 
 /// The producer under which a shard forwards.
 const FORWARDER: u64 = 1_000;
@@ -25,7 +26,8 @@ type Said = (usize, Vec<OutItem>);
 
 enum Phase {
     Idle,
-    Claimed(u64, Meta),
+    /// Under a nonce, over a connection to the server with that run id.
+    Claimed(u64, Meta, u64),
     /// Has the state; first pushes what its predecessor may not have forwarded.
     Loaded(Loaded),
     /// Has a new epoch from SQL.
@@ -55,7 +57,8 @@ struct Running {
     /// Decided, not committed.
     pending: Option<(LogFrame, Vec<Said>)>,
     forwards: VecDeque<(usize, InFrame)>,
-    outs: VecDeque<(usize, OutFrame)>,
+    /// What edges are to be told, once the replica has what was written by then.
+    outs: VecDeque<(usize, OutFrame, Written)>,
     counters: BTreeMap<usize, u64>,
     /// Edges that have not spoken since the claim, and the input's last id then: nothing is decided before they have.
     unheard: BTreeSet<usize>,
@@ -76,13 +79,25 @@ impl Owner {
         }
     }
 
+    /// It owns the shard, and nothing is left to do.
+    pub(super) fn is_done(&self, world: &World) -> bool {
+        let Phase::Running(running) = &self.phase else { return false };
+        let untold = running.outs.iter().any(|(_, frame, _)| !frame.items.is_empty());
+        running.run == world.redis.run
+            && running.position >= world.redis.shards[self.shard].input.last()
+            && running.pending.is_none()
+            && running.forwards.is_empty()
+            && !untold
+    }
+
     pub(super) fn step(&mut self, world: &mut World) {
         let (process, shard) = (self.process, self.shard);
         let phase = std::mem::replace(&mut self.phase, Phase::Idle);
         let loaded_in = match &phase {
             Phase::Loaded(loaded) | Phase::Allocated(loaded, ..) | Phase::Prepared(loaded, _) => Some(loaded.run),
             Phase::Running(running) => Some(running.run),
-            Phase::Idle | Phase::Claimed(..) => None,
+            Phase::Claimed(_, _, run) => Some(*run),
+            Phase::Idle => None,
         };
         // A connection belongs to one run of Redis: what was pushed through it may be gone although no write of this shard is.
         if loaded_in.is_some_and(|run| run != world.redis.run) {
@@ -90,7 +105,7 @@ impl Owner {
         }
         self.phase = match phase {
             Phase::Idle => self.claim(world),
-            Phase::Claimed(nonce, meta) => load(world, shard, nonce, meta),
+            Phase::Claimed(nonce, meta, _) => load(world, shard, nonce, meta),
             Phase::Loaded(loaded) => decide(world, shard, loaded),
             Phase::Allocated(mut loaded, rows, first) => {
                 match world.redis.shards[shard].prepare_epoch(loaded.nonce, &mut loaded.meta.turn, rows) {
@@ -105,7 +120,7 @@ impl Owner {
                 if begun.is_ok() {
                     world
                         .note(|| format!("owner {process} of {shard} begins epoch {epoch}: {:?}", first.as_ref().map(super::check::brief)));
-                    first.iter().for_each(|first| world.truth.committed(first));
+                    first.iter().for_each(|first| world.truth.committed(shard, first));
                     loaded.meta.run = loaded.run;
                     run(world, shard, loaded)
                 } else {
@@ -116,13 +131,33 @@ impl Owner {
         };
     }
 
+    /// One step while Redis answers nobody. Whoever waits that out goes on afterwards; whoever does not leaves in the socket what it was about to
+    /// write, and its memory is void.
+    pub(super) fn step_unanswered(&mut self, world: &mut World) {
+        let Phase::Running(running) = &mut self.phase else { return };
+        if running.run != world.redis.run || !world.chance.once_in(4) {
+            return;
+        }
+        let what = match running.pending.take() {
+            Some((frame, _)) => Unanswered::Commit(running.nonce, running.turn, frame, running.position),
+            None if running.forwards.is_empty() && running.state.is_dirty() => {
+                let at = (running.state.epoch(), running.state.commit());
+                Unanswered::Checkpoint(running.nonce, running.turn, at, running.state.take_dirty())
+            }
+            None => return,
+        };
+        world.late.push(Late { run: running.run, shard: self.shard, what });
+        self.phase = Phase::Idle;
+    }
+
     fn claim(&self, world: &mut World) -> Phase {
         let nonce = world.chance.any() | 1;
+        let run = world.redis.run;
         let keys = &mut world.redis.shards[self.shard];
         if !keys.take_lease(self.process) {
             return Phase::Idle;
         }
-        keys.claim(self.process, nonce).map_or(Phase::Idle, |meta| Phase::Claimed(nonce, meta))
+        keys.claim(self.process, nonce).map_or(Phase::Idle, |meta| Phase::Claimed(nonce, meta, run))
     }
 }
 
@@ -131,7 +166,7 @@ fn load(world: &mut World, shard: usize, nonce: u64, meta: Meta) -> Phase {
     let keys = &world.redis.shards[shard];
     let mut state = Shard::from_checkpoint(meta.checkpoint.0, meta.checkpoint.1, keys.rows.values().cloned());
     let tail: Vec<_> = keys.log.range((meta.checkpoint.0, meta.checkpoint.1 + 1)..).map(|(_, frame)| frame.clone()).collect();
-    let forwards = tail.iter().flat_map(|frame| forwards_of(shard, frame)).collect();
+    let forwards = tail.iter().flat_map(|frame| forwards_of(world.shape.shards, shard, frame)).collect();
     state.fold_all(tail);
     world.note(|| format!("owner of {shard} loads {:?} from {meta:?}", (state.epoch(), state.commit())));
     Phase::Loaded(Loaded { nonce, meta, run: world.redis.run, state, forwards })
@@ -175,14 +210,15 @@ fn run(world: &mut World, shard: usize, loaded: Loaded) -> Phase {
     Phase::Running(Box::new(running))
 }
 
-fn forwards_of(shard: usize, frame: &LogFrame) -> Vec<(usize, InFrame)> {
+/// The frames for other shards, of so many, that a commit forwards.
+fn forwards_of(shards: u32, shard: usize, frame: &LogFrame) -> Vec<(usize, InFrame)> {
     let mut by_shard: BTreeMap<usize, InFrame> = BTreeMap::new();
     for outcome in frame.outcomes.iter().filter_map(|item| item.outcome.as_ref()) {
         let Outcome::Forward(forward) = outcome else { continue };
         let Some(Input::Notice(notice)) = &forward.item.input else { panic!("only notices are forwarded: {forward:?}") };
         let number = frame.epoch << 32 | frame.commit;
         let new = || InFrame { producer: FORWARDER + shard as u64, number, ..InFrame::default() };
-        by_shard.entry(shard_of(&Input::Notice(notice.clone()))).or_insert_with(new).items.push(forward.item.clone());
+        by_shard.entry(shard_of(&Input::Notice(notice.clone()), shards)).or_insert_with(new).items.push(forward.item.clone());
     }
     by_shard.into_iter().collect()
 }
@@ -194,9 +230,9 @@ impl Running {
             return self.commit(world, shard).then_some(self);
         }
         match world.chance.below(8) {
-            0 | 1 if !self.outs.is_empty() => self.push_out(world),
+            0 | 1 if !self.outs.is_empty() => return self.push_out(world, process, shard).then_some(self),
             _ if !self.forwards.is_empty() => self.push_forward(world),
-            _ if self.outs.len() > 6 => self.push_out(world),
+            _ if self.outs.len() > 6 => return self.push_out(world, process, shard).then_some(self),
             2 if self.forwards.is_empty() && self.state.is_dirty() => return self.checkpoint(world, shard).then_some(self),
             3 if world.faults.trim_at_once && self.forwards.is_empty() => return self.checkpoint(world, shard).then_some(self),
             4 => {
@@ -245,7 +281,7 @@ impl Running {
         outputs.sort_by_key(|(edge, _)| *edge);
         match sealed {
             Some(frame) => self.pending = Some((frame, outputs)),
-            None => outputs.into_iter().for_each(|(edge, items)| self.queue_out(shard, edge, items)),
+            None => outputs.into_iter().for_each(|(edge, items)| self.queue_out(world.written(), shard, edge, items)),
         }
         true
     }
@@ -263,10 +299,10 @@ impl Running {
             return false;
         }
         world.note(|| format!("owner of {shard} commits {}/{}: {:?}", frame.epoch, frame.commit, super::check::brief(&frame)));
-        world.truth.committed(&frame);
-        self.forwards.extend(forwards_of(shard, &frame));
+        world.truth.committed(shard, &frame);
+        self.forwards.extend(forwards_of(world.shape.shards, shard, &frame));
         for (edge, items) in outputs {
-            self.queue_out(shard, edge, items);
+            self.queue_out(world.written(), shard, edge, items);
         }
         // The answer to the script got lost: it may or may not have counted, so the memory is void.
         world.reaches()
@@ -285,7 +321,7 @@ impl Running {
         }
     }
 
-    fn queue_out(&mut self, shard: usize, edge: usize, items: Vec<OutItem>) {
+    fn queue_out(&mut self, written: Written, shard: usize, edge: usize, items: Vec<OutItem>) {
         let counter = self.counters.entry(edge).or_default();
         *counter += 1;
         self.outs.push_back((
@@ -299,21 +335,34 @@ impl Running {
                 commit: self.state.commit(),
                 items,
             },
+            written,
         ));
     }
 
-    fn push_out(&mut self, world: &mut World) {
-        let Some((edge, frame)) = self.outs.pop_front() else { return };
+    /// Tells an edge, once the replica has what it is told of, or does not follow. False when the memory is void.
+    fn push_out(&mut self, world: &mut World, process: u64, shard: usize) -> bool {
+        let Some((edge, frame, written)) = self.outs.pop_front() else { return true };
+        let unasked = world.faults.planted == Some(Planted::ToldBeforeReplica);
+        match if unasked { Replicated::Yes } else { world.replicated(Program::Delivery(process), written) } {
+            Replicated::Broken => return false,
+            Replicated::NotYet => {
+                self.outs.push_front((edge, frame, written));
+                return true;
+            }
+            Replicated::No => world.truth.told_without_replica(shard, (frame.epoch, frame.commit)),
+            Replicated::Yes => {}
+        }
         // Not tried again: the counter tells the edge.
         if world.reaches() {
             world.redis.outs.entry(edge).or_default().push(frame);
         }
+        true
     }
 
     /// To every edge that lives, so that it knows of this owner and of what it missed.
     fn say_something(&mut self, world: &World, shard: usize) {
         for edge in &world.beating {
-            self.queue_out(shard, *edge, Vec::new());
+            self.queue_out(world.written(), shard, *edge, Vec::new());
         }
     }
 

@@ -4,8 +4,6 @@ use std::collections::{BTreeMap, VecDeque};
 
 use roger::topic::frame::{InFrame, LogFrame, OutFrame, ReplayRequest, RowKind};
 
-use super::world::SHARDS;
-
 /// A stream with ids from 1.
 #[derive(Clone)]
 pub(super) struct Stream<T> {
@@ -101,8 +99,8 @@ pub(super) struct Redis {
 }
 
 impl Redis {
-    pub(super) fn new(run: u64) -> Self {
-        let shards = vec![Keys::default(); SHARDS as usize];
+    pub(super) fn new(run: u64, shards: u32) -> Self {
+        let shards = vec![Keys::default(); shards as usize];
         Self { run, shards, outs: BTreeMap::new(), pages: BTreeMap::new(), replay: VecDeque::new() }
     }
 

@@ -6,10 +6,8 @@ use roger::model::{GroupId, Place, TopicId, UserId};
 use roger::topic::frame::{Entry, Input, LogFrame, Membership, Outcome, Profile, Register, RowKind};
 
 use super::redis::Commit;
-use super::world::SHARDS;
+use super::world::Shape;
 
-pub(super) const USERS: u64 = 4;
-pub(super) const GROUPS: u64 = 2;
 pub(super) const TENANT: u64 = 1;
 
 /// The archive of one shard.
@@ -33,6 +31,7 @@ pub(super) struct Change {
 }
 
 pub(super) struct Sql {
+    shape: Shape,
     pub(super) shards: Vec<Archive>,
     /// (group, user) to version and whether a member. Former members keep their row.
     memberships: BTreeMap<(u64, u64), (u64, bool)>,
@@ -42,10 +41,10 @@ pub(super) struct Sql {
 }
 
 impl Sql {
-    pub(super) fn new() -> Self {
-        let shards = (0..SHARDS).map(|_| Archive::default()).collect();
-        let mut sql = Self { shards, memberships: BTreeMap::new(), versions: 0, outbox: VecDeque::new(), changes: 0 };
-        for user in 1..=USERS {
+    pub(super) fn new(shape: Shape) -> Self {
+        let shards = (0..shape.shards).map(|_| Archive::default()).collect();
+        let mut sql = Self { shape, shards, memberships: BTreeMap::new(), versions: 0, outbox: VecDeque::new(), changes: 0 };
+        for user in 1..=shape.users {
             sql.tell(vec![profile(user)]);
         }
         sql
@@ -54,6 +53,11 @@ impl Sql {
     fn tell(&mut self, told: Vec<Input>) {
         self.changes += 1;
         self.outbox.push_back(Change { id: self.changes, told });
+    }
+
+    /// Group and user, and whether a member.
+    pub(super) fn memberships(&self) -> impl Iterator<Item = ((u64, u64), bool)> {
+        self.memberships.iter().map(|(of, (_, joined))| (*of, *joined))
     }
 
     pub(super) fn is_member(&self, group: u64, user: u64) -> bool {
@@ -68,13 +72,13 @@ impl Sql {
 
     /// A new epoch for a shard, everything the archive knows of it, and the directory's present truth with its former members.
     pub(super) fn allocate(&mut self, shard: usize, above: u64) -> (u64, Vec<RowKind>, Vec<Input>) {
-        let archive = &mut self.shards[shard];
+        let (shards, archive) = (self.shape.shards, &mut self.shards[shard]);
         archive.epoch = archive.epoch.max(above) + 1;
-        let mut current: Vec<Input> = (1..=USERS).map(profile).collect();
+        let mut current: Vec<Input> = (1..=self.shape.users).map(profile).collect();
         for ((group, user), (version, joined)) in &self.memberships {
             current.extend(membership(*group, *user, *version, *joined));
         }
-        current.retain(|input| shard_of(input) == shard);
+        current.retain(|input| shard_of(input, shards) == shard);
         (archive.epoch, archive.rows.values().cloned().collect(), current)
     }
 
@@ -119,8 +123,8 @@ fn membership(group: u64, user: u64, version: u64, joined: bool) -> [Input; 2] {
     ]
 }
 
-/// The shard of an input's topic.
-pub(super) fn shard_of(input: &Input) -> usize {
+/// The shard of an input's topic, of so many.
+pub(super) fn shard_of(input: &Input, shards: u32) -> usize {
     let topic = match input {
         Input::Post(post) => post.topic,
         Input::Mark(mark) => mark.topic,
@@ -146,10 +150,10 @@ pub(super) fn shard_of(input: &Input) -> usize {
         Input::Roll(roll) => roll.topic,
         Input::MediaIs(is) => is.topic,
     };
-    shard(topic)
+    shard(topic, shards)
 }
 
-/// The shard of a topic.
-pub(super) fn shard(topic: u64) -> usize {
-    TopicId::from_packed(topic).unwrap().shard(SHARDS) as usize
+/// The shard of a topic, of so many.
+pub(super) fn shard(topic: u64, shards: u32) -> usize {
+    TopicId::from_packed(topic).unwrap().shard(shards) as usize
 }
