@@ -21,7 +21,7 @@ use crate::broker::{self, Redis, StreamId, keys};
 use crate::clock::Clock;
 use crate::model::{Place, Span, TopicId};
 use crate::retry::ErrorClass;
-use crate::store::{self, Store};
+use crate::store::{self, Position, Store};
 use crate::topic::frame::{OutFrame, Output, Page, ReplayRequest};
 use crate::worker::{Classed, Competing, Verdict, Work};
 use page::{Draft, holes};
@@ -162,6 +162,31 @@ impl Replay {
 
     async fn draft_from_sql(&self, ask: Ask, window: &tokio::sync::Mutex<Window>) -> Result<Draft, Error> {
         let topic = ask.topic;
+        let (draft, archived) = self.look(ask, window).await?;
+        if draft.lost.is_empty() {
+            return Ok(draft);
+        }
+        // What SQL and the log do not have is lost once something behind it is archived, or its epoch is over.
+        let head = self.store.head(topic).await.map_err(|source| Error::Store { topic, source })?;
+        let head = head.map_or(Place::START, |head| head.head.into());
+        let marks = self.redis.log_marks(topic.shard(self.shards)).await.map_err(|source| Error::Broker { topic, source })?;
+        let epoch = archived.epoch.max(marks.map_or(0, |marks| marks.last.0));
+        let waits = |draft: &Draft| draft.lost.iter().find(|hole| hole.upto > head && hole.upto.epoch >= epoch).map(|hole| hole.after);
+        if let Some(after) = waits(&draft) {
+            return Err(Error::NotYet { topic, after });
+        }
+        // Unless the archive had it in hand at the first look, as after a failover, and brought it in since: so once more, behind what it is judged by.
+        window.lock().await.refresh(&self.redis, Instant::now()).await.map_err(|source| Error::Broker { topic, source })?;
+        let (draft, _) = self.look(ask, window).await?;
+        match waits(&draft) {
+            Some(after) => Err(Error::NotYet { topic, after }),
+            None => Ok(draft),
+        }
+    }
+
+    /// What SQL and the window have, with the holes in it as lost, and up to where the archive was.
+    async fn look(&self, ask: Ask, window: &tokio::sync::Mutex<Window>) -> Result<(Draft, Position), Error> {
+        let topic = ask.topic;
         let store = |source| Error::Store { topic, source };
         // First the position: all up to it is in what is read after it.
         let archived = self.store.archive_state(topic.shard(self.shards)).await.map_err(store)?.position;
@@ -182,17 +207,7 @@ impl Replay {
             Draft::of(ask, known.entries.into_iter().chain(window.entries(topic, rest).cloned()))
         };
         let lost = holes(ask.span.after, &draft.entries, draft.upto);
-        if lost.is_empty() {
-            return Ok(draft);
-        }
-        // What SQL and the log do not have is lost once something behind it is archived, or its epoch is over.
-        let head = self.store.head(topic).await.map_err(store)?.map_or(Place::START, |head| head.head.into());
-        let marks = self.redis.log_marks(topic.shard(self.shards)).await.map_err(|source| Error::Broker { topic, source })?;
-        let epoch = archived.epoch.max(marks.map_or(0, |marks| marks.last.0));
-        match lost.iter().find(|hole| hole.upto > head && hole.upto.epoch >= epoch) {
-            Some(hole) => Err(Error::NotYet { topic, after: hole.after }),
-            None => Ok(Draft { lost, ..draft }),
-        }
+        Ok((Draft { lost, ..draft }, archived))
     }
 
     /// Whether SQL has entries of the span behind those of a draft: a body that did not fit ends a page early.

@@ -12,6 +12,7 @@ use roger::shutdown::Shutdown;
 use roger::store::{ArchiveBatch, Store};
 use roger::topic::frame::{OutFrame, Outcome, Output, Page, ReplayRequest};
 use roger::worker::{CompetingSettings, Readiness, run_competing};
+use sqlx::{Connection as _, Executor as _, MySqlConnection};
 use tokio::task::JoinHandle;
 
 use super::{Archiving, Owner, archived};
@@ -155,6 +156,32 @@ async fn lost_is_said_only_of_what_nothing_brings_back() {
     // The epoch of (1, 8) is over and nobody has it.
     Owner::begin(&redis, 2).await;
     replaying.check((1, 7), (1, 8), 0, &[], (1, 8), 1).await;
+}
+
+/// As after a failover: the archive has in hand what the new primary has not, and brings it in while the replay looks.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_archived_during_the_look_is_not_called_lost() {
+    let (server, sql) = (redis::Redis::start(), MariaDb::start());
+    let (redis, url) = (handle(&server), sql.database().await);
+    let store = Store::open(&url).unwrap();
+    store.migrate().await.unwrap();
+    let mut batch = ArchiveBatch::new(0);
+    batch.take(frame(1, 1, [1, 2, 3].map(|seq| Outcome::Entry(entry(topic("g:1"), 1, seq, seq))))).unwrap();
+    store.archive(batch).await.unwrap();
+    let mut archive = MySqlConnection::connect(&url).await.unwrap();
+    // Not there yet: the messages, and for whoever asks, how far they go.
+    archive.execute("CREATE TABLE in_hand AS SELECT * FROM message").await.unwrap();
+    archive.execute("DELETE FROM message").await.unwrap();
+    let mut head = MySqlConnection::connect(&url).await.unwrap();
+    head.execute("LOCK TABLES topic_head WRITE").await.unwrap();
+    let mut replaying = Replaying::start(&redis, &store, 1 << 20).await;
+    replaying.ask("boot", (1, 0), (1, 3), 0).await;
+    let judges = "SELECT CAST(COUNT(*) AS CHAR) FROM PROCESSLIST WHERE STATE LIKE 'Waiting for table%'";
+    eventually("it has looked, and judges", async || (sql.ask("information_schema", judges).await == "1").then_some(())).await;
+    archive.execute("INSERT INTO message SELECT * FROM in_hand").await.unwrap();
+    head.execute("UNLOCK TABLES").await.unwrap();
+    let page = replaying.page().await;
+    assert_eq!((places(&page.entries).len(), page.lost.len()), (3, 0), "{page:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
