@@ -95,10 +95,11 @@ async fn the_doctor_says_where_it_stops_and_that_it_goes_again() {
     let redis = broker(&fleet);
     passes(&redis, 0).await;
     fleet.kill9("delivery-0");
+    // Of a probe that was on its way another step may have failed; of the next one it is this.
+    let why = "its inbox did not decide who is told";
     let failed =
-        || async { doctor(&fleet, &[]).filter(|said| said["verdict"] == "FAIL" && said["reason"].as_str().unwrap().contains("failed")) };
+        || async { doctor(&fleet, &[]).filter(|said| said["verdict"] == "FAIL" && said["reason"].as_str().unwrap().contains(why)) };
     let said = eventually("the doctor finds it", failed).await;
-    assert!(said["reason"].as_str().unwrap().contains("its inbox did not decide who is told"), "{said}");
     assert!(!said["fix"].as_str().unwrap().is_empty());
     fleet.restart("delivery-0");
     let well = || async { doctor(&fleet, &[]).filter(|said| said["verdict"] == "OK") };

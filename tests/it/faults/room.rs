@@ -40,10 +40,13 @@ mod long {
         }
         assert!(stands, "the disk was to have no room, and SQL takes more and more");
         fs::remove_file(filler).unwrap();
-        if let Some(server) = fleet.mariadb.as_ref().filter(|server| server.ended()) {
-            // It died of it, and is started again as its supervisor would.
-            server.resume();
-        }
+        wait_until("the archive goes on", || {
+            if let Some(server) = fleet.mariadb.as_ref().filter(|server| server.ended()) {
+                // It dies of it, or did, and is started again as its supervisor would.
+                server.resume();
+            }
+            archived() != before
+        });
         assert_eq!(fleet.redis.cli(&["XLEN", &keys::dead()]), "0", "something was given up");
         for name in fleet.names() {
             assert_eq!(fleet.program(&name).ended(), None, "{name}");

@@ -41,7 +41,7 @@ fn for_all() -> Vec<Wrong> {
         in_environment(
             "ROGER_REDIS_URL",
             "http://roger:secret@127.0.0.1",
-            "redis.url = \"http://roger:***@127.0.0.1\": must be a URL that begins with redis:// or redis+unix:/// or redis-sentinel:// (from the environment, ROGER_REDIS_URL)",
+            "redis.url = \"http://roger:***@127.0.0.1\": must be a URL that begins with redis:// or redis+unix:/// or redis-sentinel:// or redis-cluster:// (from the environment, ROGER_REDIS_URL)",
         ),
         in_environment("ROGER_FLEET_SHARD", "1", "fleet.shard: there is no such key (from the environment, ROGER_FLEET_SHARD)"),
         by_flag(&["--config", "/nonexistent/roger.toml"], "cannot read the configuration /nonexistent/roger.toml"),
