@@ -244,6 +244,11 @@ impl Cluster {
         Ok(self.known())
     }
 
+    /// Asks all, whenever they were asked last.
+    pub(super) async fn learn_now(&self) -> Result<Arc<SlotMap>, Error> {
+        self.learn(Duration::ZERO).await
+    }
+
     /// Asks all, since somebody was sent on or got no answer.
     pub(super) async fn look_again(&self) {
         // Who gets no answer goes on with what is known.

@@ -8,6 +8,7 @@ pub mod keys;
 mod alerts;
 mod cluster;
 mod commands;
+mod confirm;
 mod connection;
 mod edges;
 mod error;

@@ -111,13 +111,13 @@ impl Redis {
 
     /// Adds entries as [`Redis::add_all_when_full`], for somebody who then forgets them. One server loses the end of everything it took, so what
     /// was forgotten after it was added is remembered again; of two servers only one may lose something. So replicas are asked first, where
-    /// there are several servers.
-    pub async fn hand_over(&self, entries: &[(String, Vec<u8>)]) -> Result<(), Error> {
+    /// there are several servers. Gives who took them.
+    pub async fn hand_over(&self, entries: &[(String, Vec<u8>)]) -> Result<Vec<Arc<Facts>>, Error> {
         let takers = self.add_all_when_full(entries).await?;
         if self.is_cluster() {
             self.secured(&takers, Durability::Replica).await?;
         }
-        Ok(())
+        Ok(takers)
     }
 }
 

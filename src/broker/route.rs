@@ -65,6 +65,15 @@ impl Route {
         }
     }
 
+    /// Asks whoever says where the primary is, whenever they were asked last; what changed shows in the generation. Who knows one server of a
+    /// cluster asks the cluster.
+    pub(super) async fn ask_now(&self) -> Result<(), Error> {
+        match self {
+            Self::Fixed(_) | Self::Node(_) => Ok(()),
+            Self::Sentinels(sentinels) => sentinels.ask_now().await,
+        }
+    }
+
     /// The number of the newest answer.
     pub(super) fn generation(&self) -> u64 {
         match self {

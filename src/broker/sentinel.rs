@@ -101,6 +101,11 @@ impl Sentinels {
         Ok(Named { client, generation, epoch: Some(configuration.epoch) })
     }
 
+    /// As [`super::route::Route::ask_now`].
+    pub(super) async fn ask_now(&self) -> Result<(), Error> {
+        self.0.learn(Duration::ZERO).await.map(drop)
+    }
+
     /// A connection to the first sentinel that answers.
     pub(super) async fn somebody(&self) -> Result<MultiplexedConnection, Error> {
         for sentinel in &self.0.sentinels {

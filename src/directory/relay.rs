@@ -1,7 +1,7 @@
 //! The relay: what the directory decided, from the outbox in SQL into the shards' inputs.
 //!
 //! Whoever changes a group writes what the shards must hear of it into the outbox, in the same transaction. The relay reads the outbox in
-//! order and pushes it, and only then removes it: at least once. A repeat is harmless twice over: a shard drops a frame whose number it
+//! order and pushes it, and only then, if the one who took it is the primary of Redis still, removes it: at least once. A repeat is harmless twice over: a shard drops a frame whose number it
 //! has had, and what the frame holds is versioned. One relay of a fleet works at a time, by lease; that two work for a moment is harmless
 //! for the same reasons.
 //!
@@ -20,7 +20,7 @@ use tokio::sync::Notify;
 
 use super::Error;
 use super::health::Pulse;
-use crate::broker::{Redis, keys};
+use crate::broker::{Facts, Redis, keys};
 use crate::retry::{Delays, ErrorClass};
 use crate::shutdown::Shutdown;
 use crate::store::{OutboxRow, Store};
@@ -133,8 +133,10 @@ impl Relay {
         let Some(last) = rows.last().map(|row| row.id) else { return Ok(Round::Empty) };
         let (registers, memberships): (Vec<OutboxRow>, Vec<OutboxRow>) = rows.into_iter().partition(is_for_people);
         let count = (memberships.len() + registers.len()) as u64;
-        self.push(MEMBERSHIPS_PRODUCER, memberships).await?;
-        self.push(REGISTERS_PRODUCER, registers).await?;
+        let mut takers = self.push(MEMBERSHIPS_PRODUCER, memberships).await?;
+        takers.extend(self.push(REGISTERS_PRODUCER, registers).await?);
+        // What a primary of before took is lost, and with the rows gone nobody would say it again.
+        self.redis.confirm(&takers).await.map_err(|source| Error::Redis { source })?;
         self.store.outbox_done(last).await.map_err(store_failed)?;
         metrics::counter!("roger_outbox_rows_total").increment(count);
         tracing::debug!(outbox.rows = count, outbox.last = last, "relayed");
@@ -161,10 +163,11 @@ impl Relay {
         Ok(held)
     }
 
-    async fn push(&self, producer: u64, rows: Vec<OutboxRow>) -> Result<(), Error> {
+    /// Who took it.
+    async fn push(&self, producer: u64, rows: Vec<OutboxRow>) -> Result<Vec<Arc<Facts>>, Error> {
         let frames = frames(producer, rows, self.shards);
         if frames.is_empty() {
-            return Ok(());
+            return Ok(Vec::new());
         }
         let encoded: Vec<(String, Vec<u8>)> = frames.into_iter().map(|(key, frame)| (key, frame.encode_to_vec())).collect();
         self.redis.hand_over(&encoded).await.map_err(|source| Error::Redis { source })

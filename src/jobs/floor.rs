@@ -5,7 +5,9 @@
 //! epoch, which is harmless. There is no limit of attempts, for a shard without a floor serves nobody; but a request is given up once its
 //! reply stream is gone, because its owner asked again or is no more.
 //!
-//! The epoch comes first: from then on the archive writes nothing that it read before, so the rows are all there will be.
+//! The epoch comes first: from then on the archive writes nothing that it read before, so the rows are all there will be. And whether the Redis
+//! of the request is the primary still is asked last: an owner that is connected to a primary of before gets no epoch above the one that the
+//! present primary began.
 
 use std::time::Duration;
 
@@ -74,17 +76,23 @@ impl Floor {
     async fn answer(&self, request: &FloorRequest) -> Result<(), Error> {
         let shard = request.shard;
         let failed = |source| Error::Store { shard, source };
-        if !self.redis.exists(&request.reply).await.map_err(|source| Error::Broker { shard, source })? {
+        let broker_failed = |source| Error::Broker { shard, source };
+        // All of it over one connection, and so at one server.
+        let (redis, facts) = self.redis.hold(&request.reply).await.map_err(broker_failed)?;
+        if !redis.exists(&request.reply).await.map_err(broker_failed)? {
             tracing::debug!(shard, "a floor that nobody waits for any more");
             return Ok(());
         }
+        // Before, too: an epoch that nobody begins costs the shard one more, and its archive the time until that.
+        let asker = [facts];
+        redis.confirm(&asker).await.map_err(broker_failed)?;
         let epoch = self.store.allocate_epoch(shard, request.epoch_above).await.map_err(failed)?;
         let (mut cursor, mut rows) = (None, 0);
         loop {
             let page = self.store.floor_rows(shard, cursor.take(), ROWS_A_FRAME).await.map_err(failed)?;
             rows += page.rows.len();
             if !page.rows.is_empty() {
-                self.reply(request, FloorFrame { rows: page.rows, ..FloorFrame::default() }).await?;
+                reply(&redis, request, FloorFrame { rows: page.rows, ..FloorFrame::default() }).await?;
             }
             match page.next {
                 Some(next) => cursor = Some(next),
@@ -95,20 +103,21 @@ impl Floor {
         let items = current.len();
         while !current.is_empty() {
             let rest = current.split_off(current.len().min(ROWS_A_FRAME as usize));
-            self.reply(request, FloorFrame { current: std::mem::replace(&mut current, rest), ..FloorFrame::default() }).await?;
+            reply(&redis, request, FloorFrame { current: std::mem::replace(&mut current, rest), ..FloorFrame::default() }).await?;
         }
-        self.reply(request, FloorFrame { epoch, ..FloorFrame::default() }).await?;
+        redis.confirm(&asker).await.map_err(broker_failed)?;
+        reply(&redis, request, FloorFrame { epoch, ..FloorFrame::default() }).await?;
         tracing::info!(shard, epoch, rows, items, why = request.why, "epoch allocated");
         Ok(())
     }
+}
 
-    /// Each frame renews the expiry, so that nothing stays of an answer that was broken off.
-    async fn reply(&self, request: &FloorRequest, frame: FloorFrame) -> Result<(), Error> {
-        let failed = |source| Error::Broker { shard: request.shard, source };
-        self.redis.add_existing(FRAMES_MAX, [(request.reply.clone(), frame.encode_to_vec())]).await.map_err(failed)?;
-        self.redis.expire(&request.reply, REPLY_LIFETIME).await.map_err(failed)?;
-        Ok(())
-    }
+/// Each frame renews the expiry, so that nothing stays of an answer that was broken off.
+async fn reply(redis: &Redis, request: &FloorRequest, frame: FloorFrame) -> Result<(), Error> {
+    let failed = |source| Error::Broker { shard: request.shard, source };
+    redis.add_existing(FRAMES_MAX, [(request.reply.clone(), frame.encode_to_vec())]).await.map_err(failed)?;
+    redis.expire(&request.reply, REPLY_LIFETIME).await.map_err(failed)?;
+    Ok(())
 }
 
 impl Competing for Floor {

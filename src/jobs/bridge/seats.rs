@@ -324,7 +324,7 @@ impl Seats {
     pub(super) async fn push(&self, room: TopicId, input: Input) -> Result<(), Error> {
         let frame = InFrame { items: vec![input.into()], ..InFrame::default() };
         let entry = (keys::urgent(room.shard(self.shards)), frame.encode_to_vec());
-        self.redis.hand_over(&[entry]).await.map_err(Error::Broker)
+        self.redis.hand_over(&[entry]).await.map(drop).map_err(Error::Broker)
     }
 
     /// Tells a session about a seat.

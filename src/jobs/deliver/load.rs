@@ -150,6 +150,8 @@ async fn ask_floor(job: &Deliver, redis: &Redis, tenure: &Tenure, epoch_above: u
             }
             tenure.progress.waits_for("the offline program to allocate an epoch in SQL");
         }
+        // Nobody who still answers it shall allocate an epoch: the next request has one of its own.
+        redis.delete(&reply).await.map_err(failed)?;
         tracing::warn!(shard, "waits for the offline program to allocate an epoch in SQL: is it running, and SQL reachable?");
     }
 }

@@ -7,7 +7,7 @@ mod long {
     use roger::broker::keys;
 
     use crate::faults::loss::Traffic;
-    use crate::faults::options;
+    use crate::faults::{all_still_run, options, pids};
     use crate::support::fleet::{Fleet, FleetOptions};
     use crate::support::redis::Redis;
     use crate::support::wait_until;
@@ -21,18 +21,6 @@ mod long {
         let mut options = FleetOptions { cluster: Some((3, replicas)), delivery: 2, offline: 2, ..options() };
         options.overrides.push(("durability.messages", "\"replica\"".to_owned()));
         Fleet::start(options)
-    }
-
-    fn pids(fleet: &mut Fleet) -> Vec<(String, u32)> {
-        fleet.names().into_iter().map(|name| (name.clone(), fleet.program(&name).pid())).collect()
-    }
-
-    #[track_caller]
-    fn all_still_run(fleet: &mut Fleet, pids: &[(String, u32)]) {
-        for (name, pid) in pids {
-            let program = fleet.program(name);
-            assert_eq!((program.pid(), program.ended()), (*pid, None), "{name}");
-        }
     }
 
     /// The primary that has the shard of the traffic's group, taken out of the fleet.

@@ -10,7 +10,7 @@ mod long {
     use roger::model::Durability;
 
     use crate::faults::loss::Traffic;
-    use crate::faults::options;
+    use crate::faults::{all_still_run, options, pids};
     use crate::support::fleet::{Fleet, FleetOptions};
     use crate::support::{PATIENCE, wait_for, wait_until};
 
@@ -21,19 +21,6 @@ mod long {
         let mut options = FleetOptions { replicas, delivery: 2, offline: 2, ..options() };
         options.overrides.push(("durability.messages", "\"replica\"".to_owned()));
         Fleet::start(options)
-    }
-
-    /// The process ids of all programs: none of them is to be another one afterwards.
-    fn pids(fleet: &mut Fleet) -> BTreeMap<String, u32> {
-        fleet.names().into_iter().map(|name| (name.clone(), fleet.program(&name).pid())).collect()
-    }
-
-    #[track_caller]
-    fn all_still_run(fleet: &mut Fleet, pids: &BTreeMap<String, u32>) {
-        for (name, pid) in pids {
-            let program = fleet.program(name);
-            assert_eq!((program.pid(), program.ended()), (*pid, None), "{name}");
-        }
     }
 
     #[tokio::test(flavor = "multi_thread")]

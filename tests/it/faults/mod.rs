@@ -25,8 +25,11 @@ mod readiness;
 mod refusals;
 mod rolling;
 mod room;
+mod stale;
 mod stalls;
 mod stopping;
+
+use std::collections::BTreeMap;
 
 use serde_json::Value;
 
@@ -48,6 +51,20 @@ fn shards(fleet: &Fleet) -> Vec<Value> {
 async fn quiet(fleet: &Fleet) {
     let done = |shard: &Value| ["input", "urgent", "archive_lag"].iter().all(|name| shard[*name] == 0);
     eventually("input and archive are through", async || shards(fleet).iter().all(done).then_some(())).await;
+}
+
+/// The process ids of all programs.
+fn pids(fleet: &mut Fleet) -> BTreeMap<String, u32> {
+    fleet.names().into_iter().map(|name| (name.clone(), fleet.program(&name).pid())).collect()
+}
+
+/// Panics unless each program is the process that it was.
+#[track_caller]
+fn all_still_run(fleet: &mut Fleet, pids: &BTreeMap<String, u32>) {
+    for (name, pid) in pids {
+        let program = fleet.program(name);
+        assert_eq!((program.pid(), program.ended()), (*pid, None), "{name}");
+    }
 }
 
 /// Panics unless SQL holds nothing twice, out of order, or with a hole.
