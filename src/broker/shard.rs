@@ -9,7 +9,7 @@ use super::connection::Redis;
 use super::error::Error;
 use super::keys;
 use super::scripts::{ATTEMPT, BEGIN, CHECKPOINT, CLAIM, COMMIT, LOSE, RELEASE, RENEW, Script, WHEN_FULL};
-use super::streams::StreamId;
+use super::streams::{StreamEntry, StreamId, parse_entries};
 use crate::topic::frame::{FORMAT, LogFrame, Row, RowKind};
 
 /// How many rows one call writes or reads.
@@ -262,6 +262,17 @@ impl Redis {
         let Some(epoch) = number("epoch") else { return Ok(None) };
         let last = StreamId(epoch, number("commit").unwrap_or(0));
         Ok(Some(LogMarks { last, checkpoint: id("checkpoint") }))
+    }
+
+    /// Which epoch a server has of a shard, `None` without a state, and what lies in the log behind a commit there, at most `count` frames.
+    pub(super) async fn log_behind(&self, shard: u32, after: StreamId, count: usize) -> Result<(Option<u64>, Vec<StreamEntry>), Error> {
+        const OPERATION: &str = "read a log and its epoch";
+        // In this order: what is read of an epoch that begins in between is of a server that has it.
+        let mut pipeline = redis::Pipeline::with_capacity(2);
+        pipeline.cmd("HGET").arg(keys::meta(shard)).arg("epoch");
+        pipeline.cmd("XRANGE").arg(keys::log(shard)).arg(after.next().to_string()).arg("+").arg("COUNT").arg(count);
+        let (epoch, entries): (Option<u64>, Value) = self.pipe(OPERATION, &pipeline).await?;
+        Ok((epoch, parse_entries(OPERATION, entries)?))
     }
 
     /// Notes up to where SQL holds the log, for people and for the owner.

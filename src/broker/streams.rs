@@ -195,6 +195,13 @@ impl Reader {
         Ok(entries)
     }
 
+    /// As [`Reader::behind`], of the log of a shard, with the epoch that the server has which it is from.
+    pub async fn log_behind(&mut self, shard: u32, after: StreamId, count: usize) -> Result<(Option<u64>, Vec<StreamEntry>), Error> {
+        let (epoch, entries) = self.redis.log_behind(shard, after, self.sips.count(count)).await?;
+        self.sips.took(entries.iter());
+        Ok((epoch, entries))
+    }
+
     /// As [`Reader::read`], for an answer to a command that names how many it wants.
     pub(super) fn sip(&self, most: usize) -> usize {
         self.sips.count(most)

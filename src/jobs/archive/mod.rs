@@ -5,8 +5,10 @@
 //! limit of attempts: while SQL is away the log grows, and nothing of it is trimmed.
 //!
 //! A transaction is fenced by the highest epoch that was allocated when its frames were read. So what a shard is told at the begin of an
-//! epoch is all that SQL will ever hold of the older ones, but for what still stands in the log and the shard knows itself.
+//! epoch is all that SQL will ever hold of the older ones, but for what still stands in the log and the shard knows itself. An epoch that was
+//! allocated and that nobody begins, for whoever asked for it was too late, is told to the owner: it begins another.
 
+mod log;
 mod trim;
 
 use std::collections::BTreeMap;
@@ -15,7 +17,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::broker::{self, Reader, Redis, StreamEntry, StreamId, keys};
+use crate::broker::{self, Redis, StreamEntry, StreamId, keys};
 use crate::clock::Clock;
 use crate::config;
 use crate::retry::ErrorClass;
@@ -25,16 +27,19 @@ use crate::telemetry::trace::Hop;
 use crate::topic::frame::LogFrame;
 use crate::worker::deadletter::{self, DeadLetter};
 use crate::worker::{Classed, Ordered, Tenure, chain, note_waiting};
+use log::{Found, Log};
 use trim::Trimmer;
 
-/// How long a read waits for the log to grow.
-const BLOCK: Duration = Duration::from_millis(500);
 /// The most frames read at a time.
 const FRAMES_MAX: usize = 64;
 /// The most bytes of frames in a transaction; the last frame may go above it.
 const BATCH_BYTES_MAX: u64 = 16 << 20;
 /// How often the log is compared with what SQL holds, and trimmed.
 const TEND_EVERY: Duration = Duration::from_secs(1);
+/// How often it is looked whether an epoch began that was allocated.
+const EPOCH_LOOK: Duration = Duration::from_millis(200);
+/// See [`Settings::epoch_patience`].
+const EPOCH_PATIENCE: Duration = Duration::from_secs(30);
 /// How long an archive stands still over what a human must mend.
 const STAND_STILL: Duration = Duration::from_secs(30);
 
@@ -49,6 +54,8 @@ pub struct Settings {
     pub retention: Duration,
     /// The most bytes of the log of one shard; at the bound what SQL holds goes before its time.
     pub log_bytes_max: u64,
+    /// After how long an epoch that was allocated is begun by nobody any more: well above what an owner takes to read what SQL has, and to ask again.
+    pub epoch_patience: Duration,
 }
 
 impl Settings {
@@ -59,6 +66,7 @@ impl Settings {
             linger: config.archive_linger,
             retention: config.retention,
             log_bytes_max: config.log_bytes_max / u64::from(shards.max(1)),
+            epoch_patience: EPOCH_PATIENCE,
         }
     }
 }
@@ -165,8 +173,7 @@ struct Shelf<'a> {
     job: &'a Archive,
     tenure: &'a Tenure,
     shard: u32,
-    log: String,
-    reader: Reader,
+    log: Log,
     /// The last commit in SQL.
     at: StreamId,
     /// The highest epoch allocated when `at` was read.
@@ -187,8 +194,7 @@ impl<'a> Shelf<'a> {
             job,
             tenure,
             shard,
-            log: keys::log(shard),
-            reader: Reader::new(&job.redis, BLOCK),
+            log: Log::new(&job.redis, shard),
             at,
             allocated: state.allocated,
             trimmer: Trimmer::new(job.settings.retention, job.settings.log_bytes_max),
@@ -204,14 +210,33 @@ impl<'a> Shelf<'a> {
                 self.tend().await?;
             }
             self.tenure.progress.turn();
-            let behind = BTreeMap::from([(self.log.clone(), self.at)]);
-            let read = tokio::select! {
-                () = self.tenure.stop.cancelled() => return Ok(()),
-                read = self.reader.read(FRAMES_MAX, &behind) => read.map_err(|source| self.broker(source))?,
+            let (shard, stop) = (self.shard, &self.tenure.stop);
+            let found = tokio::select! {
+                () = stop.cancelled() => return Ok(()),
+                found = self.log.wait(self.at, FRAMES_MAX, self.allocated) => found.map_err(|source| Error::Broker { shard, source })?,
             };
-            if let Some((_, entries)) = read.into_iter().next() {
-                self.archive(entries).await?;
+            match found {
+                Found::Frames(entries) if entries.is_empty() => {}
+                Found::Frames(entries) => self.archive(entries).await?,
+                Found::Older(since) => self.await_epoch(since).await?,
             }
+        }
+        Ok(())
+    }
+
+    /// The log is of an older epoch than was allocated: either this is a primary of before, or an owner is about to begin that epoch, or nobody is.
+    async fn await_epoch(&mut self, since: Duration) -> Result<(), Error> {
+        let shard = self.shard;
+        if since >= self.job.settings.epoch_patience {
+            let how = format!("SQL allocated epoch {}, and nobody began it within {} ms", self.allocated, since.as_millis());
+            tracing::warn!(shard, allocated = self.allocated, "nobody begins the epoch that was allocated: a new one is needed");
+            self.job.redis.note_loss(shard, None, &how).await.map_err(|source| self.broker(source))?;
+            self.log = Log::new(&self.job.redis, shard);
+        }
+        self.tenure.progress.waits_for("an owner to begin the epoch that SQL allocated");
+        tokio::select! {
+            () = self.tenure.stop.cancelled() => {}
+            () = tokio::time::sleep(EPOCH_LOOK) => {}
         }
         Ok(())
     }
@@ -227,7 +252,7 @@ impl<'a> Shelf<'a> {
             for entry in entries {
                 frames += 1;
                 bytes += entry.payload.as_ref().map_or(0, |payload| payload.len() as u64);
-                let frame: LogFrame = match entry.decode(&self.log) {
+                let frame: LogFrame = match entry.decode(self.log.key()) {
                     Ok(frame) => frame,
                     Err(error) => return self.stand_still(entry.id, entry.payload.as_deref(), chain(&error)).await,
                 };
@@ -249,9 +274,11 @@ impl<'a> Shelf<'a> {
                 () = self.tenure.stop.cancelled() => {}
                 () = tokio::time::sleep(left) => {}
             }
-            entries = self.reader.behind(&self.log, at, FRAMES_MAX).await.map_err(|source| self.broker(source))?;
-            if entries.is_empty() {
-                break;
+            let shard = self.shard;
+            let found = self.log.look(at, FRAMES_MAX, self.allocated).await.map_err(|source| Error::Broker { shard, source })?;
+            match found {
+                Found::Frames(more) if !more.is_empty() => entries = more,
+                _ => break,
             }
         }
         let (messages, upto) = (batch.messages() as u64, batch.upto());
@@ -299,7 +326,7 @@ impl<'a> Shelf<'a> {
                 attempts: 1,
                 deliveries: 1,
                 time_ms: self.job.clock.now_ms(),
-                ..DeadLetter::about(&self.log, at, payload)
+                ..DeadLetter::about(self.log.key(), at, payload)
             };
             letter.summary =
                 format!("commits of shard {shard} behind {position} up to {at}; the archive of the shard stands still: {}", letter.summary);
@@ -331,11 +358,11 @@ impl<'a> Shelf<'a> {
         if !self.begun {
             self.begun = true;
             // When it was archived is not known, so its time begins now.
-            let bytes = self.job.redis.memory_bytes(&self.log).await.map_err(|source| self.broker(source))?;
+            let bytes = self.job.redis.memory_bytes(self.log.key()).await.map_err(|source| self.broker(source))?;
             self.trimmer.archived(self.at, bytes, self.job.clock.now_ms());
         }
         let Some(last) = self.trimmer.trimmable(marks.checkpoint, self.job.clock.now_ms()) else { return Ok(()) };
-        let trimmed = self.job.redis.trim(&self.log, last.next()).await.map_err(|source| self.broker(source))?;
+        let trimmed = self.job.redis.trim(self.log.key(), last.next()).await.map_err(|source| self.broker(source))?;
         if trimmed > 0 {
             metrics::counter!("roger_log_trimmed_frames_total").increment(trimmed);
             tracing::debug!(shard = self.shard, upto = %last, frames = trimmed, "log trimmed");

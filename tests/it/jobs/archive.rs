@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use roger::broker::{StreamId, keys};
 use roger::model::{Place, Span};
-use roger::store::{ArchiveBatch, Error, Store};
+use roger::store::{ArchiveBatch, Error, Position, Store};
 use roger::topic::frame::{Entry, Forward, Input, Notice, Outcome};
-use roger::worker::deadletter;
+use roger::worker::{Readiness, deadletter};
 
 use super::{Archiving, Owner, archived};
 use crate::store::{Database, entry, frame, over_both, places, topic};
@@ -60,19 +60,43 @@ async fn a_batch_from_before_a_new_epoch_is_refused_and_read_again(database: &Da
     assert_eq!((all(store, "g:1").await, store.archive_position(0).await.unwrap().commit), (vec![], 0));
     store.archive(batch(2)).await.unwrap();
 
-    // The job finds its way: an epoch allocated while it runs, and what the old one still left in the log.
+    // The job finds its way: an epoch allocated while it runs, and what the old one still left in the log. That counts once the new one began
+    // there: until then this may be a primary of before, and what its owner goes on to commit is lost.
     let server = redis::Redis::start();
     let redis = handle(&server);
-    let mut owner = Owner::begin(&redis, 1).await;
-    owner.post(group, [1, 2]).await;
-    let _archiving = Archiving::start(&redis, store, FOREVER);
+    let mut owner = Owner::begin(&redis, 2).await;
+    owner.post(group, [2, 3]).await;
+    let archiving = Archiving::start(&redis, store, FOREVER);
     archived(store, owner.at).await;
-    store.allocate_epoch(0, 2).await.unwrap();
-    owner.post(group, [3]).await;
-    let mut next = Owner::begin(&redis, 3).await;
-    next.post(group, [4]).await;
+    store.allocate_epoch(0, 3).await.unwrap();
+    owner.post(group, [4]).await;
+    let waits = |readiness: &Readiness| readiness.waits_for().iter().any(|what| what.contains("begin the epoch")).then_some(());
+    eventually("waits for the epoch", async || waits(&archiving.readiness)).await;
+    assert_eq!(store.archive_position(0).await.unwrap(), Position { epoch: 2, commit: 2 });
+    let mut next = Owner::begin(&redis, 4).await;
+    next.post(group, [5]).await;
     archived(store, next.at).await;
-    assert_eq!(places(&all(store, "g:1").await), [(1, 1), (1, 2), (1, 3), (3, 4)].map(|(epoch, seq)| Place::new(epoch, seq)));
+    let expected = [(1, 1), (2, 2), (2, 3), (2, 4), (4, 5)].map(|(epoch, seq)| Place::new(epoch, seq));
+    assert_eq!(places(&all(store, "g:1").await), expected);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_epoch_that_nobody_begins_unseats_the_owner() {
+    let (server, database) = (redis::Redis::start(), Database::sqlite().await);
+    let redis = handle(&server);
+    let mut owner = Owner::begin(&redis, 1).await;
+    let _archiving = Archiving::start_with(&redis, &database.store, FOREVER, Duration::from_millis(300));
+    owner.post(topic("g:1"), [1]).await;
+    archived(&database.store, owner.at).await;
+    // Whoever asked for it was too late, or heard nothing of it.
+    database.store.allocate_epoch(0, 4).await.unwrap();
+    owner.post(topic("g:1"), [2]).await;
+    let lost = eventually("the owner is unseated", async || Some(redis.meta(0).await.ok()?.get("lost")?.clone())).await;
+    assert!(lost.contains("allocated epoch 5"), "{lost}");
+    let mut next = Owner::begin(&redis, 6).await;
+    next.post(topic("g:1"), [3]).await;
+    archived(&database.store, next.at).await;
+    assert_eq!(all(&database.store, "g:1").await.len(), 3);
 }
 
 async fn a_message_at_a_taken_place_stops_the_shard_and_files_one_letter(database: &Database) {

@@ -71,7 +71,13 @@ pub struct Archiving {
 
 impl Archiving {
     pub fn start(redis: &Redis, store: &Store, retention: Duration) -> Self {
-        let settings = Settings { batch_entries_max: 7, linger: Duration::from_millis(5), retention, log_bytes_max: 1 << 30 };
+        Self::start_with(redis, store, retention, Duration::from_secs(600))
+    }
+
+    /// With the patience for an epoch to begin.
+    pub fn start_with(redis: &Redis, store: &Store, retention: Duration, epoch_patience: Duration) -> Self {
+        let settings =
+            Settings { batch_entries_max: 7, linger: Duration::from_millis(5), retention, log_bytes_max: 1 << 30, epoch_patience };
         let job = Archive::new(redis.clone(), store.clone(), Clock::system(), settings);
         let leases = OrderedSettings::new(SHARDS, Duration::from_millis(500)).unwrap();
         let (shutdown, readiness) = (Shutdown::manual(), Readiness::new());
