@@ -282,6 +282,16 @@ impl Redis {
         self.command("note what is archived", command).await
     }
 
+    /// Up to where SQL holds the logs of some shards, as it was noted last; in their order.
+    pub async fn archived(&self, shards: &[u32]) -> Result<Vec<Option<StreamId>>, Error> {
+        let mut pipeline = redis::Pipeline::with_capacity(shards.len());
+        for shard in shards {
+            pipeline.cmd("GET").arg(keys::archived(*shard));
+        }
+        let noted: Vec<Option<String>> = self.pipe("read what is archived", &pipeline).await?;
+        Ok(noted.into_iter().map(|text| text?.parse().ok()).collect())
+    }
+
     /// How many bytes of Redis memory a key takes; 0 when it is not there. All of it is looked at: by default Redis takes the first five nodes of a
     /// stream for all the others, and a backlog that begins with small frames and goes on with large ones would be taken for a tenth of what it is.
     /// Costs Redis some milliseconds for 100,000 nodes.

@@ -88,6 +88,8 @@ const REDIS: &[&str] = &["redis://", "redis+unix:///", "redis-sentinel://", "red
 
 /// What a receipt can wait for.
 const DURABILITY: &[&str] = &["memory", "written", "fsync", "replica"];
+/// The same of messages; alerts and positions wait for no SQL.
+const DURABILITY_OF_MESSAGES: &[&str] = &["memory", "written", "fsync", "replica", "sql"];
 
 /// Every key, in the order of `config/roger.toml`.
 #[rustfmt::skip]
@@ -98,9 +100,10 @@ pub const KEYS: &[Key] = &[
     key("redis", "response_timeout_ms", int(2000), Integer(10, 60_000)),
     key("redis", "replicas", int(1), Integer(0, 16)),
     key("redis", "replica_wait_ms", int(200), Integer(1, 10_000)),
-    key("durability", "messages", text("fsync"), OneOf(DURABILITY)),
+    key("durability", "messages", text("fsync"), OneOf(DURABILITY_OF_MESSAGES)),
     key("durability", "alerts", text("replica"), OneOf(DURABILITY)),
     key("durability", "reports", text("memory"), OneOf(DURABILITY)),
+    key("durability", "sql_wait_ms", int(2_000), Integer(100, 60_000)),
     key("sql", "url", text("sqlite:/var/lib/roger/roger.db"), Url(&["sqlite:/", "mysql://"])),
     key("sql", "standby_url", text(""), UrlOrOff(&["mysql://"])),
     key("sql", "read_from_standby", Value::Switch(false), Switch),

@@ -44,4 +44,7 @@ pub struct Receipts {
     pub alerts: Durability,
     /// Of reports of positions.
     pub reports: Durability,
+    /// How long receipts wait for SQL that are to.
+    #[serde(rename = "sql_wait_ms", deserialize_with = "milliseconds")]
+    pub sql_wait: Duration,
 }

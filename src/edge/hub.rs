@@ -96,7 +96,7 @@ impl Edge {
         let producer: u64 = rand::random();
         let boot = format!("{}-{producer:016x}", config.name);
         Self {
-            pusher: Pusher::new(producer, &boot, shards, config.mark_linger, receipts.messages),
+            pusher: Pusher::new(producer, &boot, shards, config.mark_linger, receipts.messages, receipts.sql_wait),
             config,
             receipts,
             shards,

@@ -10,7 +10,7 @@ use super::session::{Session, State};
 use super::views::Heard;
 use super::watch;
 use crate::broker::{Reader, StreamEntry, StreamId, edge_streams};
-use crate::model::{Reason, SessionId, TopicId, UserId};
+use crate::model::{Place, Reason, SessionId, TopicId, UserId};
 use crate::proto::{convert, v1};
 use crate::retry::Delays;
 use crate::shutdown::Shutdown;
@@ -138,7 +138,7 @@ fn take(edge: &Arc<Edge>, lane: Lane, frame: OutFrame, touched: &mut Touched) {
         if heard == Heard::Stranger {
             edge.pusher.greet(frame.shard);
         }
-        edge.pusher.saw(frame.shard, frame.epoch, frame.commit);
+        edge.pusher.saw(frame.shard, lane, Place::new(frame.epoch, frame.commit), frame.taken);
         // Before what the frame says is handed on: among what was lost may be that somebody left.
         if heard != Heard::Next {
             attach_again(edge, frame.shard);

@@ -4,6 +4,7 @@
 //! the sessions it is for. An edge that dies loses nothing: clients come back to any other with their marks, and send again what had no
 //! receipt. It never opens SQL, and verifies tokens without asking anybody.
 
+mod awaiting;
 mod beat;
 mod emergency;
 mod entries;
@@ -120,6 +121,10 @@ pub async fn run(config: Config, clock: Clock, shutdown: Shutdown) -> Result<(),
     tasks.spawn({
         let (edge, stop) = (edge.clone(), last.clone());
         async move { edge.pusher.run(&edge.redis, stop).await }
+    });
+    tasks.spawn({
+        let (edge, stop) = (edge.clone(), last.clone());
+        async move { edge.pusher.await_sql(&edge.redis, stop).await }
     });
     spawn(&tasks, &edge, &shutdown, move |edge, stop| async move { edge.pusher.watch_backlog(&edge.redis, backlog_max, stop).await });
     tasks.spawn({

@@ -12,8 +12,9 @@ use std::time::{Duration, Instant};
 use prost::Message as _;
 use tokio::sync::Notify;
 
+use super::awaiting::{self, AwaitingSql, Senders};
 use super::session::Session;
-use crate::broker::{Redis, keys};
+use crate::broker::{Redis, StreamId, keys};
 use crate::model::{Durability, InstallationId, Place, Reason, TopicId, UserId};
 use crate::retry::Delays;
 use crate::shutdown::Shutdown;
@@ -53,6 +54,8 @@ pub(super) struct Pusher {
     mark_linger: Duration,
     /// What a receipt waits for.
     wanted: Durability,
+    /// Who waits for SQL, if that is wanted.
+    awaiting: Option<AwaitingSql>,
     notify: Notify,
     /// The shard that comes first in the next round.
     first: AtomicU32,
@@ -85,7 +88,8 @@ struct Buffer {
 struct Sent {
     shard: u32,
     lane: Lane,
-    senders: Vec<(Arc<Session>, TopicId, u64)>,
+    number: u64,
+    senders: Senders,
     traced: Vec<(Trace, TopicId, u64)>,
     bytes: usize,
 }
@@ -95,7 +99,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Pusher {
-    pub(super) fn new(producer: u64, boot: &str, shards: u32, mark_linger: Duration, wanted: Durability) -> Self {
+    pub(super) fn new(producer: u64, boot: &str, shards: u32, mark_linger: Duration, wanted: Durability, sql_wait: Duration) -> Self {
         Self {
             producer,
             boot: boot.to_owned(),
@@ -108,6 +112,7 @@ impl Pusher {
             since: Mutex::default(),
             mark_linger,
             wanted,
+            awaiting: (wanted == Durability::Sql).then(|| AwaitingSql::new(shards, sql_wait)),
             notify: Notify::new(),
             first: AtomicU32::new(0),
         }
@@ -163,11 +168,21 @@ impl Pusher {
         (!topic.kind().urgent() && self.crowded[shard].load(Ordering::Relaxed)).then_some(Reason::Backlog)
     }
 
-    /// A commit of a shard had an effect here.
-    pub(super) fn saw(&self, shard: u32, epoch: u64, commit: u64) {
+    /// A commit of a shard had an effect here; by then its owner had taken in this edge's frames of the lane up to `taken`.
+    pub(super) fn saw(&self, shard: u32, lane: Lane, commit: Place, taken: u64) {
         if let Some(seen) = self.seen.get(shard as usize) {
             let mut seen = lock(seen);
-            *seen = Place::new(epoch, commit).max(*seen);
+            *seen = commit.max(*seen);
+        }
+        if let Some(awaiting) = &self.awaiting {
+            awaiting.taken_in(shard, lane, taken, StreamId(commit.epoch, commit.seq));
+        }
+    }
+
+    /// Sends the receipts that wait for SQL, until it is time to stop.
+    pub(super) async fn await_sql(&self, redis: &Redis, shutdown: Shutdown) {
+        if let Some(awaiting) = &self.awaiting {
+            awaiting.run(redis, &shutdown).await;
         }
     }
 
@@ -248,8 +263,9 @@ impl Pusher {
             for (trace, topic, since_ms) in frame.traced {
                 trace.over(Hop::Push, since_ms, telemetry::now_ms(), topic);
             }
-            for (session, topic, client_seq) in frame.senders {
-                session.stored(topic, client_seq, durability);
+            match &self.awaiting {
+                Some(awaiting) => awaiting.hold(frame.shard, frame.lane, frame.number, frame.senders, durability),
+                None => awaiting::send(frame.senders, durability),
             }
         }
         true
@@ -274,7 +290,7 @@ impl Pusher {
                     continue;
                 }
                 let mut items = Vec::with_capacity(buffer.items.len().min(FRAME_ITEMS_MAX));
-                let mut frame = Sent { shard, lane, senders: Vec::new(), traced: Vec::new(), bytes: 0 };
+                let mut frame = Sent { shard, lane, number: 0, senders: Vec::new(), traced: Vec::new(), bytes: 0 };
                 while items.len() < FRAME_ITEMS_MAX && frame.bytes < FRAME_BYTES_MAX {
                     let Some(Waiting { item, weight, sender, traced }) = buffer.items.pop_front() else { break };
                     frame.bytes += weight;
@@ -293,6 +309,7 @@ impl Pusher {
                 buffer.number += 1;
                 buffer.pushing = !items.is_empty();
                 let (number, seen) = (buffer.number, *lock(&self.seen[shard as usize]));
+                frame.number = number;
                 drop(buffer);
                 let key = match lane {
                     Lane::Urgent => keys::urgent(shard),
@@ -332,7 +349,7 @@ impl Pusher {
 }
 
 /// Receipts are cumulative: of the messages of one session to one topic in one frame the last one counts.
-fn note_sender(senders: &mut Vec<(Arc<Session>, TopicId, u64)>, session: Arc<Session>, topic: TopicId, client_seq: u64) {
+fn note_sender(senders: &mut Senders, session: Arc<Session>, topic: TopicId, client_seq: u64) {
     match senders.last_mut() {
         Some((last, known, seq)) if Arc::ptr_eq(last, &session) && *known == topic => *seq = client_seq,
         _ => senders.push((session, topic, client_seq)),
@@ -370,7 +387,7 @@ mod tests {
 
     #[test]
     fn marks_of_two_users_of_one_installation_both_leave_and_of_each_the_latest() {
-        let (pusher, topic) = (Pusher::new(1, "edge-1", 4, Duration::ZERO, Durability::Fsync), TopicId::group(GroupId(7)));
+        let (pusher, topic) = (Pusher::new(1, "edge-1", 4, Duration::ZERO, Durability::Fsync, Duration::ZERO), TopicId::group(GroupId(7)));
         for (user, seq) in [(1, 3), (2, 2), (1, 4)] {
             pusher.mark(topic, Mark { topic: topic.packed(), user, installation: 9, place: Place::new(1, seq).into() });
         }
@@ -389,7 +406,7 @@ mod tests {
 
     #[test]
     fn a_shard_is_held_from_the_push_until_its_frame_is_through() {
-        let (pusher, topic) = (Pusher::new(1, "edge-1", 4, Duration::ZERO, Durability::Fsync), TopicId::group(GroupId(7)));
+        let (pusher, topic) = (Pusher::new(1, "edge-1", 4, Duration::ZERO, Durability::Fsync, Duration::ZERO), TopicId::group(GroupId(7)));
         let shard = topic.shard(4);
         assert!(!pusher.holds(shard));
         pusher.push(topic, Input::Detach(Detach { topic: topic.packed(), session: 1 }), None);

@@ -160,7 +160,9 @@ impl Session {
         let Some(sending) = state.sends.get_mut(&topic) else { return };
         sending.stored = sending.stored.max(client_seq);
         // The owner may have accepted more from this installation before, in another session.
-        let client_seq = sending.stored.max(sending.known.unwrap_or(0));
+        // SQL may not have that yet.
+        let known = sending.known.filter(|_| durability < Durability::Sql).unwrap_or(0);
+        let client_seq = sending.stored.max(known);
         if sending.is_settled() {
             state.sends.remove(&topic);
         }

@@ -254,8 +254,9 @@ fn frames_on_redis_stay_as_they_are() {
         line(&mut lines, golden, "InFrame", &input);
         let log = LogFrame { epoch: 3, commit: 8, time_ms: 1_700_000_000_123, outcomes: outcomes(), feeds: vec![feed()] };
         line(&mut lines, golden, "LogFrame", &log);
-        let out = OutFrame { shard: 5, epoch: 3, token: 2, owner: 0xabc, counter: 17, commit: 8, items: outputs() };
+        let out = OutFrame { shard: 5, epoch: 3, token: 2, owner: 0xabc, counter: 17, commit: 8, items: outputs(), taken: 0 };
         line(&mut lines, golden, "OutFrame", &out);
+        line(&mut lines, golden, "OutFrame.taken", &OutFrame { items: Vec::new(), taken: 99, ..out });
         for (number, row) in rows().iter().enumerate() {
             line(&mut lines, golden, &format!("Row.{}", number + 1), row);
         }

@@ -34,6 +34,8 @@ pub(super) struct Outlet {
 struct Counters {
     /// The number of the last frame, by lane.
     last: [u64; 2],
+    /// The number of the last frame that came from it, by lane.
+    taken: [u64; 2],
     lapsed: Option<Instant>,
 }
 
@@ -43,6 +45,19 @@ pub(super) type Frames = Vec<(String, Vec<u8>)>;
 impl Outlet {
     pub(super) fn new(shard: u32, epoch: u64, token: u64, owner: u64) -> Self {
         Self { shard, epoch, token, owner, edges: HashMap::new() }
+    }
+
+    /// A frame of an edge was taken in: its edge hears of it with whatever it is told once that is committed.
+    pub(super) fn took(&mut self, edge: &str, lane: Lane, number: u64) {
+        if edge.is_empty() {
+            return;
+        }
+        let counters = match self.edges.get_mut(edge) {
+            Some(counters) => counters,
+            None => self.edges.entry(Arc::from(edge)).or_default(),
+        };
+        let taken = &mut counters.taken[lane as usize];
+        *taken = number.max(*taken);
     }
 
     /// Packs what a batch has to say, one frame for each edge and lane.
@@ -71,17 +86,17 @@ impl Outlet {
         if !self.edges.contains_key(edge) {
             self.edges.insert(edge.clone(), Counters::default());
         }
-        let mut counter = 0;
+        let (mut counter, mut taken) = (0, 0);
         if let Some(counters) = self.edges.get_mut(edge) {
             counters.last[lane as usize] += 1;
-            counter = counters.last[lane as usize];
+            (counter, taken) = (counters.last[lane as usize], counters.taken[lane as usize]);
         }
         let Self { shard, epoch, token, owner, .. } = *self;
         let key = match lane {
             Lane::Urgent => keys::out_urgent(edge),
             Lane::Normal => keys::out(edge),
         };
-        (key, OutFrame { shard, epoch, token, owner, counter, commit, items }.encode_to_vec())
+        (key, OutFrame { shard, epoch, token, owner, counter, commit, items, taken }.encode_to_vec())
     }
 
     /// Of an edge whose heartbeat lapsed a number is skipped: should it come back, it sees that it missed something, for its sessions were

@@ -216,6 +216,7 @@ impl Owner {
                     continue;
                 }
             };
+            let (edge, number) = (frame.edge.clone(), frame.number);
             let asides = poison.sift(lane, entry.id, &mut frame);
             let (state, followers) = (&mut self.state, &mut self.followers);
             let stepped = poison.guard(lane, entry.id, &mut batch, frame, |batch, frame| state.step(batch, followers, lane, frame, now_ms));
@@ -223,6 +224,7 @@ impl Owner {
                 Ok(stepped) => stepped.map_err(|source| Error::LostTail { shard, source })?,
                 Err(()) => return Err(Error::Panicked { shard, id: entry.id }),
             }
+            self.outlet.took(&edge, lane, number);
             // Behind the rest of its frame: a refusal before that would spend the numbers of the messages in front of it.
             for aside in asides {
                 self.put_item_aside(&stream, &aside, &mut batch).await?;

@@ -27,6 +27,9 @@ pub struct OutFrame {
     pub commit: u64,
     #[prost(message, repeated, tag = "7")]
     pub items: Vec<OutItem>,
+    /// The number of the last frame of this edge, in this lane, that the shard has taken in by `commit`; 0 when its owner has seen none.
+    #[prost(uint64, tag = "8")]
+    pub taken: u64,
 }
 
 /// One entry of an [`OutFrame`].

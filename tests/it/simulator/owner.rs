@@ -334,6 +334,7 @@ impl Running {
                 counter: *counter,
                 commit: self.state.commit(),
                 items,
+                ..OutFrame::default()
             },
             written,
         ));
