@@ -1,29 +1,12 @@
 //! The append-only file of Redis is torn, ruined, or has no room left.
 
-use std::fs;
-use std::path::PathBuf;
-
-use crate::support::fleet::Fleet;
-
-/// The file that Redis appends to.
-pub fn appendonly(fleet: &Fleet) -> PathBuf {
-    let files = fs::read_dir(folder(fleet)).unwrap().map(|file| file.unwrap().path());
-    files.max_by_key(|path| path.display().to_string().ends_with(".incr.aof")).unwrap()
-}
-
-fn folder(fleet: &Fleet) -> PathBuf {
-    fleet.redis.folder().join("appendonlydir")
-}
-
 mod long {
     use std::fs::{self, OpenOptions};
     use std::io::{Seek as _, SeekFrom, Write as _};
 
-    use super::{appendonly, folder};
     use crate::faults::loss::Traffic;
     use crate::faults::options;
     use crate::support::fleet::Fleet;
-    use crate::support::process::run;
     use crate::support::wait_until;
 
     #[tokio::test(flavor = "multi_thread")]
@@ -35,7 +18,7 @@ mod long {
         let kept = traffic.cast.archived(traffic.topic).await;
         fleet.redis.kill();
         // As a power cut tears it: the end of the last commands, in the middle of one.
-        let file = OpenOptions::new().write(true).open(appendonly(&fleet)).unwrap();
+        let file = OpenOptions::new().write(true).open(fleet.redis.appendonly()).unwrap();
         file.set_len(file.metadata().unwrap().len() - 1_007).unwrap();
         fleet.redis.restart();
         fleet.cont("offline-0");
@@ -48,7 +31,7 @@ mod long {
         let traffic = Traffic::begin(&fleet).await;
         let kept = traffic.cast.archived(traffic.topic).await;
         fleet.redis.kill();
-        let path = appendonly(&fleet);
+        let path = fleet.redis.appendonly();
         let middle = fs::metadata(&path).unwrap().len() / 2;
         let mut file = OpenOptions::new().write(true).open(&path).unwrap();
         file.seek(SeekFrom::Start(middle)).unwrap();
@@ -60,7 +43,7 @@ mod long {
         let redis = told.as_array().unwrap().iter().find(|check| check["check"] == "redis").unwrap();
         assert_eq!(redis["verdict"].as_str().unwrap().to_lowercase(), "fail", "{redis}");
         // What nobody can read is put aside, and Redis starts empty.
-        fs::rename(folder(&fleet), fleet.redis.folder().join("ruined")).unwrap();
+        fs::rename(fleet.redis.folder().join("appendonlydir"), fleet.redis.folder().join("ruined")).unwrap();
         fleet.redis.restart();
         traffic.judge(&fleet, kept).await;
     }
@@ -69,8 +52,7 @@ mod long {
     async fn without_room_for_its_file_redis_dies_and_with_it_nothing_is_lost() {
         let mut fleet = Fleet::start(options());
         let traffic = Traffic::begin(&fleet).await;
-        let (pid, room) = (fleet.redis.pid().to_string(), fs::metadata(appendonly(&fleet)).unwrap().len() + 50_000);
-        run("util-linux", "prlimit", &["--pid", &pid, &format!("--fsize={room}")]);
+        fleet.redis.leave_room(50_000);
         wait_until("the file has no room left", || fleet.redis.ended());
         fleet.redis.restart();
         traffic.more(100).await;

@@ -23,7 +23,6 @@ async fn receipts_say_memory() {
 mod long {
     use std::fs::{self, OpenOptions};
 
-    use crate::faults::disk::appendonly;
     use crate::faults::loss::Traffic;
     use crate::faults::options;
     use crate::support::fleet::{Fleet, FleetOptions};
@@ -34,13 +33,13 @@ mod long {
     }
 
     fn size(fleet: &Fleet) -> u64 {
-        fs::metadata(appendonly(fleet)).unwrap().len()
+        fs::metadata(fleet.redis.appendonly()).unwrap().len()
     }
 
     /// Redis dies, and comes back with what of its file a disk would have had.
     fn cut_power(fleet: &mut Fleet, written: u64) {
         fleet.redis.kill();
-        OpenOptions::new().write(true).open(appendonly(fleet)).unwrap().set_len(written).unwrap();
+        OpenOptions::new().write(true).open(fleet.redis.appendonly()).unwrap().set_len(written).unwrap();
         fleet.redis.restart();
     }
 

@@ -154,6 +154,19 @@ impl Redis {
         self.process.signal(Signal::SIGCONT);
     }
 
+    /// The file that it appends to.
+    pub fn appendonly(&self) -> PathBuf {
+        let files = std::fs::read_dir(self.folder().join("appendonlydir")).unwrap().map(|file| file.unwrap().path());
+        files.max_by_key(|path| path.display().to_string().ends_with(".incr.aof")).unwrap()
+    }
+
+    /// Leaves room for so many more bytes in that file: it ends where they are not enough, and has room again when it is started again.
+    #[track_caller]
+    pub fn leave_room(&self, more: u64) {
+        let room = std::fs::metadata(self.appendonly()).unwrap().len() + more;
+        run("util-linux", "prlimit", &["--pid", &self.pid().to_string(), &format!("--fsize={room}")]);
+    }
+
     /// Empties it.
     #[track_caller]
     pub fn flushall(&self) {
