@@ -15,6 +15,7 @@ use super::mariadb::{ADMIN_FILE, MariaDb};
 use super::process::{Process, Program};
 use super::redis::{Appendfsync, Redis};
 use super::sentinel::Sentinels;
+use super::supervisord::Supervisord;
 use super::{clocks, ports};
 
 /// Which store a fleet runs on.
@@ -56,8 +57,10 @@ pub struct FleetOptions {
     pub cluster: Option<(usize, usize)>,
     /// The durability of Redis.
     pub appendfsync: Appendfsync,
-    /// Whether the clocks of the programs, and of Redis, can be set.
+    /// Whether the clocks of the programs, and of Redis and its replicas under sentinels, can be set.
     pub clocks: bool,
+    /// Whether the programs are run by [`Fleet::supervisord`], which starts again what ends, and not by the fleet itself.
+    pub supervised: bool,
     /// Keys of the configuration with their values in TOML: `("edge.rate_burst", "5")`, `("log.level", "\"debug\"")`.
     pub overrides: Vec<(&'static str, String)>,
 }
@@ -79,6 +82,7 @@ impl Default for FleetOptions {
             cluster: None,
             appendfsync: Appendfsync::Always,
             clocks: false,
+            supervised: false,
             overrides: Vec::new(),
         }
     }
@@ -89,6 +93,8 @@ impl Default for FleetOptions {
 pub struct Fleet {
     // In the order in which they are dropped: programs before the servers, the folder last.
     programs: BTreeMap<String, Process>,
+    /// Who runs the programs, where the fleet itself has none.
+    pub supervisord: Option<Supervisord>,
     /// The queue; the first primary where there are several servers.
     pub redis: Redis,
     /// Who watches over it.
@@ -145,10 +151,11 @@ impl Fleet {
         let folder = tempfile::Builder::new().prefix("roger-fleet-").tempdir().unwrap();
         let args = if options.cluster.is_some() { cluster::args() } else { Vec::new() };
         let args: Vec<&str> = args.iter().map(String::as_str).collect();
-        let redis_env = if options.clocks { clocks::environment(folder.path(), "redis") } else { Vec::new() };
-        let redis = Redis::start_in(options.appendfsync, &args, redis_env);
+        let env = |name: &str| if options.clocks { clocks::environment(folder.path(), name) } else { Vec::new() };
+        let redis = Redis::start_in(options.appendfsync, &args, env("redis"));
         let cluster = options.cluster.map(|(primaries, replicas)| Cluster::over(&redis, primaries, replicas, options.appendfsync));
-        let sentinels = (options.replicas > 0).then(|| Sentinels::over(&redis, options.replicas, options.appendfsync));
+        let replicas: Vec<_> = (0..options.replicas).map(|number| env(&format!("replica-{number}"))).collect();
+        let sentinels = (!replicas.is_empty()).then(|| Sentinels::over(&redis, replicas, options.appendfsync));
         let (mariadb, standby) = match options.sql {
             SqlServer::Sqlite => (None, None),
             SqlServer::MariaDb => (Some(options.sql_folder.as_deref().map_or_else(MariaDb::start, MariaDb::start_in)), None),
@@ -161,6 +168,7 @@ impl Fleet {
         let edge_ports: Vec<u16> = (0..options.edges).map(|_| ports::free()).collect();
         let mut fleet = Self {
             programs: BTreeMap::new(),
+            supervisord: None,
             redis,
             sentinels,
             cluster,
@@ -174,19 +182,22 @@ impl Fleet {
         };
         fleet.write_config(&options.overrides);
         fleet.roger(&["keys", "create", "--dir", fleet.folder().to_str().unwrap()]).succeeded();
-        fleet.launch("directory", "directory", &[]);
+        let mut programs = vec![fleet.describe("directory", "directory", &[])];
         if options.gateway {
-            fleet.launch("gateway", "gateway", &[]);
+            programs.push(fleet.describe("gateway", "gateway", &[]));
         }
         let counts = [options.delivery, options.offline, options.sos, options.gps, options.janus];
         for (program, count) in ["delivery", "offline", "sos", "gps", "janus"].into_iter().zip(counts) {
-            for number in 0..count {
-                fleet.launch(&format!("{program}-{number}"), program, &[]);
-            }
+            programs.extend((0..count).map(|number| fleet.describe(&format!("{program}-{number}"), program, &[])));
         }
-        for (number, port) in fleet.edge_ports.clone().into_iter().enumerate() {
+        for (number, port) in fleet.edge_ports.iter().enumerate() {
             let name = format!("edge-{number}");
-            fleet.launch(&name, "edge", &["--name", &name, "--listen", &format!("127.0.0.1:{port}")]);
+            programs.push(fleet.describe(&name, "edge", &["--name", &name, "--listen", &format!("127.0.0.1:{port}")]));
+        }
+        if options.supervised {
+            fleet.supervisord = Some(Supervisord::start(fleet.folder(), programs));
+        } else {
+            fleet.programs = programs.into_iter().map(|program| (program.name.clone(), Process::start(program))).collect();
         }
         fleet.wait_until_ready();
         fleet
@@ -258,7 +269,7 @@ impl Fleet {
         self.program(name).signal(Signal::SIGCONT);
     }
 
-    /// Sets the clock of a program, or of `redis`, so many seconds ahead of the machine's, or behind it; of a fleet with clocks.
+    /// Sets the clock of a program, of `redis` or its `replica-0`, so many seconds ahead of the machine's, or behind it; of a fleet with clocks.
     pub fn set_clock(&self, name: &str, ahead_s: i64) {
         assert!(self.clocks, "the clocks of this fleet cannot be set");
         clocks::set(self.folder(), name, ahead_s);
@@ -293,6 +304,9 @@ impl Fleet {
         for process in self.programs.values_mut() {
             process.wait_for_log("ready");
         }
+        if let Some(supervisord) = &mut self.supervisord {
+            supervisord.wait_until_ready();
+        }
     }
 
     /// Runs a command of `roger` against the fleet, to its end.
@@ -318,14 +332,15 @@ impl Fleet {
         command
     }
 
-    fn launch(&mut self, name: &str, program: &str, args: &[&str]) {
+    /// How a program of the fleet is started.
+    fn describe(&self, name: &str, program: &str, args: &[&str]) -> Program {
         let config = self.config();
         let mut env = vec![("RUST_BACKTRACE".to_owned(), "1".to_owned())];
         if self.clocks {
             env.extend(clocks::environment(self.folder(), name));
         }
         let args = ["--config", config.to_str().unwrap()].iter().chain(args).map(|arg| (*arg).to_owned()).collect();
-        let program = Program {
+        Program {
             name: name.to_owned(),
             executable: binary(program),
             package: "",
@@ -333,8 +348,7 @@ impl Fleet {
             env,
             log: self.folder().join(format!("{name}.log")),
             show: vec![config],
-        };
-        self.programs.insert(name.to_owned(), Process::start(program));
+        }
     }
 
     fn write_config(&self, overrides: &[(&'static str, String)]) {

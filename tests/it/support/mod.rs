@@ -20,6 +20,7 @@ pub mod redis;
 pub mod sentinel;
 pub mod small_disk;
 pub mod sound;
+pub mod supervisord;
 pub mod world;
 
 use std::future::Future;

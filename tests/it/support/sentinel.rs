@@ -26,12 +26,14 @@ pub struct Sentinels {
 }
 
 impl Sentinels {
-    /// Gives a primary so many replicas, and starts sentinels that watch over them. Waits until these know each other and all replicas.
+    /// Gives a primary replicas, each with an environment, and starts sentinels that watch over them. Waits until these know each other and all
+    /// replicas.
     #[track_caller]
-    pub fn over(primary: &Redis, replicas: usize, appendfsync: Appendfsync) -> Self {
+    pub fn over(primary: &Redis, replicas: Vec<Vec<(String, String)>>, appendfsync: Appendfsync) -> Self {
         let folder = tempfile::Builder::new().prefix("roger-sentinel-").tempdir().unwrap();
         let of = primary.port().to_string();
-        let replicas: Vec<Redis> = (0..replicas).map(|_| Redis::start_with(appendfsync, &["--replicaof", "127.0.0.1", &of])).collect();
+        let follow = |env| Redis::start_in(appendfsync, &["--replicaof", "127.0.0.1", &of], env);
+        let replicas: Vec<Redis> = replicas.into_iter().map(follow).collect();
         let processes = (0..SENTINELS).map(|number| start(&folder, number, &of)).collect();
         let sentinels = Self { processes, replicas, folder };
         wait_until("the sentinels know everybody", || sentinels.all_know_everybody());
