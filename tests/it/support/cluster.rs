@@ -1,6 +1,7 @@
 //! A Redis Cluster: primaries that share the slots, with replicas or without.
 
 use super::redis::{Appendfsync, Redis};
+use super::sentinel::try_cli;
 use super::{ports, wait_until};
 
 /// After so long without an answer a server counts as failing. Milliseconds.
@@ -88,10 +89,38 @@ impl Cluster {
         owner(&asked.cli(&["CLUSTER", "NODES"]), slot).unwrap_or_else(|| panic!("nobody has slot {slot}"))
     }
 
+    /// The ports of the servers that have slots, as one says that answers; without those that it takes for dead.
+    pub fn primaries_now(&self) -> Vec<u16> {
+        self.members().into_iter().filter(|(_, has_slots)| *has_slots).map(|(port, _)| port).collect()
+    }
+
+    /// The ports of the servers that follow one, said in the same way.
+    pub fn replicas_now(&self) -> Vec<u16> {
+        self.members().into_iter().filter(|(_, has_slots)| !has_slots).map(|(port, _)| port).collect()
+    }
+
+    fn ports(&self) -> impl Iterator<Item = u16> {
+        std::iter::once(self.first).chain(self.primaries.iter().chain(&self.replicas).map(Redis::port))
+    }
+
+    fn members(&self) -> Vec<(u16, bool)> {
+        let said = self.ports().find_map(|port| try_cli(port, &["CLUSTER", "NODES"])).unwrap_or_default();
+        let lives = |line: &&str| line.split(' ').nth(2).is_some_and(|flags| !flags.contains("fail") && !flags.contains("noaddr"));
+        said.lines().filter(lives).filter_map(|line| Some((port(line)?, line.split(' ').nth(8).is_some()))).collect()
+    }
+
+    /// Whether every server answers, and every replica has caught up.
+    pub fn is_whole(&self) -> bool {
+        let says = |port| try_cli(port, &["INFO", "replication"]).unwrap_or_default();
+        let said: Vec<String> = self.ports().map(says).collect();
+        let count = |text: &str| said.iter().filter(|said| said.contains(text)).count();
+        count("role:master") == self.primaries.len() + 1 && count("master_link_status:up") == self.replicas.len()
+    }
+
     /// Moves the slot of a key to another server, key by key, as `redis-cli --cluster reshard` does.
     #[track_caller]
     pub fn move_slot(&self, first: &Redis, key: &str, to: u16) {
-        let all: Vec<&Redis> = std::iter::once(first).chain(&self.primaries).collect();
+        let all: Vec<&Redis> = std::iter::once(first).chain(&self.primaries).chain(&self.replicas).collect();
         let named = |port: u16| *all.iter().find(|server| server.port() == port).unwrap();
         let (from, slot) = (self.port_of(first, key), first.cli(&["CLUSTER", "KEYSLOT", key]));
         if from == to {
@@ -107,7 +136,8 @@ impl Cluster {
             self.move_key(from, to, &keys);
         }
         // Who takes it first, or it would belong to nobody for a moment.
-        for server in std::iter::once(to).chain(all.iter().copied().filter(|server| server.port() != to.port())) {
+        let is_other = |server: &&Redis| server.port() != to.port() && server.cli(&["ROLE"]).starts_with("master");
+        for server in std::iter::once(to).chain(all.iter().copied().filter(is_other)) {
             assert_eq!(server.cli(&["CLUSTER", "SETSLOT", &slot, "NODE", &id(to)]), "OK");
         }
     }
@@ -137,6 +167,10 @@ fn owner(nodes: &str, slot: u16) -> Option<u16> {
                 (from.parse().unwrap()..=to.parse::<u16>().unwrap()).contains(&slot)
             })
     };
-    let line = nodes.lines().find(claims)?;
+    port(nodes.lines().find(claims)?)
+}
+
+/// The port of a server in its line of an answer to CLUSTER NODES.
+fn port(line: &str) -> Option<u16> {
     line.split(' ').nth(1)?.split('@').next()?.rsplit(':').next()?.parse().ok()
 }
