@@ -28,6 +28,8 @@ pub struct Findings {
     pub echoes: u64,
     /// Words heard twice because what was said first was lost, unpromised, and was said again.
     pub again: u64,
+    /// Sessions that another one of the same installation took over.
+    pub taken_over: u64,
     /// Breaches, by what they breach.
     pub breaches: BTreeMap<&'static str, Vec<String>>,
 }
@@ -80,6 +82,7 @@ pub fn judge(members: &[(UserId, Vec<TopicId>, Log)], archive: &Archive) -> Find
             heard(&mut findings, *user, *topic, log, &archive[topic]);
         }
         findings.echoes += log.counts.echoes;
+        findings.taken_over += log.taken_over;
         for (count, what) in [(log.counts.repeats, REPEATED), (log.counts.holes, LOST)] {
             if count > 0 {
                 findings.breach(what, format!("{user}: its client saw {count} of them"));

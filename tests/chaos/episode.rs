@@ -9,6 +9,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::faults::Fault;
 use crate::people::People;
+use crate::radio::Phase;
 
 /// After this long without a word that is heard, a fleet counts as dead.
 pub const DEAD: Duration = Duration::from_secs(60);
@@ -44,7 +45,17 @@ pub async fn play(people: &mut People, schedule: &Schedule, random: &mut StdRng)
         let first = waiting.swap_remove(random.random_range(0..waiting.len()));
         let others: Vec<Fault> = schedule.faults.iter().copied().filter(|other| first.goes_with(*other)).collect();
         let second = (schedule.at_a_time > 1).then(|| others.choose(random).copied()).flatten();
-        let faults: Vec<Fault> = [first].into_iter().chain(second).collect();
+        let mut faults = Vec::new();
+        for fault in [first].into_iter().chain(second) {
+            if people.ground.is_ready_for(fault).await {
+                faults.push(fault);
+            } else {
+                eprintln!("chaos: {} is left out: not every server of Redis is there", fault.name());
+            }
+        }
+        if faults.is_empty() {
+            continue;
+        }
         let names: Vec<&str> = faults.iter().map(|fault| fault.name()).collect();
         eprint!("chaos: {}", names.join(", and "));
         let episode = endure(people, faults, random).await;
@@ -61,10 +72,17 @@ pub async fn play(people: &mut People, schedule: &Schedule, random: &mut StdRng)
 }
 
 async fn endure(people: &mut People, faults: Vec<Fault>, random: &mut StdRng) -> Episode {
+    let quiet = faults.iter().any(|fault| fault.needs_quiet());
+    if quiet && !people.fall_silent().await {
+        return Episode { faults, lasted: Duration::ZERO, delay: None, well: None };
+    }
     let begun = Instant::now();
     let mut under_way = Vec::new();
     for fault in &faults {
         under_way.push(people.ground.begin(*fault, random).await);
+        if quiet {
+            people.turn(Phase::Talk);
+        }
         sleep(Duration::from_millis(random.random_range(0..1_500))).await;
     }
     sleep(Duration::from_millis(random.random_range(200..4_000))).await;

@@ -12,9 +12,11 @@
 mod check;
 mod episode;
 mod faults;
+mod ground;
 mod people;
 mod proxy;
 mod radio;
+mod servers;
 #[path = "../it/support/mod.rs"]
 mod support;
 mod verdict;
@@ -85,8 +87,8 @@ async fn run(arguments: Arguments) -> ExitCode {
     let audit = people.audit();
     people.turn(Phase::End);
     let findings = check::judge(&people.over().await, &archive);
-    let verdict =
-        verdict::Verdict { seed, lasted, radios: arguments.radios, at_a_time: arguments.at_a_time, episodes, heard_all, audit, findings };
+    let Arguments { radios, at_a_time, .. } = arguments;
+    let verdict = verdict::Verdict { seed, lasted, radios, at_a_time, episodes, heard_all, audit, findings };
     let text = verdict.text();
     if let Some(folder) = arguments.verdict.parent() {
         std::fs::create_dir_all(folder).unwrap();

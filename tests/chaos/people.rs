@@ -16,7 +16,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::check::Archive;
-use crate::faults::Ground;
+use crate::ground::Ground;
 use crate::proxy::Proxy;
 use crate::radio::{Character, Log, Phase, Radio};
 use crate::support::fleet::{Fleet, FleetOptions, SqlServer};
@@ -55,6 +55,8 @@ impl People {
             offline: 2,
             replicas: 1,
             sql: SqlServer::Pair,
+            clocks: true,
+            supervised: true,
             overrides,
             ..FleetOptions::default()
         });
@@ -68,7 +70,7 @@ impl People {
         }
         let signer = Arc::new(Signer::load(&config.auth.secret_key_file).unwrap());
         let mut people = Self {
-            ground: Ground { fleet, proxies },
+            ground: Ground { fleet, proxies, identities: Vec::new() },
             store,
             members: Vec::new(),
             measuring: Default::default(),
@@ -135,6 +137,9 @@ impl People {
                 radio.pace = if number == 0 { MEASURE_EVERY } else { Duration::from_secs(1 << 20) };
                 self.measuring[number] = radio.log.clone();
             }
+            if !measures {
+                self.ground.identities.push(radio.options());
+            }
             self.members.push((radio.user, radio.topics.clone(), radio.log.clone()));
             self.lives.spawn(radio.live(self.phase.subscribe()));
         }
@@ -167,6 +172,30 @@ impl People {
 
     pub fn turn(&self, phase: Phase) {
         self.phase.send_replace(phase);
+    }
+
+    /// Has nobody say anything more, and waits until all that was said has its receipt and is in SQL; false when the patience is over before.
+    pub async fn fall_silent(&self) -> bool {
+        self.turn(Phase::Listen);
+        let silent = async {
+            // Twice: what was refused at the last moment is said again.
+            let mut looks = 0;
+            while looks < 2 {
+                sleep(Duration::from_millis(500)).await;
+                let receipted = self.members.iter().all(|(.., log)| log.lock().unwrap().unreceipted == 0);
+                looks = if receipted && self.everything_is_archived().await { looks + 1 } else { 0 };
+            }
+        };
+        timeout(REST, silent).await.is_ok()
+    }
+
+    /// Whether every shard has taken in its input, and SQL holds every commit.
+    async fn everything_is_archived(&self) -> bool {
+        let mut command = self.ground.fleet.command(&["--json", "queues"]);
+        let answer = tokio::task::spawn_blocking(move || command.output()).await.unwrap().unwrap();
+        let told: serde_json::Value = serde_json::from_slice(&answer.stdout).unwrap_or_default();
+        let done = |shard: &serde_json::Value| ["input", "urgent", "archive_lag"].iter().all(|name| shard[*name] == 0);
+        told["shards"].as_array().is_some_and(|shards| !shards.is_empty() && shards.iter().all(done))
     }
 
     /// Waits until what SQL has stands still and everybody has heard it, or the patience is over; whether they have.

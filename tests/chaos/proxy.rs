@@ -18,8 +18,10 @@ pub enum Weather {
     Slow(Duration),
     /// Carries nothing, and says nothing: half-open connections.
     Silent,
-    /// Carries nothing up, and what comes down: receipts and acknowledgements are lost on the way.
+    /// Carries nothing up, and what comes down: messages and acknowledgements are lost on the way.
     DownOnly,
+    /// Carries nothing down, and what goes up: receipts are lost on the way.
+    UpOnly,
     /// Breaks connections and takes no new ones.
     Cut,
 }
@@ -51,7 +53,7 @@ impl Proxy {
                     let ((from_radio, to_radio), (from_edge, to_edge)) = (near.into_split(), far.into_split());
                     tokio::select! {
                         () = carry(from_radio, to_edge, up, Weather::DownOnly) => {}
-                        () = carry(from_edge, to_radio, down, Weather::Silent) => {}
+                        () = carry(from_edge, to_radio, down, Weather::UpOnly) => {}
                     }
                 });
             }

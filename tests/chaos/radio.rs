@@ -6,13 +6,16 @@ use std::time::Duration;
 
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
-use roger::client::{Acknowledge, Body, Counts, Event, Gap, Memory, Options, Session};
-use roger::model::{Durability, Place, TopicId, UserId};
+use roger::client::{Acknowledge, Body, Counts, Disconnect, Event, Gap, Memory, Options, Session};
+use roger::model::{Durability, Place, Reason, TopicId, UserId};
 use tokio::sync::mpsc::Receiver;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::support::minted::Minted;
+
+/// How many messages of a radio may wait for their receipts; beyond that it holds its tongue.
+const WINDOW: usize = 32;
 
 /// What a radio is like.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,8 +59,22 @@ pub struct Log {
     pub gaps: Vec<Gap>,
     pub closed: Vec<String>,
     pub counts: Counts,
+    /// How often another session of the same installation took its place.
+    pub taken_over: u64,
+    /// How many messages had no receipt when it last looked.
+    pub unreceipted: usize,
     /// When words were said and heard, of those who measure.
     pub times: Vec<(u64, Instant)>,
+}
+
+impl Log {
+    /// Adds what a life saw.
+    fn counted(&mut self, counts: Counts) {
+        self.counts.repeats += counts.repeats;
+        self.counts.holes += counts.holes;
+        self.counts.echoes += counts.echoes;
+        self.counts.connections += counts.connections;
+    }
 }
 
 /// What the whole of the run wants of radios.
@@ -100,32 +117,30 @@ pub fn read(text: &[u8]) -> Option<(UserId, u64)> {
 }
 
 impl Radio {
+    /// How it opens its next session.
+    pub fn options(&self) -> Options {
+        Options {
+            acknowledge: Acknowledge::Explicit,
+            window: WINDOW,
+            events: 64,
+            ..Options::new(self.edges.clone(), self.tokens.clone(), self.memory.clone())
+        }
+    }
+
     /// Lives until the end.
     pub async fn live(mut self, mut phase: watch::Receiver<Phase>) {
         let mut random = StdRng::seed_from_u64(self.seed);
         let mut first = random.random_range(0..self.edges.len());
         while *phase.borrow() != Phase::End {
-            let mut edges = self.edges.clone();
-            edges.rotate_left(first);
-            let options = Options {
-                acknowledge: Acknowledge::Explicit,
-                window: 32,
-                events: 64,
-                ..Options::new(edges, self.tokens.clone(), self.memory.clone())
-            };
+            let mut options = self.options();
+            options.edges.rotate_left(first);
             let (session, events) = Session::open(options).unwrap();
             self.session(&session, events, &mut phase, &mut random).await;
             // At any instant, but never between storing and acknowledging: an app does both in one transaction.
             self.memory = session.memory();
             let counts = session.counts();
             drop(session);
-            {
-                let mut log = self.log.lock().unwrap();
-                log.counts.repeats += counts.repeats;
-                log.counts.holes += counts.holes;
-                log.counts.echoes += counts.echoes;
-                log.counts.connections += counts.connections;
-            }
+            self.log.lock().unwrap().counted(counts);
             first = (first + 1) % self.edges.len();
             if *phase.borrow() != Phase::End {
                 tokio::time::sleep(Duration::from_millis(random.random_range(10..1_500))).await;
@@ -148,15 +163,17 @@ impl Radio {
             if now == Phase::End || dies {
                 return;
             }
+            self.log.lock().unwrap().unreceipted = session.unreceipted();
             tokio::select! {
                 biased;
                 changed = phase.changed() => if changed.is_err() { return },
                 () = tokio::time::sleep_until(next_word), if now == Phase::Talk => {
-                    self.speak(session, random);
+                    // A full window is a radio that holds its tongue.
+                    self.speak(random, |topic, text| session.try_send(topic, text).is_ok());
                     next_word = Instant::now() + self.pace.mul_f64(random.random_range(0.5..1.5));
                 }
                 event = events.recv() => match event {
-                    Some(event) => self.hear(session, event),
+                    Some(event) => if let Some((topic, place)) = self.hear(event) { session.acknowledge(topic, place) },
                     None => return,
                 },
                 // To look at the end of its life.
@@ -169,20 +186,22 @@ impl Radio {
         }
     }
 
-    fn speak(&self, session: &Session, random: &mut StdRng) {
+    /// Says its next word, if `say` takes it. Until somebody looks, it has no receipt.
+    fn speak(&self, random: &mut StdRng, say: impl FnOnce(TopicId, String) -> bool) {
         let topic = self.topics[random.random_range(0..self.topics.len())];
         let mut log = self.log.lock().unwrap();
         let word = log.said.get(&topic).copied().unwrap_or(0) + 1;
-        // A full window is a radio that holds its tongue.
-        if session.try_send(topic, text(self.user, word)).is_ok() {
+        if say(topic, text(self.user, word)) {
             log.said.insert(topic, word);
+            log.unreceipted += 1;
             if self.measures {
                 log.times.push((word, Instant::now()));
             }
         }
     }
 
-    fn hear(&self, session: &Session, event: Event) {
+    /// Stores what it is told; the place that is to be acknowledged.
+    fn hear(&self, event: Event) -> Option<(TopicId, Place)> {
         let mut log = self.log.lock().unwrap();
         match event {
             Event::Entry(entry) => {
@@ -200,7 +219,7 @@ impl Radio {
                     }
                     _ => {}
                 }
-                session.acknowledge(entry.topic, entry.place);
+                return Some((entry.topic, entry.place));
             }
             Event::Receipt(receipt) => {
                 let known = log.promises.iter().rev().find(|promise| promise.topic == receipt.topic).map_or(0, |promise| promise.upto);
@@ -210,8 +229,10 @@ impl Radio {
             }
             Event::Refusal(refusal) => log.refused.extend(refusal.message),
             Event::Gap(gap) => log.gaps.push(gap),
+            Event::Disconnected { reason: Disconnect::Closed(Reason::Superseded), .. } => log.taken_over += 1,
             Event::Closed { reason, text } => log.closed.push(format!("{reason:?}: {text}")),
             _ => {}
         }
+        None
     }
 }

@@ -1,0 +1,119 @@
+//! The servers of Redis in a fleet: which of them is what at the moment, and what is done to them alone.
+
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+use tokio::time::{Instant, sleep};
+
+use crate::faults::Fault;
+use crate::ground::{Ground, UnderWay};
+use crate::support::redis::Redis;
+
+/// What is left to an append-only file that has no room.
+const ROOM_BYTES: u64 = 4_096;
+/// How long a script may take to be ended.
+const SCRIPT_ENDED_WITHIN: Duration = Duration::from_secs(10);
+/// How long is waited for replicas to follow their primaries, after an earlier fault.
+const WHOLE_WITHIN: Duration = Duration::from_secs(20);
+
+impl Ground {
+    /// The server at a port.
+    pub fn redis(&mut self, port: u16) -> &mut Redis {
+        let sentinels = self.fleet.sentinels.as_mut().unwrap();
+        match sentinels.replicas.iter_mut().find(|replica| replica.port() == port) {
+            Some(replica) => replica,
+            None => &mut self.fleet.redis,
+        }
+    }
+
+    /// The port of the primary as living sentinels say.
+    pub fn primary(&self) -> u16 {
+        let sentinels = self.fleet.sentinels.as_ref().unwrap();
+        sentinels.says().unwrap_or_else(|| self.fleet.redis.port())
+    }
+
+    /// The port of the other one.
+    pub fn replica(&self) -> u16 {
+        let (primary, first) = (self.primary(), self.fleet.redis.port());
+        if primary == first { self.fleet.sentinels.as_ref().unwrap().replicas[0].port() } else { first }
+    }
+
+    /// What the clock of a server under sentinels is called.
+    pub fn clock_of(&self, port: u16) -> String {
+        if port == self.fleet.redis.port() { "redis".to_owned() } else { "replica-0".to_owned() }
+    }
+
+    /// Waits for a while until every server is there and replicas have caught up; whether they have.
+    pub async fn is_whole(&mut self) -> bool {
+        let begun = Instant::now();
+        loop {
+            let primary = self.primary();
+            let whole = self.redis(primary).try_cli(&["INFO", "replication"]).is_some_and(|said| said.contains("state=online"));
+            if whole || begun.elapsed() > WHOLE_WITHIN {
+                return whole;
+            }
+            sleep(Duration::from_millis(200)).await;
+        }
+    }
+
+    /// Begins a fault of the server at a port.
+    pub fn hurt(&mut self, port: u16, fault: Fault) -> UnderWay {
+        let server = self.redis(port);
+        match fault {
+            Fault::KillPrimary | Fault::KillReplica => {
+                server.kill();
+                UnderWay::ServerKilled(port)
+            }
+            Fault::NoRoom => {
+                server.leave_room(ROOM_BYTES);
+                UnderWay::ServerKilled(port)
+            }
+            Fault::BusyPrimary => {
+                // So that it says so and can be told to end the script, where it would be silent for seconds.
+                drop(server.try_cli(&["CONFIG", "SET", "busy-reply-threshold", "100"]));
+                let mut endless = Command::new("redis-cli");
+                endless.args(["-p", &port.to_string(), "EVAL", "while true do end", "0"]);
+                UnderWay::ServerBusy(port, endless.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap())
+            }
+            Fault::RedisFull => {
+                drop(server.try_cli(&["CONFIG", "SET", "maxmemory", "1mb"]));
+                UnderWay::ServerFull(port)
+            }
+            _ => {
+                server.signal(Signal::SIGSTOP);
+                UnderWay::ServerStopped(port)
+            }
+        }
+    }
+
+    /// Ends what keeps a server busy, unless a sentinel has done so before.
+    pub async fn end_script(&mut self, port: u16, mut script: Child) {
+        let begun = Instant::now();
+        while script.try_wait().unwrap().is_none() {
+            assert!(begun.elapsed() < SCRIPT_ENDED_WITHIN, "the script does not end");
+            drop(self.redis(port).try_cli(&["SCRIPT", "KILL"]));
+            sleep(Duration::from_millis(50)).await;
+        }
+        drop(self.redis(port).try_cli(&["CONFIG", "SET", "busy-reply-threshold", "5000"]));
+    }
+
+    /// Kills all sentinels but one.
+    pub fn kill_sentinels(&mut self, but: usize) -> UnderWay {
+        let sentinels = self.fleet.sentinels.as_mut().unwrap();
+        (0..3).filter(|number| *number != but).for_each(|number| sentinels.process(number).kill());
+        UnderWay::SentinelsKilled(but)
+    }
+
+    /// Starts them again.
+    pub fn restart_sentinels(&mut self, but: usize) {
+        let sentinels = self.fleet.sentinels.as_mut().unwrap();
+        (0..3).filter(|number| *number != but).for_each(|number| sentinels.restart(number));
+    }
+
+    /// Empties the primary.
+    pub fn empty(&mut self) {
+        let primary = self.primary();
+        self.redis(primary).flushall();
+    }
+}
