@@ -30,6 +30,8 @@ pub struct Findings {
     pub again: u64,
     /// Sessions that another one of the same installation took over.
     pub taken_over: u64,
+    /// Messages that were sent too early, and refused for that.
+    pub too_early: u64,
     /// Breaches, by what they breach.
     pub breaches: BTreeMap<&'static str, Vec<String>>,
 }
@@ -83,6 +85,7 @@ pub fn judge(members: &[(UserId, Vec<TopicId>, Log)], archive: &Archive) -> Find
         }
         findings.echoes += log.counts.echoes;
         findings.taken_over += log.taken_over;
+        findings.too_early += log.too_early;
         for (count, what) in [(log.counts.repeats, REPEATED), (log.counts.holes, LOST)] {
             if count > 0 {
                 findings.breach(what, format!("{user}: its client saw {count} of them"));

@@ -19,6 +19,7 @@ mod radio;
 mod servers;
 #[path = "../it/support/mod.rs"]
 mod support;
+mod unruly;
 mod verdict;
 
 use std::path::PathBuf;

@@ -21,9 +21,12 @@ use crate::proxy::Proxy;
 use crate::radio::{Character, Log, Phase, Radio};
 use crate::support::fleet::{Fleet, FleetOptions, SqlServer};
 use crate::support::minted::Minted;
+use crate::unruly::Unruly;
 
 const GROUP: usize = 10;
 const EDGES: usize = 3;
+/// The numbers of the unruly radios.
+const UNRULY: [u32; 2] = [5, 15];
 /// How long everybody may take to hear the rest, once nothing fails any more.
 const REST: Duration = Duration::from_secs(180);
 /// How often a word of the two who measure is said.
@@ -104,6 +107,7 @@ impl People {
         let installation = memory.installation;
         let claims = Claims { user, tenant, kind, installation, name, expires_ms: 0, issued_ms: 0, token_id: 0 };
         let character = match number % 10 {
+            _ if UNRULY.contains(&number) => Character::Unruly,
             0..=2 => Character::Flapping,
             3 => Character::Sleepy,
             _ => Character::Calm,
@@ -141,7 +145,11 @@ impl People {
                 self.ground.identities.push(radio.options());
             }
             self.members.push((radio.user, radio.topics.clone(), radio.log.clone()));
-            self.lives.spawn(radio.live(self.phase.subscribe()));
+            let phase = self.phase.subscribe();
+            match radio.character {
+                Character::Unruly => self.lives.spawn(Unruly::of(radio).live(phase)),
+                _ => self.lives.spawn(radio.live(phase)),
+            };
         }
     }
 

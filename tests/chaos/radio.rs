@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use crate::support::minted::Minted;
 
 /// How many messages of a radio may wait for their receipts; beyond that it holds its tongue.
-const WINDOW: usize = 32;
+pub const WINDOW: usize = 32;
 
 /// What a radio is like.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,6 +26,8 @@ pub enum Character {
     Flapping,
     /// Reads nothing for seconds, and then everything.
     Sleepy,
+    /// Sends everything twice and in the wrong order: see `unruly.rs`.
+    Unruly,
 }
 
 /// One text that was heard.
@@ -61,6 +63,8 @@ pub struct Log {
     pub counts: Counts,
     /// How often another session of the same installation took its place.
     pub taken_over: u64,
+    /// How many messages it sent too early, and was refused for that.
+    pub too_early: u64,
     /// How many messages had no receipt when it last looked.
     pub unreceipted: usize,
     /// When words were said and heard, of those who measure.
@@ -69,7 +73,7 @@ pub struct Log {
 
 impl Log {
     /// Adds what a life saw.
-    fn counted(&mut self, counts: Counts) {
+    pub fn counted(&mut self, counts: Counts) {
         self.counts.repeats += counts.repeats;
         self.counts.holes += counts.holes;
         self.counts.echoes += counts.echoes;
@@ -152,7 +156,7 @@ impl Radio {
     async fn session(&mut self, session: &Session, mut events: Receiver<Event>, phase: &mut watch::Receiver<Phase>, random: &mut StdRng) {
         let lives = match self.character {
             Character::Flapping => Duration::from_millis(random.random_range(200..6_000)),
-            Character::Calm | Character::Sleepy => Duration::MAX,
+            Character::Calm | Character::Sleepy | Character::Unruly => Duration::MAX,
         };
         let begun = Instant::now();
         let mut next_word = begun + self.pace.mul_f64(random.random_range(0.1..2.0));
@@ -187,7 +191,7 @@ impl Radio {
     }
 
     /// Says its next word, if `say` takes it. Until somebody looks, it has no receipt.
-    fn speak(&self, random: &mut StdRng, say: impl FnOnce(TopicId, String) -> bool) {
+    pub fn speak(&self, random: &mut StdRng, say: impl FnOnce(TopicId, String) -> bool) {
         let topic = self.topics[random.random_range(0..self.topics.len())];
         let mut log = self.log.lock().unwrap();
         let word = log.said.get(&topic).copied().unwrap_or(0) + 1;
@@ -201,7 +205,7 @@ impl Radio {
     }
 
     /// Stores what it is told; the place that is to be acknowledged.
-    fn hear(&self, event: Event) -> Option<(TopicId, Place)> {
+    pub fn hear(&self, event: Event) -> Option<(TopicId, Place)> {
         let mut log = self.log.lock().unwrap();
         match event {
             Event::Entry(entry) => {

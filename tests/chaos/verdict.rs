@@ -58,6 +58,7 @@ impl Verdict {
         row("unknown: promised less, and not stored", findings.unpromised.to_string());
         row("decided anew, and dropped by clients", findings.echoes.to_string());
         row("heard again after such an unknown was lost and said anew", findings.again.to_string());
+        row("sent too early, and refused for that", findings.too_early.to_string());
         row("sessions taken over by another one with the same identity", findings.taken_over.to_string());
         for what in [LOST, REPEATED, DISORDERED, FOREIGN] {
             row(&format!("**{what}**"), format!("**{}**", findings.breaches.get(what).map_or(0, Vec::len)));
