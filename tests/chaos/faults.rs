@@ -1,5 +1,14 @@
 //! The faults: what can happen, and to what.
 
+/// How the servers of Redis stand to each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Layout {
+    /// A primary and its replica, with three sentinels over them.
+    Sentinels,
+    /// Three primaries with a replica each. What happens to "the primary" happens to one of them.
+    Cluster,
+}
+
 /// What can happen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Fault {
@@ -25,6 +34,8 @@ pub enum Fault {
     FreezeSentinel,
     SwitchPlanned,
     SwitchUnplanned,
+    ClusterFailover,
+    MoveSlots,
     RedisFull,
     EmptyRedis,
     KillSql,
@@ -40,7 +51,7 @@ pub enum Fault {
 }
 
 /// Of everything but the number of a program, which is chosen.
-pub const ALL: [Fault; 34] = [
+pub const ALL: [Fault; 36] = [
     Fault::KillEdge,
     Fault::FreezeEdge,
     Fault::ClockOfEdge,
@@ -63,6 +74,8 @@ pub const ALL: [Fault; 34] = [
     Fault::FreezeSentinel,
     Fault::SwitchPlanned,
     Fault::SwitchUnplanned,
+    Fault::ClusterFailover,
+    Fault::MoveSlots,
     Fault::RedisFull,
     Fault::EmptyRedis,
     Fault::KillSql,
@@ -103,6 +116,8 @@ impl Fault {
             Self::FreezeSentinel => "a sentinel stands still",
             Self::SwitchPlanned => "roger redis switch",
             Self::SwitchUnplanned => "SENTINEL FAILOVER",
+            Self::ClusterFailover => "CLUSTER FAILOVER",
+            Self::MoveSlots => "slots move to other primaries",
             Self::RedisFull => "Redis reaches its maxmemory",
             Self::EmptyRedis => "Redis is emptied in a quiet moment",
             Self::KillSql => "a server of the SQL pair is killed",
@@ -132,6 +147,8 @@ impl Fault {
             | Self::NoRoom
             | Self::SwitchPlanned
             | Self::SwitchUnplanned
+            | Self::ClusterFailover
+            | Self::MoveSlots
             | Self::RedisFull
             | Self::EmptyRedis => 4,
             Self::KillReplica | Self::FreezeReplica => 5,
@@ -144,19 +161,31 @@ impl Fault {
         }
     }
 
-    /// Whether it is not to happen beside another one: what an emptied Redis had is in SQL only where nothing else happens.
-    fn is_alone(self) -> bool {
-        self == Self::EmptyRedis
+    /// Whether it is not to happen beside the other. What an emptied Redis had is in SQL only where nothing else happens, and slots are moved from and
+    /// to servers that are there.
+    fn rules_out(self, other: Self) -> bool {
+        self == Self::EmptyRedis || self == Self::MoveSlots && matches!(other, Self::KillReplica | Self::FreezeReplica)
     }
 
     /// Whether the two can happen at the same time.
     pub fn goes_with(self, other: Self) -> bool {
-        self.victim() != other.victim() && !self.is_alone() && !other.is_alone()
+        self.victim() != other.victim() && !self.rules_out(other) && !other.rules_out(self)
+    }
+
+    /// Whether there is such a thing where the servers of Redis stand so.
+    pub fn exists_in(self, layout: Layout) -> bool {
+        match self {
+            Self::KillSentinels | Self::FreezeSentinel | Self::SwitchPlanned | Self::SwitchUnplanned | Self::ClockOfPrimary => {
+                layout == Layout::Sentinels
+            }
+            Self::ClusterFailover | Self::MoveSlots => layout == Layout::Cluster,
+            _ => true,
+        }
     }
 
     /// Whether it needs every server of Redis, and replicas that have caught up: without them it is refused, and nothing happens.
     pub fn needs_replicas(self) -> bool {
-        matches!(self, Self::SwitchPlanned | Self::SwitchUnplanned | Self::EmptyRedis)
+        matches!(self, Self::SwitchPlanned | Self::SwitchUnplanned | Self::ClusterFailover | Self::MoveSlots | Self::EmptyRedis)
     }
 
     /// Whether nobody says anything when it begins, and everything said before is in SQL.

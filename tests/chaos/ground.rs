@@ -113,17 +113,21 @@ impl Ground {
                 UnderWay::SupervisordKilled
             }
             Fault::ClockOfEdge | Fault::ClockOfDelivery | Fault::ClockOfOffline => self.turn_clock(self.program(fault, random), random),
-            Fault::ClockOfPrimary => self.turn_clock(self.clock_of(self.primary()), random),
+            Fault::ClockOfPrimary => self.turn_clock(self.clock_of(self.primary(random)), random),
             Fault::KillPrimary | Fault::FreezePrimary | Fault::BusyPrimary | Fault::NoRoom | Fault::RedisFull => {
-                let port = self.primary();
+                let port = self.primary(random);
                 self.hurt(port, fault)
             }
-            Fault::KillReplica | Fault::FreezeReplica => {
-                let port = self.replica();
+            Fault::KillReplica | Fault::FreezeReplica | Fault::ClusterFailover => {
+                let port = self.replica(random);
                 self.hurt(port, fault)
             }
             Fault::EmptyRedis => {
                 self.empty();
+                UnderWay::Over
+            }
+            Fault::MoveSlots => {
+                self.move_slots(random);
                 UnderWay::Over
             }
             Fault::SwitchPlanned => {

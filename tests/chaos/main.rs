@@ -32,6 +32,7 @@ use rand::rngs::StdRng;
 use tokio::time::Instant;
 
 use crate::episode::{Schedule, play};
+use crate::faults::Layout;
 use crate::people::People;
 use crate::radio::Phase;
 
@@ -54,6 +55,9 @@ struct Arguments {
     /// Only faults whose names have one of these words in them.
     #[arg(long, value_name = "WORD")]
     only: Vec<String>,
+    /// How the servers of Redis stand to each other.
+    #[arg(long, value_enum, default_value_t = Layout::Sentinels)]
+    redis: Layout,
     /// Where the verdict goes.
     #[arg(long, default_value = "target/chaos/verdict.md", value_name = "FILE")]
     verdict: PathBuf,
@@ -69,6 +73,7 @@ async fn run(arguments: Arguments) -> ExitCode {
     let seed = arguments.seed.unwrap_or_else(rand::random);
     let faults: Vec<_> = faults::ALL
         .into_iter()
+        .filter(|fault| fault.exists_in(arguments.redis))
         .filter(|fault| arguments.only.is_empty() || arguments.only.iter().any(|word| fault.name().contains(word.as_str())))
         .collect();
     if faults.is_empty() {
@@ -77,7 +82,7 @@ async fn run(arguments: Arguments) -> ExitCode {
     }
     eprintln!("chaos: seed {seed}, {} minutes, {} radios, {} at a time", arguments.minutes, arguments.radios, arguments.at_a_time);
     let mut random = StdRng::seed_from_u64(seed);
-    let mut people = People::gather(arguments.radios, seed).await;
+    let mut people = People::gather(arguments.radios, arguments.redis, seed).await;
     let begun = Instant::now();
     let schedule = Schedule { until: begun + Duration::from_secs_f64(arguments.minutes * 60.0), at_a_time: arguments.at_a_time, faults };
     let episodes = play(&mut people, &schedule, &mut random).await;
@@ -88,8 +93,8 @@ async fn run(arguments: Arguments) -> ExitCode {
     let audit = people.audit();
     people.turn(Phase::End);
     let findings = check::judge(&people.over().await, &archive);
-    let Arguments { radios, at_a_time, .. } = arguments;
-    let verdict = verdict::Verdict { seed, lasted, radios, at_a_time, episodes, heard_all, audit, findings };
+    let Arguments { radios, at_a_time, redis, .. } = arguments;
+    let verdict = verdict::Verdict { seed, lasted, radios, at_a_time, redis, episodes, heard_all, audit, findings };
     let text = verdict.text();
     if let Some(folder) = arguments.verdict.parent() {
         std::fs::create_dir_all(folder).unwrap();

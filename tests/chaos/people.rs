@@ -16,6 +16,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::check::Archive;
+use crate::faults::Layout;
 use crate::ground::Ground;
 use crate::proxy::Proxy;
 use crate::radio::{Character, Log, Phase, Radio};
@@ -45,7 +46,7 @@ pub struct People {
 
 impl People {
     /// Starts everything, and waits until everybody is on the air.
-    pub async fn gather(radios: u32, seed: u64) -> Self {
+    pub async fn gather(radios: u32, redis: Layout, seed: u64) -> Self {
         let overrides = vec![
             ("durability.messages", "\"replica\"".to_owned()),
             ("sql.statement_timeout_ms", "3000".to_owned()),
@@ -56,7 +57,8 @@ impl People {
             edges: EDGES,
             delivery: 2,
             offline: 2,
-            replicas: 1,
+            replicas: usize::from(redis == Layout::Sentinels),
+            cluster: (redis == Layout::Cluster).then_some((3, 1)),
             sql: SqlServer::Pair,
             clocks: true,
             supervised: true,

@@ -4,6 +4,9 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
+use rand::Rng;
+use rand::seq::IndexedRandom as _;
+use roger::broker::keys;
 use tokio::time::{Instant, sleep};
 
 use crate::faults::Fault;
@@ -14,28 +17,42 @@ use crate::support::redis::Redis;
 const ROOM_BYTES: u64 = 4_096;
 /// How long a script may take to be ended.
 const SCRIPT_ENDED_WITHIN: Duration = Duration::from_secs(10);
+/// How many shards a fleet has unless it is told otherwise.
+const SHARDS: u32 = 16;
+/// Of how many of them the slots move at a time.
+const MOVED: usize = 4;
 /// How long is waited for replicas to follow their primaries, after an earlier fault.
 const WHOLE_WITHIN: Duration = Duration::from_secs(20);
 
 impl Ground {
     /// The server at a port.
     pub fn redis(&mut self, port: u16) -> &mut Redis {
-        let sentinels = self.fleet.sentinels.as_mut().unwrap();
-        match sentinels.replicas.iter_mut().find(|replica| replica.port() == port) {
-            Some(replica) => replica,
-            None => &mut self.fleet.redis,
+        let replicas = self.fleet.sentinels.iter_mut().flat_map(|sentinels| &mut sentinels.replicas);
+        let cluster = self.fleet.cluster.iter_mut().flat_map(|cluster| cluster.primaries.iter_mut().chain(&mut cluster.replicas));
+        replicas.chain(cluster).find(|server| server.port() == port).unwrap_or(&mut self.fleet.redis)
+    }
+
+    /// The ports of all primaries, as sentinels or servers say that live.
+    pub fn primaries(&self) -> Vec<u16> {
+        let said = match (&self.fleet.sentinels, &self.fleet.cluster) {
+            (Some(sentinels), _) => sentinels.says().into_iter().collect(),
+            (None, Some(cluster)) => cluster.primaries_now(),
+            (None, None) => Vec::new(),
+        };
+        if said.is_empty() { vec![self.fleet.redis.port()] } else { said }
+    }
+
+    /// The port of a primary.
+    pub fn primary(&self, random: &mut impl Rng) -> u16 {
+        *self.primaries().choose(random).unwrap()
+    }
+
+    /// The port of a replica.
+    pub fn replica(&self, random: &mut impl Rng) -> u16 {
+        if let Some(cluster) = &self.fleet.cluster {
+            return cluster.replicas_now().choose(random).copied().unwrap_or(cluster.replicas[0].port());
         }
-    }
-
-    /// The port of the primary as living sentinels say.
-    pub fn primary(&self) -> u16 {
-        let sentinels = self.fleet.sentinels.as_ref().unwrap();
-        sentinels.says().unwrap_or_else(|| self.fleet.redis.port())
-    }
-
-    /// The port of the other one.
-    pub fn replica(&self) -> u16 {
-        let (primary, first) = (self.primary(), self.fleet.redis.port());
+        let (primary, first) = (self.primary(random), self.fleet.redis.port());
         if primary == first { self.fleet.sentinels.as_ref().unwrap().replicas[0].port() } else { first }
     }
 
@@ -48,8 +65,13 @@ impl Ground {
     pub async fn is_whole(&mut self) -> bool {
         let begun = Instant::now();
         loop {
-            let primary = self.primary();
-            let whole = self.redis(primary).try_cli(&["INFO", "replication"]).is_some_and(|said| said.contains("state=online"));
+            let whole = match &self.fleet.cluster {
+                Some(cluster) => cluster.is_whole(),
+                None => {
+                    let primary = self.primaries()[0];
+                    self.redis(primary).try_cli(&["INFO", "replication"]).is_some_and(|said| said.contains("state=online"))
+                }
+            };
             if whole || begun.elapsed() > WHOLE_WITHIN {
                 return whole;
             }
@@ -79,6 +101,10 @@ impl Ground {
             Fault::RedisFull => {
                 drop(server.try_cli(&["CONFIG", "SET", "maxmemory", "1mb"]));
                 UnderWay::ServerFull(port)
+            }
+            Fault::ClusterFailover => {
+                drop(server.try_cli(&["CLUSTER", "FAILOVER"]));
+                UnderWay::Over
             }
             _ => {
                 server.signal(Signal::SIGSTOP);
@@ -111,9 +137,21 @@ impl Ground {
         (0..3).filter(|number| *number != but).for_each(|number| sentinels.restart(number));
     }
 
-    /// Empties the primary.
+    /// Empties every primary.
     pub fn empty(&mut self) {
-        let primary = self.primary();
-        self.redis(primary).flushall();
+        for port in self.primaries() {
+            let said = self.redis(port).try_cli(&["FLUSHALL"]);
+            if said.as_deref() != Some("OK") {
+                eprint!(" [FLUSHALL: {}]", said.as_deref().unwrap_or("no answer"));
+            }
+        }
+    }
+
+    /// Moves the slots of some shards to other primaries of the cluster, key by key.
+    pub fn move_slots(&self, random: &mut impl Rng) {
+        let (Some(cluster), primaries) = (&self.fleet.cluster, self.primaries()) else { return };
+        for shard in rand::seq::index::sample(random, SHARDS as usize, MOVED) {
+            cluster.move_slot(&self.fleet.redis, &keys::log(shard as u32), *primaries.choose(random).unwrap());
+        }
     }
 }

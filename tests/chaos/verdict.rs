@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::check::{DISORDERED, FOREIGN, Findings, LOST, REPEATED};
 use crate::episode::Episode;
-use crate::faults::Fault;
+use crate::faults::{Fault, Layout};
 
 /// How many breaches of a kind are told.
 const TOLD: usize = 20;
@@ -17,6 +17,7 @@ pub struct Verdict {
     pub lasted: Duration,
     pub radios: u32,
     pub at_a_time: u32,
+    pub redis: Layout,
     pub episodes: Vec<Episode>,
     pub heard_all: bool,
     /// What is wrong in SQL.
@@ -40,15 +41,19 @@ impl Verdict {
     /// The file.
     pub fn text(&self) -> String {
         let mut text = String::new();
-        let Self { seed, lasted, radios, at_a_time, episodes, findings, .. } = self;
+        let Self { seed, lasted, radios, at_a_time, redis, episodes, findings, .. } = self;
         let verdict = if self.holds() { "Every promise was kept." } else { "**A promise was broken.**" };
+        let layout = if *redis == Layout::Cluster { " --redis cluster" } else { "" };
         let faults: usize = episodes.iter().map(|episode| episode.faults.len()).sum();
         writeln!(text, "# Verdict\n\n{verdict}\n").unwrap();
         writeln!(text, "| | |\n|---|---|").unwrap();
         let mut row = |name: &str, value: String| writeln!(text, "| {name} | {value} |").unwrap();
         row(
             "again with",
-            format!("`scripts/chaos --seed {seed} --minutes {:.0} --radios {radios} --at-a-time {at_a_time}`", lasted.as_secs_f64() / 60.0),
+            format!(
+                "`scripts/chaos --seed {seed} --minutes {:.0} --radios {radios} --at-a-time {at_a_time}{layout}`",
+                lasted.as_secs_f64() / 60.0
+            ),
         );
         row("faults", format!("{faults} in {} episodes within {:.0} s", episodes.len(), lasted.as_secs_f64()));
         row("said by radios", findings.said.to_string());
