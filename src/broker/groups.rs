@@ -45,6 +45,8 @@ pub struct Reclaimed {
     pub deliveries: Vec<Delivery>,
     /// What was pending and is no longer in the stream: lost.
     pub lost: Vec<StreamId>,
+    /// How many entries were given out and nobody's, for their consumer was deleted; they are pending again.
+    pub adopted: u64,
 }
 
 /// How a consumer group stands.
@@ -140,11 +142,11 @@ impl Redis {
         const OPERATION: &str = "take over entries";
         let mut call = RECLAIM.call(&[&group.stream]);
         call.arg(&group.group).arg(&group.consumer).arg(idle.as_millis() as u64).arg(cursor.to_string()).arg(count);
-        let (next, entries, counts, lost): (String, Value, Vec<u64>, Vec<String>) = self.command(OPERATION, call).await?;
+        let (next, entries, counts, lost, adopted): (String, Value, Vec<u64>, Vec<String>, u64) = self.command(OPERATION, call).await?;
         let next = ids(OPERATION, vec![next])?.pop().filter(|next| *next != StreamId::default());
         let entries = parse_entries(OPERATION, entries)?;
         let deliveries = entries.into_iter().zip(counts).map(|(entry, count)| Delivery { entry, count }).collect();
-        Ok(Reclaimed { next, deliveries, lost: ids(OPERATION, lost)? })
+        Ok(Reclaimed { next, deliveries, lost: ids(OPERATION, lost)?, adopted })
     }
 
     /// Entries that are the consumer's without its knowing: an answer that got lost. At most `count`, from `from` on.

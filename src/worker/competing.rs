@@ -296,6 +296,16 @@ impl<J: Competing> Worker<J> {
         while let Some(from) = cursor {
             let Some(mut room) = self.some_room() else { break };
             let taken = bench.redis.reclaim(&bench.group, self.settings.reclaim_idle, from, room.num_permits()).await?;
+            if taken.adopted > 0 {
+                metrics::counter!("roger_entries_adopted_total", "job" => J::JOB).increment(taken.adopted);
+                let stream = &bench.group.stream;
+                tracing::warn!(
+                    job = J::JOB,
+                    stream,
+                    entries = taken.adopted,
+                    "somebody deleted a consumer with what it had; that is done anew"
+                );
+            }
             for id in &taken.lost {
                 metrics::counter!("roger_entries_lost_total", "job" => J::JOB).increment(1);
                 tracing::error!(job = J::JOB, entry.id = %id, "an entry was deleted from its stream before it was done");

@@ -28,6 +28,7 @@ mod room;
 mod stale;
 mod stalls;
 mod stopping;
+mod trimmed;
 
 use std::collections::BTreeMap;
 

@@ -67,6 +67,13 @@ async fn refused(answer: Response) -> Refused {
     Refused { status, reason: json["reason"].as_str().unwrap().to_owned(), field: json["field"].as_str().unwrap().to_owned() }
 }
 
+/// What a counter without labels stands at, of a program that serves its metrics at `listen`; 0 before it first counts.
+pub async fn counted(listen: &str, name: &str) -> u64 {
+    let text = client().get(format!("http://{listen}/metrics")).send().await.unwrap().text().await.unwrap();
+    let count = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    count.map_or(0, |count| count.parse().unwrap())
+}
+
 pub fn client() -> Client {
     drop(rustls::crypto::ring::default_provider().install_default());
     Client::builder().timeout(Duration::from_secs(60)).build().unwrap()

@@ -11,7 +11,7 @@ mod long {
     use roger::proto::v1::talk_cloud_location_client::TalkCloudLocationClient;
 
     use crate::alerts::{Scene, report_at};
-    use crate::gateway::client;
+    use crate::gateway::counted;
     use crate::positions::live::{report, sees, watch};
     use crate::support::fleet::{FleetOptions, SqlServer};
     use crate::support::{PATIENCE, company::Somebody, eventually, ports};
@@ -44,9 +44,7 @@ mod long {
 
     /// How many frames gps noted ahead of SQL.
     async fn followed(metrics: &str) -> u64 {
-        let text = client().get(format!("http://{metrics}/metrics")).send().await.unwrap().text().await.unwrap();
-        let count = text.lines().find_map(|line| line.strip_prefix("roger_fix_frames_followed_total "));
-        count.map_or(0, |count| count.parse().unwrap())
+        counted(metrics, "roger_fix_frames_followed_total").await
     }
 
     #[tokio::test(flavor = "multi_thread")]

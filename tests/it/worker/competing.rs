@@ -92,9 +92,14 @@ fn consumer(name: &str) -> Group {
 
 /// A consumer that was given `payload` and says no more.
 async fn dead_consumer(redis: &Redis, name: &str, payload: &str) -> StreamId {
-    let group = consumer(name);
-    redis.ensure_group(&group).await.unwrap();
+    redis.ensure_group(&consumer(name)).await.unwrap();
     let id = redis.add(STREAM, payload.as_bytes()).await.unwrap();
+    given_to(redis, name, id).await
+}
+
+/// A consumer that is given the next entry, which has that id, and says no more.
+async fn given_to(redis: &Redis, name: &str, id: StreamId) -> StreamId {
+    let group = consumer(name);
     let read = Reader::new(redis, Duration::from_secs(5)).read_group(&group, 1).await.unwrap();
     assert_eq!(read.iter().map(|entry| entry.id).collect::<Vec<_>>(), [id]);
     id
@@ -235,6 +240,32 @@ async fn an_answer_that_got_lost_is_found_again_and_counts_no_death() {
     let stray = redis.stray(&consumer("forgetful"), StreamId::default(), 10).await.unwrap();
     assert_eq!(stray.iter().map(|delivery| (delivery.entry.id, delivery.count)).collect::<Vec<_>>(), [(id, 1)]);
     assert_eq!(stray[0].entry.payload.as_deref(), Some(&b"ok"[..]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_deleted_consumer_had_is_done_by_another() {
+    let server = redis::Redis::start();
+    let redis = handle(&server);
+    for payload in ["a", "b", "c"] {
+        dead_consumer(&redis, "deleted", payload).await;
+    }
+    let given = redis.groups(STREAM).await.unwrap()[0].given;
+    assert_eq!(server.cli(&["XGROUP", "DELCONSUMER", STREAM, Obey::GROUP, "deleted"]), "3");
+    assert_eq!(redis.groups(STREAM).await.unwrap()[0].pending, 0, "Redis was to forget them");
+    // Nothing is said of what is still to be given out, or in somebody's hands.
+    let fresh = redis.add(STREAM, b"d").await.unwrap();
+    let held = given_to(&redis, "holder", fresh).await;
+    redis.add(STREAM, b"e").await.unwrap();
+    let taken = redis.reclaim(&consumer("heir"), Duration::from_secs(60), StreamId::default(), 2).await.unwrap();
+    assert_eq!((taken.adopted, taken.deliveries.len()), (3, 2));
+    assert!(taken.deliveries.iter().all(|delivery| delivery.count == 1 && delivery.entry.id <= given), "{taken:?}");
+    let taken = redis.reclaim(&consumer("heir"), Duration::from_secs(60), StreamId::default(), 10).await.unwrap();
+    assert_eq!((taken.adopted, taken.deliveries.len()), (0, 1));
+    assert!(held > given);
+
+    let worker = Running::start(&server);
+    worker.drained().await;
+    assert_eq!(["a", "b", "c", "d", "e"].map(|payload| worker.job.runs(payload)), [1; 5]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
