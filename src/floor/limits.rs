@@ -35,13 +35,6 @@ impl Default for Limits {
     }
 }
 
-impl From<&crate::config::Floor> for Limits {
-    fn from(floor: &crate::config::Floor) -> Self {
-        let crate::config::Floor { burst_ms, prepare_ms, vanish_ms, queue_max, age_bursts } = *floor;
-        Self { burst_ms, prepare_ms, vanish_ms, queue_max, age_bursts }
-    }
-}
-
 impl Limits {
     /// The same limits, if each is in its range.
     ///

@@ -66,9 +66,12 @@ pub fn stop() {
     }
 }
 
-/// Whether anything is traced.
-pub fn is_on() -> bool {
-    EXPORT.get().is_some()
+/// Those of some messages (topic, installation, `client_seq`) that are traced, with their topics.
+pub fn traced(messages: impl Iterator<Item = (TopicId, u64, u64)>) -> Vec<(Trace, TopicId)> {
+    if EXPORT.get().is_none() {
+        return Vec::new();
+    }
+    messages.filter_map(|(topic, installation, client_seq)| Some((Trace::of(topic, installation, client_seq)?, topic))).collect()
 }
 
 /// A message that is traced.

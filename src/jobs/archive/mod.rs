@@ -23,7 +23,7 @@ use crate::config;
 use crate::retry::ErrorClass;
 use crate::store::{self, ArchiveBatch, Position, Store};
 use crate::telemetry;
-use crate::telemetry::trace::Hop;
+use crate::telemetry::trace::{self, Hop};
 use crate::topic::frame::LogFrame;
 use crate::worker::deadletter::{self, DeadLetter};
 use crate::worker::{Classed, Ordered, Tenure, chain, note_waiting};
@@ -258,7 +258,7 @@ impl<'a> Shelf<'a> {
                 };
                 self.look_for_holes(at, entry.id);
                 first_ms.get_or_insert(frame.time_ms);
-                trail.extend(frame.traced().into_iter().map(|(trace, topic)| (trace, topic, frame.time_ms)));
+                trail.extend(trace::traced(frame.messages()).into_iter().map(|(trace, topic)| (trace, topic, frame.time_ms)));
                 if let Err(error) = batch.take(frame) {
                     return self.stand_still(entry.id, entry.payload.as_deref(), chain(&error)).await;
                 }

@@ -3,7 +3,7 @@
 use super::{Deliver, Settings};
 use crate::broker::{self, Redis};
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::floor::Limits;
 use crate::retry::ErrorClass;
 use crate::shutdown::Shutdown;
@@ -54,11 +54,12 @@ pub async fn run(config: Config, clock: Clock, shutdown: Shutdown) -> Result<(),
         Some(_) => {}
         None => return Ok(()),
     }
+    let config::Floor { burst_ms, prepare_ms, vanish_ms, queue_max, age_bursts } = config.floor;
     let settings = Settings {
         shards,
         batch_frames_max: config.delivery.batch_frames_max,
         checkpoint_interval: config.delivery.checkpoint_interval,
-        floor: Limits::from(&config.floor),
+        floor: Limits { burst_ms, prepare_ms, vanish_ms, queue_max, age_bursts },
     };
     let job = Deliver::new(redis.clone(), clock.clone(), settings);
     run_ordered(job, redis, leases, clock, shutdown, part).await;

@@ -13,8 +13,8 @@ use super::poison::{Poison, batch_limit};
 use super::{Deliver, Error};
 use crate::broker::{self, Claim, Commit, CommitAnswer, Facts, Fence, Reader, Redis, StreamEntry, StreamId, keys};
 use crate::telemetry;
-use crate::telemetry::trace::Hop;
-use crate::topic::frame::{InFrame, Lane, LogFrame};
+use crate::telemetry::trace::{self, Hop};
+use crate::topic::frame::{InFrame, Lane};
 use crate::topic::{Batch, Followers, Shard};
 use crate::worker::{Tenure, chain};
 
@@ -240,7 +240,7 @@ impl Owner {
     /// Commits a batch; returns what the edges are to be told. `first_ms`: when the first input of it came, if there was any.
     async fn close(&mut self, mut batch: Batch, mut commit: Commit, now_ms: u64, first_ms: Option<u64>) -> Result<Frames, Error> {
         commit.frame = self.state.seal(&mut batch, now_ms);
-        let traced = commit.frame.as_ref().map(LogFrame::traced).unwrap_or_default();
+        let traced = commit.frame.as_ref().map(|frame| trace::traced(frame.messages())).unwrap_or_default();
         self.commit(commit).await?;
         for (trace, topic) in traced {
             trace.over(Hop::Commit, first_ms.unwrap_or(now_ms), telemetry::now_ms(), topic);

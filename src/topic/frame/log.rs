@@ -4,7 +4,6 @@ use prost::Oneof;
 
 use super::{Entry, FloorKept, InItem, Input, Mark, Membership, Profile, Register, WirePlace};
 use crate::model::{InstallationId, TopicId, UserId};
-use crate::telemetry::trace::{self, Trace};
 
 /// On `{s}:log`: one commit, under the id `<epoch>-<commit>`.
 #[derive(Clone, PartialEq, prost::Message)]
@@ -36,17 +35,14 @@ impl From<Outcome> for LogItem {
 }
 
 impl LogFrame {
-    /// Its messages that are traced, with their topics.
-    pub fn traced(&self) -> Vec<(Trace, TopicId)> {
-        let entries = self.outcomes.iter().filter_map(|item| match &item.outcome {
-            Some(Outcome::Entry(entry)) if entry.sender != 0 && trace::is_on() => Some(entry),
+    /// The messages that got their places, each by topic, installation and `client_seq`.
+    pub fn messages(&self) -> impl Iterator<Item = (TopicId, u64, u64)> {
+        self.outcomes.iter().filter_map(|item| match &item.outcome {
+            Some(Outcome::Entry(entry)) if entry.sender != 0 => {
+                Some((TopicId::from_packed(entry.topic)?, entry.installation, entry.client_seq))
+            }
             _ => None,
-        });
-        let traced = entries.filter_map(|entry| {
-            let topic = TopicId::from_packed(entry.topic)?;
-            Some((Trace::of(topic, entry.installation, entry.client_seq)?, topic))
-        });
-        traced.collect()
+        })
     }
 }
 

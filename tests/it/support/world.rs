@@ -10,6 +10,7 @@ use std::process::Command;
 use roger::broker::{self, Redis};
 use roger::clock::Clock;
 use roger::config::{Config, Program, Sources};
+use roger::floor::Limits;
 use roger::jobs::deliver::{self, Deliver, Hook};
 use roger::shutdown::Shutdown;
 use roger::token::KeyPair;
@@ -103,7 +104,7 @@ pub async fn deliver_with(hook: Hook, config: Config, clock: Clock, stop: Shutdo
     let redis = Redis::new(broker::Settings::from(&config.redis)).unwrap();
     eventually("Redis", async || redis.pin_shards(shards).await.ok()).await;
     let (batch_frames_max, checkpoint_interval) = (config.delivery.batch_frames_max, config.delivery.checkpoint_interval);
-    let settings = deliver::Settings { shards, batch_frames_max, checkpoint_interval, floor: (&config.floor).into() };
+    let settings = deliver::Settings { shards, batch_frames_max, checkpoint_interval, floor: Limits::default() };
     let job = Deliver::new(redis.clone(), clock.clone(), settings);
     let leases = OrderedSettings::new(shards, config.delivery.lease_ttl).unwrap();
     let part = Readiness::new().part("shards");
