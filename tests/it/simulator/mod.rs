@@ -69,53 +69,12 @@ mod client;
 mod edge;
 mod faults;
 mod fleet;
-mod nemeses;
+pub(crate) mod nemeses;
 mod offline;
 mod owner;
 mod pair;
 mod redis;
+pub(crate) mod run;
 mod sql;
 mod uplink;
 mod world;
-
-use fleet::Fleet;
-use world::Faults;
-
-/// The seeds of one nemesis; `ROGER_SIM_SEEDS` tries another number of them.
-const SEEDS: u64 = 200;
-/// How many of the last actions a failure shows; `ROGER_SIM_SHOWN` for another number.
-const SHOWN: u64 = 80;
-
-fn number(variable: &str) -> Option<u64> {
-    std::env::var(variable).ok().and_then(|text| text.parse().ok())
-}
-
-/// Runs a fleet once for each seed, or for `ROGER_SIM_SEED` alone.
-fn simulate(name: &str, faults: &Faults) {
-    let seeds = number("ROGER_SIM_SEED").map_or(1..=number("ROGER_SIM_SEEDS").unwrap_or(SEEDS), |seed| seed..=seed);
-    for seed in seeds {
-        let Err(why) = Fleet::new(seed, *faults, false).run() else { continue };
-        let mut again = Fleet::new(seed, *faults, true);
-        let _ = again.run();
-        let trace = again.world.trace.unwrap_or_default();
-        let shown = number("ROGER_SIM_SHOWN").unwrap_or(SHOWN) as usize;
-        for line in trace.iter().skip(trace.len().saturating_sub(shown)) {
-            println!("{line}");
-        }
-        panic!(
-            "{name}, seed {seed}, {:?}: {why}\nreplay: ROGER_SIM_SEED={seed} cargo test --test it simulator::nemeses::{name}",
-            again.world.shape
-        );
-    }
-}
-
-/// Runs until the checker finds something; what it found, and by which seed.
-fn find(faults: &Faults) -> Option<String> {
-    let begun = std::time::Instant::now();
-    let found = (1..=20 * SEEDS).find_map(|seed| Some((seed, Fleet::new(seed, *faults, false).run().err()?)));
-    found.map(|(seed, why)| {
-        let found = format!("seed {seed}, after {} ms: {why}", begun.elapsed().as_millis());
-        println!("{:?}: {found}", faults.planted);
-        found
-    })
-}

@@ -42,7 +42,7 @@ impl Chance {
 
 /// What goes wrong, and how often: once in so many steps; 0 for never. Each belongs to one nemesis by name.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Faults {
+pub(crate) struct Faults {
     /// A push fails: it did not land, it landed, or it lands later from the old socket.
     pub(super) pushes_fail: u64,
     /// Entries vanish from `out:<edge>`.
