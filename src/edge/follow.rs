@@ -160,8 +160,10 @@ impl Session {
             // Those left too: something said before may still have to be fetched.
             let groups = attached.groups.iter().chain(&attached.former).map(|group| TopicId::group(GroupId(*group)));
             let rooms = room.into_iter().chain(attached.former_rooms.iter().copied().map(GroupId)).flat_map(topics_of_room);
+            // Also what is left of a stay that is over: the answer that ended it may be older than the register, which knows of a later one.
+            let again = |follow: &Follow| follow.standing == Standing::Over || follow.cursor.is_leaving();
             for topic in groups.chain(rooms) {
-                if state.follows.get(&topic).is_none_or(|follow| follow.standing == Standing::Over) {
+                if state.follows.get(&topic).is_none_or(again) {
                     self.follow(edge, state, topic);
                 }
             }

@@ -313,7 +313,8 @@ impl Edge {
             // The former ones too: something may be left to fetch.
             for group in attached.groups.iter().chain(&attached.former) {
                 let group = TopicId::group(GroupId(*group)).packed();
-                if self.sessions[&id].topics.get(&group).is_none_or(|followed| !followed.cursor.attached() || followed.cursor.ended()) {
+                let again = |followed: &Followed| !followed.cursor.attached() || followed.cursor.is_leaving();
+                if self.sessions[&id].topics.get(&group).is_none_or(again) {
                     self.follow(id, group);
                 }
             }

@@ -14,7 +14,8 @@
 //!   pushes a frame at once, even an empty one.
 //! - A session attaches with [`roger::topic::Cursor::mark`]. An answer that the cursor does not take is answered by attaching again.
 //! - After everything that moves a cursor, and before it asks: `skip` until there is none, and tell it.
-//! - An inbox's answer names the groups of the register, and those left: all are attached. Notices at or below that answer's head are
+//! - An inbox's answer names the groups of the register, and those left: all are attached, those too of which only what was said before a
+//!   departure is still on its way. Notices at or below that answer's head are
 //!   history and change nothing; later ones do. A joined notice attaches even what is followed, and a departure attaches once more:
 //!   inbox and group belong to two shards, whose frames have no order.
 //! - What the register names and is refused or ended is attached again by a timer, until the register no longer names it.
@@ -52,7 +53,8 @@
 //! - The log is trimmed behind the lower of archived and checkpointed. A log that ends before the archive is told to the owner with a
 //!   frame whose `seen` is the archive's position.
 //! - A replay reads the log first and SQL then. Seq has no holes over epochs either, so it sees what it lacks. That is lost once something
-//!   behind it is archived, or its epoch is over; until then nothing is answered, for the archive may have it in hand.
+//!   behind it is archived, or its epoch is over; until then nothing is answered, for the archive may have it in hand. What seems lost is looked
+//!   for once more: the archive may have brought it in between the first look and what shows that it is lost.
 //!
 //! **Directory.**
 //! - A change goes into the group, then into the inbox, each under a number of its own: both may live in one shard.

@@ -113,10 +113,12 @@ impl Archiver {
 enum Answering {
     #[default]
     Nothing,
-    /// Has what the log had.
-    Log(ReplayRequest, BTreeMap<Place, Entry>),
+    /// Has what the log had; and whether it looks for the second time.
+    Log(ReplayRequest, BTreeMap<Place, Entry>, bool),
     /// Has what SQL had, too, and lacks something.
     Lacking(ReplayRequest, Page),
+    /// What it lacks seemed lost, and may have come into SQL before that was found out.
+    Doubting(ReplayRequest),
 }
 
 /// The worker that answers replays.
@@ -135,27 +137,26 @@ impl Replayer {
     /// First the log, then SQL: what leaves the log between the two looks is in SQL by then.
     pub(super) fn step(&mut self, world: &mut World) {
         self.0 = match std::mem::take(&mut self.0) {
-            Answering::Nothing => world.redis.replay.pop_front().map_or(Answering::Nothing, |request| look_at_log(world, request)),
-            Answering::Log(request, found) => {
+            Answering::Nothing => world.redis.replay.pop_front().map_or(Answering::Nothing, |request| look_at_log(world, request, false)),
+            Answering::Log(request, found, again) => {
                 let page = look_at_sql(world, &request, found);
-                if page.lost.is_empty() {
+                if page.lost.is_empty() || again && is_lost(world, &page) {
                     answer(world, &request.edge, page);
+                    Answering::Nothing
+                } else if again {
                     Answering::Nothing
                 } else {
                     Answering::Lacking(request, page)
                 }
             }
-            Answering::Lacking(request, page) => {
-                if is_lost(world, &page) {
-                    answer(world, &request.edge, page);
-                }
-                Answering::Nothing
-            }
+            Answering::Lacking(request, page) if is_lost(world, &page) => Answering::Doubting(request),
+            Answering::Lacking(..) => Answering::Nothing,
+            Answering::Doubting(request) => look_at_log(world, request, true),
         };
     }
 }
 
-fn look_at_log(world: &World, request: ReplayRequest) -> Answering {
+fn look_at_log(world: &World, request: ReplayRequest, again: bool) -> Answering {
     let span = Span::from(request.span);
     let log = &world.redis.shards[shard(request.topic, world.shape.shards)].log;
     let outcomes = log.values().flat_map(|frame| &frame.outcomes).filter_map(|item| item.outcome.as_ref());
@@ -164,7 +165,7 @@ fn look_at_log(world: &World, request: ReplayRequest) -> Answering {
         _ => None,
     });
     let found = found.collect();
-    Answering::Log(request, found)
+    Answering::Log(request, found, again)
 }
 
 fn look_at_sql(world: &World, request: &ReplayRequest, mut found: BTreeMap<Place, Entry>) -> Page {
