@@ -36,6 +36,7 @@
 //!   the checkpoint, before it begins an epoch too.
 //! - A loss that only the owner knows of (an edge or the archive saw a later commit) is first marked in `meta`; only the beginning of an
 //!   epoch clears the mark. The epoch is allocated after the state was read.
+//! - An epoch is answered once sentinels, asked after SQL allocated it, still name the server of the request.
 //! - An epoch begins with [`roger::topic::Shard::restart`]: its rows first, then in one script position, run, mark and first commit.
 //! - A checkpoint holds no commit whose forwards are not pushed; its position is written with the last of its rows.
 //! - Edges are told of a commit once the replica has it; not later than it becomes clear that none follows.

@@ -7,7 +7,7 @@ use roger::topic::{Batch, Followers, Shard};
 
 use super::pair::{Program, Replicated, Written};
 use super::redis::Meta;
-use super::sql::shard_of;
+use super::sql::{Allocation, shard_of};
 use super::world::{Late, Planted, Unanswered, World};
 
 /// The producer under which a shard forwards.
@@ -30,8 +30,10 @@ enum Phase {
     Claimed(u64, Meta, u64),
     /// Has the state; first pushes what its predecessor may not have forwarded.
     Loaded(Loaded),
+    /// SQL has allocated an epoch for a server; whether that is the primary still is asked then.
+    Allocated(Loaded, Allocation, Written),
     /// Has a new epoch from SQL.
-    Allocated(Loaded, Vec<RowKind>, Option<LogFrame>),
+    Answered(Loaded, Vec<RowKind>, Option<LogFrame>),
     /// The rows of the epoch are written.
     Prepared(Loaded, Option<LogFrame>),
     Running(Box<Running>),
@@ -94,7 +96,9 @@ impl Owner {
         let (process, shard) = (self.process, self.shard);
         let phase = std::mem::replace(&mut self.phase, Phase::Idle);
         let loaded_in = match &phase {
-            Phase::Loaded(loaded) | Phase::Allocated(loaded, ..) | Phase::Prepared(loaded, _) => Some(loaded.run),
+            Phase::Loaded(loaded) | Phase::Allocated(loaded, ..) | Phase::Answered(loaded, ..) | Phase::Prepared(loaded, _) => {
+                Some(loaded.run)
+            }
             Phase::Running(running) => Some(running.run),
             Phase::Claimed(_, _, run) => Some(*run),
             Phase::Idle => None,
@@ -107,7 +111,8 @@ impl Owner {
             Phase::Idle => self.claim(world),
             Phase::Claimed(nonce, meta, _) => load(world, shard, nonce, meta),
             Phase::Loaded(loaded) => decide(world, shard, loaded),
-            Phase::Allocated(mut loaded, rows, first) => {
+            Phase::Allocated(loaded, allocation, written) => answer(world, loaded, allocation, written),
+            Phase::Answered(mut loaded, rows, first) => {
                 match world.redis.shards[shard].prepare_epoch(loaded.nonce, &mut loaded.meta.turn, rows) {
                     Ok(()) => Phase::Prepared(loaded, first),
                     Err(_) => Phase::Idle,
@@ -182,12 +187,19 @@ fn decide(world: &mut World, shard: usize, mut loaded: Loaded) -> Phase {
     let sound = (loaded.state.epoch(), loaded.state.commit()) == loaded.meta.commit;
     if !sound || loaded.meta.lost || loaded.meta.run != loaded.run {
         let above = loaded.state.epoch().max(loaded.meta.commit.0);
-        let (epoch, rows, current) = world.sql.allocate(shard, above);
-        let (rows, mut batch) = loaded.state.restart(epoch, rows, current, world.now_ms);
-        let first = loaded.state.seal(&mut batch, world.now_ms);
-        return Phase::Allocated(loaded, rows, first);
+        return Phase::Allocated(loaded, world.sql.allocate(shard, above), world.written());
     }
     run(world, shard, loaded)
+}
+
+/// The offline program answers with an epoch, unless the server of the request is the primary no more. Who hears nothing asks again.
+fn answer(world: &mut World, mut loaded: Loaded, (epoch, rows, current): Allocation, written: Written) -> Phase {
+    if !world.is_primary(Program::Answerer, written) {
+        return Phase::Loaded(loaded);
+    }
+    let (rows, mut batch) = loaded.state.restart(epoch, rows, current, world.now_ms);
+    let first = loaded.state.seal(&mut batch, world.now_ms);
+    Phase::Answered(loaded, rows, first)
 }
 
 fn run(world: &mut World, shard: usize, loaded: Loaded) -> Phase {

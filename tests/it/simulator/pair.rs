@@ -17,6 +17,8 @@ pub(super) enum Program {
     Edge(usize),
     Delivery(u64),
     Offline,
+    /// An offline program that answers floors, and archives nothing.
+    Answerer,
     Directory,
 }
 

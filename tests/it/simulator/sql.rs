@@ -30,6 +30,9 @@ pub(super) struct Change {
     pub(super) told: Vec<Input>,
 }
 
+/// A new epoch, with what SQL knows of the shard and what the directory says now.
+pub(super) type Allocation = (u64, Vec<RowKind>, Vec<Input>);
+
 pub(super) struct Sql {
     shape: Shape,
     pub(super) shards: Vec<Archive>,
@@ -71,7 +74,7 @@ impl Sql {
     }
 
     /// A new epoch for a shard, everything the archive knows of it, and the directory's present truth with its former members.
-    pub(super) fn allocate(&mut self, shard: usize, above: u64) -> (u64, Vec<RowKind>, Vec<Input>) {
+    pub(super) fn allocate(&mut self, shard: usize, above: u64) -> Allocation {
         let (shards, archive) = (self.shape.shards, &mut self.shards[shard]);
         archive.epoch = archive.epoch.max(above) + 1;
         let mut current: Vec<Input> = (1..=self.shape.users).map(profile).collect();
