@@ -24,9 +24,12 @@ pub struct FloorLoad {
 }
 
 impl Redis {
-    /// Empties the server, as an accident would. For benchmarks on a server of their own, and nothing else.
+    /// Empties the server, or all of a cluster, as an accident would. For benchmarks on servers of their own, and nothing else.
     pub async fn empty(&self) -> Result<(), Error> {
-        self.command("empty the server", redis::cmd("FLUSHALL")).await
+        for server in self.each().await? {
+            server.command::<()>("empty the server", redis::cmd("FLUSHALL")).await?;
+        }
+        Ok(())
     }
 
     /// One XADD, one XREADGROUP and one XACK for each message, in pipelines, each message read and acknowledged by the consumer of its

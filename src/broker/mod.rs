@@ -7,6 +7,7 @@ pub mod keys;
 
 mod alerts;
 mod cluster;
+mod cluster_bench;
 mod commands;
 mod confirm;
 mod connection;
@@ -44,6 +45,7 @@ mod time;
 mod watch;
 
 pub use alerts::{AlertAnswer, AlertCommit};
+pub use cluster_bench::ServerShare;
 pub use commands::Given;
 pub use connection::{Redis, Settings};
 pub use edges::{EdgeBeat, LiveEdge, edge_streams};

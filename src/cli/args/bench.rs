@@ -14,6 +14,9 @@ pub(in crate::cli) struct Bench {
     /// How the private Redis makes writes durable.
     #[arg(long, global = true, value_enum, default_value_t = Appendfsync::Everysec)]
     pub(in crate::cli) appendfsync: Appendfsync,
+    /// Makes the private Redis a cluster of so many primaries: 1 to 16. Without it, it is one server.
+    #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=16))]
+    pub(in crate::cli) primaries: Option<u16>,
     /// Which database the private fleet has.
     #[arg(long, global = true, value_enum, default_value_t = Sql::Sqlite)]
     pub(in crate::cli) sql: Sql,

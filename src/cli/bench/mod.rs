@@ -16,6 +16,7 @@ mod quiet;
 mod recordings;
 mod report;
 mod rest;
+mod server;
 mod sos;
 mod spawn;
 mod talk;
@@ -31,7 +32,8 @@ use super::context::Context;
 use super::error::Error;
 use super::output::note;
 use crate::broker::{FloorLoad, Redis};
-use report::{Findings, Floor, Report};
+use report::{Findings, Floor, RedisServer, Report};
+use server::Server;
 use spawn::{Crew, Fleet};
 use usage::Watched;
 
@@ -51,6 +53,10 @@ pub(super) async fn bench(mut context: Context, args: args::Bench) -> Result<(),
     }
     if !args.spawn && matches!(args.load, Load::Talk { .. }) {
         return Err(Error::Usage("talk needs a Janus of its own: add --spawn".to_owned()));
+    }
+    if args.primaries.is_some() && !takes_primaries(&args) {
+        let loads = "direct, group, idle, rest, catchup, people, sos, fixes, talk or recordings";
+        return Err(Error::Usage(format!("--primaries is for a fleet with a Redis of its own: add --spawn, to {loads}")));
     }
     let appendfsync = if args.spawn { name(args.appendfsync) } else { "as configured" };
     let mut report = Report { machine: usage::Machine::this(), appendfsync, text_bytes: args.bytes, ..Report::default() };
@@ -73,7 +79,9 @@ pub(super) async fn bench(mut context: Context, args: args::Bench) -> Result<(),
                 report.benches.push(measure(&mut context, &args, load).await?);
             }
             let alone = matches!(load, Load::Floor { .. });
-            if let Some(load) = floor_of(load, args.bytes).filter(|_| args.spawn || alone) {
+            // One server is no measure for several.
+            let beside = args.spawn && args.primaries.is_none();
+            if let Some(load) = floor_of(load, args.bytes).filter(|_| beside || alone) {
                 measure_floors(&context, &args, load, &mut report).await?;
             }
         }
@@ -97,12 +105,21 @@ async fn measure(context: &mut Context, args: &args::Bench, load: &Load) -> Resu
         Load::Rest { scrape, .. } => Crew::AtRest { measured: !scrape.is_zero() },
         _ => Crew::Messages,
     };
-    let mut fleet = Fleet::start(args.appendfsync, args.sql, crew, args.within).await?;
+    let server = Server::start(args.appendfsync, args.primaries, args.within).await?;
+    let mut fleet = Fleet::start(server, args.sql, crew, args.within).await?;
     context.config = fleet.config.clone();
     let watched = fleet.watched();
-    let findings = load::run(context, args, load, &watched, Some(&mut fleet)).await;
+    let mut findings = load::run(context, args, load, &watched, Some(&mut fleet)).await;
+    if let (Ok(findings), Some(_)) = (&mut findings, args.primaries) {
+        findings.redis = RedisServer::of(&context.redis()?.bench_shares(context.shards()).await?);
+    }
     fleet.stop().await;
     findings
+}
+
+/// Whether a load has a fleet for which a cluster can be made.
+fn takes_primaries(args: &args::Bench) -> bool {
+    args.spawn && !matches!(args.load, Load::All | Load::Floor { .. } | Load::Trace { .. } | Load::Wifi { .. })
 }
 
 /// What Redis alone is asked to do beside a load.
@@ -123,7 +140,7 @@ async fn measure_floors(context: &Context, args: &args::Bench, load: FloorLoad, 
     }
     for appendfsync in [Appendfsync::Everysec, Appendfsync::Always] {
         note(&format!("bench: the floor with appendfsync {}", name(appendfsync)));
-        let server = spawn::Server::start(appendfsync, args.within).await?;
+        let server = Server::start(appendfsync, None, args.within).await?;
         report.floors.push(measure_floor(&server.redis, name(appendfsync), load).await?);
         server.stop().await;
     }

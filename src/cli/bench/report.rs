@@ -8,8 +8,9 @@ use super::fixes::Fixes;
 use super::recordings::Recordings;
 use super::talk::Talk;
 use super::trace::Traces;
-use super::usage::{Machine, Usage};
+use super::usage::{Machine, Usage, Watched};
 use super::wifi::Wifi;
+use crate::broker::ServerShare;
 
 /// One run: its benches, the floors beside them, and what is wanted of it.
 #[derive(Debug, Default, Serialize)]
@@ -47,7 +48,10 @@ pub(super) struct Findings {
     pub(super) recordings: Option<Recordings>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) wifi: Option<Wifi>,
-    /// By program; `redis` among them.
+    /// The servers of a cluster.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) redis: Vec<RedisServer>,
+    /// By program; `redis` among them, all servers of it together.
     pub(super) programs: BTreeMap<String, Usage>,
     /// CPU seconds of all programs and Redis per million deliveries, without those of the bench.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -55,6 +59,46 @@ pub(super) struct Findings {
     /// From the first message until SQL had everything: the time in which the CPU seconds were used.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) archived_s: Option<f64>,
+}
+
+/// The part of one server of a cluster, from its start until all was archived; the making of accounts is in it.
+#[derive(Debug, Serialize)]
+pub(super) struct RedisServer {
+    pub(super) address: String,
+    /// Shards whose keys it has.
+    pub(super) shards: u32,
+    /// Entries that were appended to its streams.
+    pub(super) entries: u64,
+    /// Of those of all servers; all are 1.
+    pub(super) entries_share: f64,
+    /// Commands it was sent.
+    pub(super) commands: u64,
+    pub(super) commands_share: f64,
+    pub(super) cpu_s: f64,
+    pub(super) cpu_share: f64,
+    pub(super) rss_peak_kib: u64,
+}
+
+impl RedisServer {
+    pub(super) fn of(servers: &[ServerShare]) -> Vec<Self> {
+        let used: Vec<Usage> = servers.iter().map(|server| Watched::only("redis", server.pid).usage()["redis"]).collect();
+        let share = |part: f64, all: f64| part / all.max(f64::MIN_POSITIVE);
+        let (entries, commands) =
+            servers.iter().fold((0, 0), |(entries, commands), server| (entries + server.entries, commands + server.commands));
+        let cpu_s: f64 = used.iter().map(|used| used.cpu_s).sum();
+        let server = |(server, used): (&ServerShare, &Usage)| Self {
+            address: server.address.clone(),
+            shards: server.shards,
+            entries: server.entries,
+            entries_share: share(server.entries as f64, entries as f64),
+            commands: server.commands,
+            commands_share: share(server.commands as f64, commands as f64),
+            cpu_s: used.cpu_s,
+            cpu_share: share(used.cpu_s, cpu_s),
+            rss_peak_kib: used.rss_peak_kib,
+        };
+        servers.iter().zip(&used).map(server).collect()
+    }
 }
 
 /// Messages that went through.

@@ -8,6 +8,7 @@ use super::super::output::note;
 use super::load::Bench;
 use super::report::{AtRest, Findings};
 use super::spawn::Fleet;
+use crate::broker::Redis;
 
 /// For the fleet to come to rest before it is looked at.
 const SETTLE: Duration = Duration::from_secs(5);
@@ -37,7 +38,7 @@ impl Bench<'_> {
         tokio::time::sleep(SETTLE).await;
         note(&format!("bench: {count} sessions are there; looking for {} s", rest.length.as_secs()));
         let redis = self.redis()?;
-        let commands = redis.look_at_server().await?.commands;
+        let commands = commands_of(&redis).await?;
         let (before, begun) = (self.watched.usage(), Instant::now());
         let (mut scrapes, mut scraped_bytes) = (0, 0);
         while begun.elapsed() < rest.length {
@@ -49,7 +50,7 @@ impl Bench<'_> {
             }
         }
         let (programs, seconds) = (self.watched.since(&before), begun.elapsed().as_secs_f64());
-        let commands = redis.look_at_server().await?.commands.saturating_sub(commands);
+        let commands = commands_of(&redis).await?.saturating_sub(commands);
         drop(open);
         let cpu_percent = programs.iter().map(|(name, usage)| (name.clone(), usage.cpu_s * 100.0 / seconds)).collect();
         let rest =
@@ -57,6 +58,11 @@ impl Bench<'_> {
         let settings = BTreeMap::from([("sessions", count)]);
         Ok(Findings { bench: "rest", settings, rest: Some(rest), programs, ..Findings::default() })
     }
+}
+
+/// How many commands all servers did so far.
+async fn commands_of(redis: &Redis) -> Result<u64, Error> {
+    Ok(redis.look_at_servers().await?.iter().map(|look| look.commands).sum())
 }
 
 /// All programs, one behind the other; how much they said.

@@ -1,4 +1,4 @@
-//! A private Redis and fleet in a temporary folder.
+//! A private fleet in a temporary folder.
 
 use std::fs;
 use std::net::TcpListener;
@@ -8,13 +8,12 @@ use std::time::Duration;
 
 use tokio::process::{Child, Command};
 
-use super::super::args::{Appendfsync, Sql};
+use super::super::args::Sql;
 use super::super::error::Error;
 use super::janus::Janus;
 use super::mariadb::MariaDb;
-use super::name;
+use super::server::Server;
 use super::usage::{PROGRAMS, Watched};
-use crate::broker::{Redis, Replication, Settings};
 use crate::clock::Clock;
 use crate::config::{Config, Program, Sources};
 use crate::token::KeyPair;
@@ -58,35 +57,6 @@ pub(super) fn start(program: &Path, args: &[String], log: &Path) -> Result<Child
         command.env_remove(variable);
     }
     command.spawn().map_err(failed)
-}
-
-/// A private Redis.
-pub(super) struct Server {
-    pub(super) redis: Redis,
-    url: String,
-    child: Child,
-    folder: Folder,
-}
-
-impl Server {
-    pub(super) async fn start(appendfsync: Appendfsync, within: Duration) -> Result<Self, Error> {
-        let folder = Folder::new()?;
-        let port = free_port()?.to_string();
-        let directory = folder.0.display().to_string();
-        let fsync = name(appendfsync);
-        let args = ["--port", &port, "--bind", "127.0.0.1", "--dir", &directory, "--appendonly", "yes", "--appendfsync", fsync];
-        let args: Vec<String> = args.into_iter().chain(["--save", "", "--maxmemory-policy", "noeviction"]).map(str::to_owned).collect();
-        let child = start(Path::new("redis-server"), &args, &folder.0.join("redis.log"))?;
-        let url = format!("redis://127.0.0.1:{port}/0");
-        let (connect_timeout, response_timeout) = (Duration::from_secs(2), Duration::from_secs(10));
-        let redis = Redis::new(Settings { url: url.clone(), connect_timeout, response_timeout, replication: Replication::none() })?;
-        until(within, "the start of a private redis-server (package redis-server)", async || redis.facts().await.is_ok()).await?;
-        Ok(Self { redis, url, child, folder })
-    }
-
-    pub(super) async fn stop(mut self) {
-        let _gone = self.child.kill().await;
-    }
 }
 
 pub(super) async fn until(within: Duration, what: &str, mut done: impl AsyncFnMut() -> bool) -> Result<(), Error> {
@@ -174,8 +144,7 @@ pub(super) struct Fleet {
 }
 
 impl Fleet {
-    pub(super) async fn start(appendfsync: Appendfsync, sql: Sql, crew: Crew, within: Duration) -> Result<Self, Error> {
-        let server = Server::start(appendfsync, within).await?;
+    pub(super) async fn start(server: Server, sql: Sql, crew: Crew, within: Duration) -> Result<Self, Error> {
         let database = Database::start(sql, within).await?;
         let folder = server.folder.0.clone();
         let keys = KeyPair::create(&folder)?;
@@ -281,9 +250,8 @@ impl Fleet {
     pub(super) fn watched(&self) -> Watched {
         let mut watched = Watched::default();
         let children = self.members.iter().map(|member| (member.program, member.child.id()));
-        for (program, pid) in children.chain([("redis", self.server.child.id())]) {
-            watched.add(program, pid.unwrap_or(0));
-        }
+        children.for_each(|(program, pid)| watched.add(program, pid.unwrap_or(0)));
+        self.server.pids().for_each(|pid| watched.add("redis", pid));
         if let Database::MariaDb(server) = &self.database {
             watched.add("mariadb", server.child.id().unwrap_or(0));
         }

@@ -77,3 +77,29 @@ fn a_fleet_at_rest_is_measured_with_its_metrics_and_without() {
         assert_eq!(rest["cpu_percent"].as_object().unwrap().keys().map(String::as_str).collect::<Vec<_>>(), programs);
     }
 }
+
+#[test]
+fn over_three_primaries_everything_arrives_and_each_has_its_share() {
+    let found = bench(&["direct", "--spawn", "--primaries", "3", "--devices", "60", "--messages", "3000"]);
+    let traffic = &found["traffic"];
+    assert_eq!(["lost", "duplicated", "disordered", "refused"].map(|wrong| traffic[wrong].as_u64().unwrap()), [0; 4], "{traffic}");
+    let servers = found["redis"].as_array().unwrap();
+    let numbers = |name: &str| servers.iter().map(|server| server[name].as_f64().unwrap()).collect::<Vec<_>>();
+    assert_eq!((servers.len(), numbers("shards").iter().sum::<f64>()), (3, 16.0), "{found}");
+    for share in ["entries_share", "commands_share"] {
+        assert!(numbers(share).iter().all(|share| *share > 0.1), "{found}");
+        assert!((numbers(share).iter().sum::<f64>() - 1.0).abs() < 1e-9, "{found}");
+    }
+    // Looked at a moment later each may have grown.
+    let together = found["programs"]["redis"]["rss_peak_kib"].as_f64().unwrap() / numbers("rss_peak_kib").iter().sum::<f64>();
+    assert!((0.9..=1.0).contains(&together), "{together}: {found}");
+}
+
+#[test]
+fn primaries_without_a_redis_of_its_own_are_refused_by_name() {
+    for args in [&["direct"][..], &["wifi", "--spawn"], &["all", "--spawn"]] {
+        let refused = Site::new().roger(&[&["bench", "--primaries", "3"], args].concat());
+        assert_eq!(refused.code, 64, "{args:?}: {refused:?}");
+        assert!(refused.stderr.contains("--primaries"), "{args:?}: {refused:?}");
+    }
+}
