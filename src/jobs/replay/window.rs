@@ -18,7 +18,7 @@ const FRAMES_A_CALL: usize = 128;
 pub(super) struct Window {
     shard: u32,
     bytes_max: usize,
-    /// Every commit of the log behind this one, up to `upto`, is in.
+    /// Every commit of the shard behind this one, up to `upto`, is in.
     after: StreamId,
     /// The last commit that left for want of room. What is below `after` otherwise was trimmed, and is archived.
     evicted: StreamId,
@@ -77,6 +77,10 @@ impl Window {
             }
             let full = entries.len() == FRAMES_A_CALL;
             for entry in entries {
+                // An epoch in between began at another server, which had taken over and is gone: what it gave is in SQL, if anywhere.
+                if entry.id.0 > self.upto.0 + 1 {
+                    self.clear(before(entry.id));
+                }
                 let size = entry.payload.as_ref().map_or(0, bytes::Bytes::len);
                 let frame: LogFrame = entry.decode(&log)?;
                 self.take(entry.id, size, frame);

@@ -34,7 +34,7 @@ mod long {
         traffic.more(100).await;
         let accepting = killed.elapsed();
         assert!(accepting < ACCEPTING_MAX, "accepting after {accepting:?}");
-        let promoted = fleet.sentinels.as_ref().unwrap().promoted().expect("another primary").port();
+        assert!(fleet.sentinels.as_ref().unwrap().promoted().is_some(), "another primary");
 
         // The old one comes back, writable until a sentinel reaches it. Nobody writes into it, then or as a replica.
         fleet.redis.restart();
@@ -46,7 +46,8 @@ mod long {
         // What scripts write comes from the primary as plain commands.
         let commands = fleet.redis.cli(&["INFO", "commandstats"]);
         assert!(!commands.contains("cmdstat_evalsha"), "somebody wrote into the old primary: {commands}");
-        assert_eq!(fleet.sentinels.as_ref().unwrap().primary(0), promoted);
+        // On a machine out of breath they may promote the other replica by now.
+        assert_ne!(fleet.sentinels.as_ref().unwrap().primary(0), fleet.redis.port());
         all_still_run(&mut fleet, &pids);
         assert!(traffic.cast.heard("alice").durabilities.contains(&Durability::Replica));
         traffic.end(&fleet).await;

@@ -34,8 +34,10 @@ mod long {
         assert_eq!(counted(&metrics, LOST).await, 0);
 
         assert!(fleet.terminate("offline-0").success());
-        for _ in 0..20 {
+        // Each by a commit of its own.
+        for word in 11..=30 {
             cast.say("alice", topic, 1).await;
+            cast.hears("alice", topic, "alice", word).await;
         }
         let (redis, shard) = (handle(&fleet.redis), topic.shard(SHARDS));
         let archived = redis.archived(&[shard]).await.unwrap()[0].unwrap();

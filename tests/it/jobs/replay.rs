@@ -98,6 +98,31 @@ impl Replaying {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_epoch_that_began_and_ended_at_another_server_is_not_skipped() {
+    let server = redis::Redis::start();
+    let (redis, database) = (handle(&server), Database::sqlite().await);
+    let group = topic("g:1");
+    // Somebody heard five messages here. The server that took over had three of them, and gave the fourth place anew; then this one is back.
+    let mut first = Owner::begin(&redis, 1).await;
+    first.post(group, 1..=5).await;
+    let mut elsewhere = ArchiveBatch::new(0);
+    elsewhere.take(frame(1, 3, (1..=3).map(|seq| Outcome::Entry(entry(group, 1, seq, seq))))).unwrap();
+    elsewhere.take(frame(2, 1, [Outcome::Entry(entry(group, 2, 4, 4))])).unwrap();
+    let mut replaying = Replaying::start(&redis, &database.store, 1 << 20).await;
+    replaying.check((1, 3), (1, 5), 0, &[(1, 4), (1, 5)], (1, 5), 0).await;
+    database.store.archive(elsewhere).await.unwrap();
+    let mut third = Owner::begin(&redis, 3).await;
+    third.post(group, [5]).await;
+    replaying.check((1, 5), (3, 5), 0, &[(2, 4), (3, 5)], (3, 5), 0).await;
+    // Also by one that reads all of the log at once.
+    let read = replaying.after;
+    drop(replaying);
+    let mut replaying = Replaying::start(&redis, &database.store, 1 << 20).await;
+    replaying.after = read;
+    replaying.check((1, 5), (3, 5), 0, &[(2, 4), (3, 5)], (3, 5), 0).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn pages_span_sql_and_log_and_epoch_borders() {
     let server = redis::Redis::start();
     let (redis, database) = (handle(&server), Database::sqlite().await);
