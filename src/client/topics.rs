@@ -80,7 +80,8 @@ impl Inbound {
         if complete && self.mark.is_none_or(|mark| mark < place) {
             self.mark = Some(place);
         }
-        from.is_some_and(|from| from > at)
+        // By the sequence, as with places: an epoch that has begun and given nothing moves the fleet on, and the client hears nothing of it.
+        from.is_some_and(|from| from > at && from.seq > at.seq)
     }
 
     /// The app stored everything up to `place`. Returns whether that is news.
@@ -140,5 +141,7 @@ mod tests {
         assert_eq!(inbound.arrive(Place::new(1, 21)), Arrival::Next);
         assert!(inbound.skip(Some(Place::new(1, 25)), Place::new(1, 30)), "22 to 25 are missing");
         assert_eq!(inbound.mark(), Some(Place::new(1, 20)), "21 is not stored yet");
+        assert!(!inbound.skip(Some(Place::new(2, 30)), Place::new(2, 33)), "epoch 2 had begun behind 30");
+        assert!(inbound.skip(Some(Place::new(3, 34)), Place::new(3, 36)), "34 is missing");
     }
 }
