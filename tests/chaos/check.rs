@@ -88,7 +88,8 @@ pub fn judge(members: &[(UserId, Vec<TopicId>, Log)], archive: &Archive) -> Find
         findings.too_early += log.too_early;
         for (count, what) in [(log.counts.repeats, REPEATED), (log.counts.holes, LOST)] {
             if count > 0 {
-                findings.breach(what, format!("{user}: its client saw {count} of them"));
+                let where_from = if what == LOST { log.holes().join("; ") } else { String::new() };
+                findings.breach(what, format!("{user}: its client saw {count} of them {where_from}"));
             }
         }
         for gap in &log.gaps {

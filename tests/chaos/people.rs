@@ -184,28 +184,45 @@ impl People {
         self.phase.send_replace(phase);
     }
 
-    /// Has nobody say anything more, and waits until all that was said has its receipt and is in SQL; false when the patience is over before.
+    /// Has nobody say anything more, and waits until all that was said has its receipt and is in SQL; false when the patience is over before,
+    /// and then what it waited for is printed.
     pub async fn fall_silent(&self) -> bool {
         self.turn(Phase::Listen);
-        let silent = async {
-            // Twice: what was refused at the last moment is said again.
-            let mut looks = 0;
-            while looks < 2 {
-                sleep(Duration::from_millis(500)).await;
-                let receipted = self.members.iter().all(|(.., log)| log.lock().unwrap().unreceipted == 0);
-                looks = if receipted && self.everything_is_archived().await { looks + 1 } else { 0 };
+        let begun = Instant::now();
+        // Twice: what was refused at the last moment is said again.
+        let mut looks = 0;
+        while looks < 2 {
+            sleep(Duration::from_millis(500)).await;
+            let unsettled = self.unsettled().await;
+            looks = if unsettled.is_empty() { looks + 1 } else { 0 };
+            if looks == 0 && begun.elapsed() > REST {
+                eprint!(" [no silence: {}]", unsettled.join("; "));
+                return false;
             }
-        };
-        timeout(REST, silent).await.is_ok()
+        }
+        true
     }
 
-    /// Whether every shard has taken in its input, and SQL holds every commit.
-    async fn everything_is_archived(&self) -> bool {
+    /// What has no receipt yet, and what SQL lacks: nothing when all that was said is at its place.
+    async fn unsettled(&self) -> Vec<String> {
+        let mut unsettled = Vec::new();
+        for (user, topics, log) in &self.members {
+            let unreceipted = log.lock().unwrap().unreceipted;
+            if unreceipted > 0 {
+                unsettled.push(format!("{unreceipted} messages of {user} to {} have no receipt", topics[0]));
+            }
+        }
         let mut command = self.ground.fleet.command(&["--json", "queues"]);
         let answer = tokio::task::spawn_blocking(move || command.output()).await.unwrap().unwrap();
         let told: serde_json::Value = serde_json::from_slice(&answer.stdout).unwrap_or_default();
-        let done = |shard: &serde_json::Value| ["input", "urgent", "archive_lag"].iter().all(|name| shard[*name] == 0);
-        told["shards"].as_array().is_some_and(|shards| !shards.is_empty() && shards.iter().all(done))
+        match told["shards"].as_array() {
+            Some(shards) if !shards.is_empty() => {
+                let open = |shard: &&serde_json::Value| ["input", "urgent", "archive_lag"].iter().any(|name| shard[*name] != 0);
+                unsettled.extend(shards.iter().filter(open).map(ToString::to_string));
+            }
+            _ => unsettled.push(format!("roger queues says {}", String::from_utf8_lossy(&answer.stderr).trim())),
+        }
+        unsettled
     }
 
     /// Waits until what SQL has stands still and everybody has heard it, or the patience is over; whether they have.

@@ -40,6 +40,18 @@ pub struct Text {
     pub word: u64,
 }
 
+/// What moves a radio on in a topic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// A connection begins, from what is acknowledged.
+    Connected,
+    Entry(TopicId, Place),
+    /// Nothing is left between the two.
+    Gap(TopicId, Place, Place),
+    /// It goes on behind the place.
+    Follow(TopicId, Place),
+}
+
 /// What receipts said: everything behind one and up to another number is so safe.
 #[derive(Clone, Copy, Debug)]
 pub struct Promise {
@@ -59,6 +71,8 @@ pub struct Log {
     /// How many words were said, by topic.
     pub said: std::collections::BTreeMap<TopicId, u64>,
     pub gaps: Vec<Gap>,
+    /// Everything that moved it on in a topic, in order.
+    pub trail: Vec<Step>,
     pub closed: Vec<String>,
     pub counts: Counts,
     /// How often another session of the same installation took its place.
@@ -71,7 +85,49 @@ pub struct Log {
     pub times: Vec<(u64, Instant)>,
 }
 
+impl Step {
+    fn of(event: &Event) -> Option<Self> {
+        match event {
+            Event::Connected { .. } => Some(Self::Connected),
+            Event::Entry(entry) => Some(Self::Entry(entry.topic, entry.place)),
+            Event::Gap(gap) => Some(Self::Gap(gap.topic, gap.from, gap.to)),
+            Event::Follow { topic, mark, following: true, .. } => Some(Self::Follow(*topic, *mark)),
+            _ => None,
+        }
+    }
+
+    fn topic(&self) -> Option<TopicId> {
+        match self {
+            Self::Connected => None,
+            Self::Entry(topic, _) | Self::Gap(topic, ..) | Self::Follow(topic, _) => Some(*topic),
+        }
+    }
+}
+
 impl Log {
+    /// What led to each hole that nobody told it of: the steps in its topic before, and the one behind it.
+    pub fn holes(&self) -> Vec<String> {
+        const BEFORE: usize = 6;
+        let mut holes = Vec::new();
+        for topic in self.trail.iter().filter_map(Step::topic).collect::<BTreeSet<_>>() {
+            let steps: Vec<&Step> = self.trail.iter().filter(|step| step.topic().is_none_or(|of| of == topic)).collect();
+            let mut last = Place::START;
+            for (at, step) in steps.iter().enumerate() {
+                let (from, to) = match step {
+                    Step::Connected => continue,
+                    Step::Entry(_, place) => (Place::new(place.epoch, place.seq.saturating_sub(1)), *place),
+                    Step::Gap(_, from, to) => (*from, *to),
+                    Step::Follow(_, mark) => (last, *mark),
+                };
+                if from.seq > last.seq {
+                    holes.push(format!("{:?}", &steps[at.saturating_sub(BEFORE)..=at]));
+                }
+                last = last.max(to);
+            }
+        }
+        holes
+    }
+
     /// Adds what a life saw.
     pub fn counted(&mut self, counts: Counts) {
         self.counts.repeats += counts.repeats;
@@ -207,6 +263,7 @@ impl Radio {
     /// Stores what it is told; the place that is to be acknowledged.
     pub fn hear(&self, event: Event) -> Option<(TopicId, Place)> {
         let mut log = self.log.lock().unwrap();
+        log.trail.extend(Step::of(&event));
         match event {
             Event::Entry(entry) => {
                 match &entry.body {
