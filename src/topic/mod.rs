@@ -2,7 +2,8 @@
 //!
 //! [`Shard::step`] takes one frame of inputs and decides outcomes (messages in `step.rs`, sessions in `attend.rs`, members in `belong.rs`);
 //! the state is the fold of the outcomes, so whoever has the log has the state. [`Followers`] knows which edges want to hear of it, and is
-//! rebuilt by asking them. [`Cursor`] is the other end: how far one session is in one topic, and what it takes next.
+//! rebuilt by asking them. [`Cursor`] is the other end: how far one session is in one topic, and what it takes next; [`replay`] is what it is
+//! given of what it missed.
 
 mod alert;
 mod attend;
@@ -14,6 +15,7 @@ pub mod frame;
 mod member;
 mod recent;
 mod recover;
+pub mod replay;
 mod room;
 mod state;
 mod step;

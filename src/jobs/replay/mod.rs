@@ -5,11 +5,9 @@
 //! and its places. There is no limit of attempts: a request waits for SQL when only SQL can answer, until its session asks again; what is
 //! older than that is dropped unread, so that after an outage only what somebody still waits for is answered.
 //!
-//! A page answers for the places behind `after` up to `upto`: all that exist are in it, or in `lost`. Sequences have no holes, so a page
-//! shows by itself that it is complete. A hole is called lost only when SQL holds what comes behind it; until then it is asked again.
+//! What a page is, and what counts as lost, is in [`crate::topic::replay`].
 
-mod page;
-mod window;
+mod log;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -17,15 +15,15 @@ use std::time::{Duration, Instant};
 
 use prost::Message as _;
 
-use crate::broker::{self, Redis, StreamId, keys};
+use crate::broker::{self, Redis, keys};
 use crate::clock::Clock;
 use crate::model::{Place, Span, TopicId};
 use crate::retry::ErrorClass;
 use crate::store::{self, Position, Store};
-use crate::topic::frame::{OutFrame, Output, Page, ReplayRequest};
+use crate::topic::frame::{Entry, OutFrame, Output, Page, ReplayRequest};
+use crate::topic::replay::{Ask, Draft};
 use crate::worker::{Classed, Competing, Verdict, Work};
-use page::{Draft, holes};
-use window::Window;
+use log::Log;
 
 /// The most entries in a page, and how many when the request does not say.
 const ENTRIES_MAX: usize = 4_096;
@@ -44,7 +42,7 @@ pub struct Replay {
     clock: Clock,
     shards: u32,
     window_bytes_max: usize,
-    windows: Arc<Mutex<HashMap<u32, Arc<tokio::sync::Mutex<Window>>>>>,
+    logs: Arc<Mutex<HashMap<u32, Arc<tokio::sync::Mutex<Log>>>>>,
 }
 
 /// Why a request is not answered this time.
@@ -88,24 +86,15 @@ impl Classed for Error {
     }
 }
 
-/// What is asked for, within bounds.
-#[derive(Clone, Copy, Debug)]
-struct Ask {
-    topic: TopicId,
-    span: Span,
-    entries_max: usize,
-    bytes_max: usize,
-}
-
 impl Replay {
     /// The job, for a deployment of `shards`; keeps at most `window_bytes_max` of each shard's log in memory.
     pub fn new(redis: Redis, store: Store, clock: Clock, shards: u32, window_bytes_max: usize) -> Self {
-        Self { redis, store, clock, shards, window_bytes_max, windows: Arc::default() }
+        Self { redis, store, clock, shards, window_bytes_max, logs: Arc::default() }
     }
 
-    fn window(&self, shard: u32) -> Arc<tokio::sync::Mutex<Window>> {
-        let mut windows = self.windows.lock().unwrap_or_else(PoisonError::into_inner);
-        windows.entry(shard).or_insert_with(|| Arc::new(tokio::sync::Mutex::new(Window::new(shard, self.window_bytes_max)))).clone()
+    fn log(&self, shard: u32) -> Arc<tokio::sync::Mutex<Log>> {
+        let mut logs = self.logs.lock().unwrap_or_else(PoisonError::into_inner);
+        logs.entry(shard).or_insert_with(|| Arc::new(tokio::sync::Mutex::new(Log::new(shard, self.window_bytes_max)))).clone()
     }
 
     /// Whether its session has asked again meanwhile. A clock that is ahead costs only patience, which rises with every request.
@@ -145,24 +134,22 @@ impl Replay {
     }
 
     async fn draft(&self, ask: Ask) -> Result<Draft, Error> {
-        let broker = |source| Error::Broker { topic: ask.topic, source };
-        let window = self.window(ask.topic.shard(self.shards));
+        let log = self.log(ask.topic.shard(self.shards));
         let asked = Instant::now();
         {
-            let mut window = window.lock().await;
-            window.refresh(&self.redis, asked).await.map_err(broker)?;
-            let recent = Draft::of(ask, window.entries(ask.topic, ask.span).cloned());
+            let mut log = log.lock().await;
+            log.refresh(&self.redis, asked).await.map_err(|source| Error::Broker { topic: ask.topic, source })?;
             // Complete by itself: SQL need not be asked, nor be there.
-            if recent.is_all(ask.span.after, window.after().0) {
+            if let Some(recent) = Draft::of_window(ask, log.window()) {
                 return Ok(recent);
             }
         }
-        self.draft_from_sql(ask, &window).await
+        self.draft_from_sql(ask, &log).await
     }
 
-    async fn draft_from_sql(&self, ask: Ask, window: &tokio::sync::Mutex<Window>) -> Result<Draft, Error> {
+    async fn draft_from_sql(&self, ask: Ask, log: &tokio::sync::Mutex<Log>) -> Result<Draft, Error> {
         let topic = ask.topic;
-        let (draft, archived) = self.look(ask, window).await?;
+        let (draft, archived) = self.look(ask, log).await?;
         if draft.lost.is_empty() {
             return Ok(draft);
         }
@@ -171,51 +158,37 @@ impl Replay {
         let head = head.map_or(Place::START, |head| head.head.into());
         let marks = self.redis.log_marks(topic.shard(self.shards)).await.map_err(|source| Error::Broker { topic, source })?;
         let epoch = archived.epoch.max(marks.map_or(0, |marks| marks.last.0));
-        let waits = |draft: &Draft| draft.lost.iter().find(|hole| hole.upto > head && hole.upto.epoch >= epoch).map(|hole| hole.after);
-        if let Some(after) = waits(&draft) {
+        if let Some(after) = draft.waits_behind(head, epoch) {
             return Err(Error::NotYet { topic, after });
         }
         // Unless the archive had it in hand at the first look, as after a failover, and brought it in since: so once more, behind what it is judged by.
-        window.lock().await.refresh(&self.redis, Instant::now()).await.map_err(|source| Error::Broker { topic, source })?;
-        let (draft, _) = self.look(ask, window).await?;
-        match waits(&draft) {
+        log.lock().await.refresh(&self.redis, Instant::now()).await.map_err(|source| Error::Broker { topic, source })?;
+        let (draft, _) = self.look(ask, log).await?;
+        match draft.waits_behind(head, epoch) {
             Some(after) => Err(Error::NotYet { topic, after }),
             None => Ok(draft),
         }
     }
 
     /// What SQL and the window have, with the holes in it as lost, and up to where the archive was.
-    async fn look(&self, ask: Ask, window: &tokio::sync::Mutex<Window>) -> Result<(Draft, Position), Error> {
+    async fn look(&self, ask: Ask, log: &tokio::sync::Mutex<Log>) -> Result<(Draft, Position), Error> {
         let topic = ask.topic;
         let store = |source| Error::Store { topic, source };
         // First the position: all up to it is in what is read after it.
         let archived = self.store.archive_state(topic.shard(self.shards)).await.map_err(store)?.position;
         let entries = self.store.entries(topic, ask.span, ask.entries_max, ask.bytes_max).await.map_err(store)?;
         let (count, bytes) = (entries.len(), entries.iter().map(|entry| entry.body.len()).sum::<usize>());
-        let known = Draft::of(ask, entries.into_iter());
+        let last = entries.last().map(Entry::place);
         // Whether SQL stopped at the bounds, or has no more.
-        let clipped =
-            known.clipped || count >= ask.entries_max || bytes >= ask.bytes_max || self.has_more(ask, &known).await.map_err(store)?;
-        let draft = if clipped {
-            Draft { upto: known.last(ask.span.after), ..known }
-        } else {
-            let window = window.lock().await;
-            if window.evicted() > StreamId(archived.epoch, archived.commit) {
-                return Err(Error::NotYet { topic, after: known.last(ask.span.after) });
-            }
-            let rest = Span::new(known.last(ask.span.after), ask.span.upto);
-            Draft::of(ask, known.entries.into_iter().chain(window.entries(topic, rest).cloned()))
-        };
-        let lost = holes(ask.span.after, &draft.entries, draft.upto);
-        Ok((Draft { lost, ..draft }, archived))
+        let more = count >= ask.entries_max || bytes >= ask.bytes_max || self.has_more(ask, last).await.map_err(store)?;
+        let log = log.lock().await;
+        let draft = Draft::of_both(ask, entries, more, (archived.epoch, archived.commit), log.window());
+        draft.map(|draft| (draft, archived)).map_err(|after| Error::NotYet { topic, after })
     }
 
-    /// Whether SQL has entries of the span behind those of a draft: a body that did not fit ends a page early.
-    async fn has_more(&self, ask: Ask, known: &Draft) -> Result<bool, store::Error> {
-        let rest = Span::new(known.last(ask.span.after), ask.span.upto);
-        if known.entries.is_empty() || rest.after >= rest.upto {
-            return Ok(false);
-        }
+    /// Whether SQL has entries of the span behind the last one that it gave: a body that did not fit ends a page early.
+    async fn has_more(&self, ask: Ask, last: Option<Place>) -> Result<bool, store::Error> {
+        let Some(rest) = last.map(|last| Span::new(last, ask.span.upto)).filter(|rest| rest.after < rest.upto) else { return Ok(false) };
         Ok(!self.store.entries(ask.topic, rest, 1, 1).await?.is_empty())
     }
 }

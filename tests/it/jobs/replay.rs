@@ -48,6 +48,16 @@ impl Replaying {
         Self { redis: redis.clone(), reader: Reader::new(redis, Duration::from_millis(100)), after: StreamId::default(), request: 0, task }
     }
 
+    /// Another program in its place, which has read nothing yet.
+    async fn another(self, store: &Store) -> Self {
+        let (redis, after) = (self.redis.clone(), self.after);
+        eventually("all requests are done", async || (redis.lengths(&[keys::replay()]).await.ok()? == [0]).then_some(())).await;
+        drop(self);
+        let mut another = Self::start(&redis, store, 1 << 20).await;
+        another.after = after;
+        another
+    }
+
     async fn ask(&mut self, edge: &str, after: (u64, u64), upto: (u64, u64), entries_max: u32) {
         self.ask_at(0, edge, after, upto, entries_max).await;
     }
@@ -115,11 +125,67 @@ async fn an_epoch_that_began_and_ended_at_another_server_is_not_skipped() {
     third.post(group, [5]).await;
     replaying.check((1, 5), (3, 5), 0, &[(2, 4), (3, 5)], (3, 5), 0).await;
     // Also by one that reads all of the log at once.
-    let read = replaying.after;
-    drop(replaying);
-    let mut replaying = Replaying::start(&redis, &database.store, 1 << 20).await;
-    replaying.after = read;
+    let mut replaying = replaying.another(&database.store).await;
     replaying.check((1, 5), (3, 5), 0, &[(2, 4), (3, 5)], (3, 5), 0).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_missed_an_epoch_answers_nothing_of_it() {
+    let server = redis::Redis::start();
+    let (redis, database) = (handle(&server), Database::sqlite().await);
+    let group = topic("g:1");
+    let mut first = Owner::begin(&redis, 1).await;
+    first.post(group, 1..=5).await;
+    // Who asks heard of places of the second epoch at the server that had it.
+    let mut replaying = Replaying::start(&redis, &database.store, 1 << 20).await;
+    replaying.ask("boot", (1, 3), (2, 5), 0).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(redis.lengths(&[keys::out_replay("boot")]).await.unwrap(), [0], "(1, 4) and (1, 5) were given anew there");
+    let mut elsewhere = ArchiveBatch::new(0);
+    elsewhere.take(frame(1, 3, (1..=3).map(|seq| Outcome::Entry(entry(group, 1, seq, seq))))).unwrap();
+    elsewhere.take(frame(2, 1, (4..=5).map(|seq| Outcome::Entry(entry(group, 2, seq, seq))))).unwrap();
+    database.store.archive(elsewhere).await.unwrap();
+    assert_eq!(places(&replaying.page().await.entries), [Place::new(2, 4), Place::new(2, 5)]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_left_of_an_epoch_that_lost_its_end_is_not_called_lost() {
+    let server = redis::Redis::start();
+    let (redis, database) = (handle(&server), Database::sqlite().await);
+    let group = topic("g:1");
+    let mut first = Owner::begin(&redis, 1).await;
+    first.post(group, 1..=5).await;
+    let mut replaying = Replaying::start(&redis, &database.store, 1 << 20).await;
+    replaying.check((1, 3), (1, 5), 0, &[(1, 4), (1, 5)], (1, 5), 0).await;
+    // None of it is in SQL yet.
+    assert_eq!(server.cli(&["XDEL", &keys::log(0), "1-4", "1-5"]), "2");
+    let mut second = Owner::begin(&redis, 2).await;
+    second.post(group, [4]).await;
+    replaying.check((0, 0), (1, 3), 0, &[(1, 1), (1, 2), (1, 3)], (1, 3), 0).await;
+    replaying.check((1, 2), (2, 4), 0, &[(1, 3), (2, 4)], (2, 4), 0).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_that_is_trimmed_whole_is_not_what_was_read_of_it_before() {
+    let server = redis::Redis::start();
+    let (redis, database) = (handle(&server), Database::sqlite().await);
+    let group = topic("g:1");
+    let mut first = Owner::begin(&redis, 1).await;
+    first.post(group, 1..=5).await;
+    let mut replaying = Replaying::start(&redis, &database.store, 1 << 20).await;
+    replaying.check((1, 3), (1, 5), 0, &[(1, 4), (1, 5)], (1, 5), 0).await;
+    // The end is lost, its places are given anew, and all of it is archived and trimmed before anybody asks again.
+    let mut batch = ArchiveBatch::new(0);
+    batch.take(frame(1, 3, (1..=3).map(|seq| Outcome::Entry(entry(group, 1, seq, seq))))).unwrap();
+    batch.take(frame(2, 2, (4..=5).map(|seq| Outcome::Entry(entry(group, 2, seq, seq))))).unwrap();
+    database.store.archive(batch).await.unwrap();
+    let mut second = Owner::begin(&redis, 2).await;
+    second.post(group, [4, 5]).await;
+    server.cli(&["XTRIM", &keys::log(0), "MAXLEN", "0"]);
+    replaying.check((1, 3), (2, 5), 0, &[(2, 4), (2, 5)], (2, 5), 0).await;
+    // Nor by one that never saw the log.
+    let mut replaying = replaying.another(&database.store).await;
+    replaying.check((1, 5), (2, 5), 0, &[(2, 4), (2, 5)], (2, 5), 0).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

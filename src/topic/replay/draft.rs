@@ -1,23 +1,38 @@
 //! A page in the making, and what is missing from it.
 
-use super::Ask;
-use crate::model::{Place, Span};
+use super::window::{CommitId, Window};
+use crate::model::{Place, Span, TopicId};
 use crate::topic::frame::Entry;
+
+/// What is asked for, within bounds.
+#[derive(Clone, Copy, Debug)]
+pub struct Ask {
+    /// The topic.
+    pub topic: TopicId,
+    /// The places.
+    pub span: Span,
+    /// The most entries in a page; from 1.
+    pub entries_max: usize,
+    /// The most bytes of bodies in a page. One entry may be above it.
+    pub bytes_max: usize,
+}
 
 /// Entries in order, and up to where they answer.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(super) struct Draft {
-    pub(super) entries: Vec<Entry>,
+pub struct Draft {
+    /// As many as fit.
+    pub entries: Vec<Entry>,
     /// The end of the span, or the last entry when the bounds were met.
-    pub(super) upto: Place,
+    pub upto: Place,
     /// Whether there was more than fits.
-    pub(super) clipped: bool,
-    pub(super) lost: Vec<Span>,
+    pub clipped: bool,
+    /// What is missing from the entries.
+    pub lost: Vec<Span>,
 }
 
 impl Draft {
     /// As many of `entries` as fit, at least one.
-    pub(super) fn of(ask: Ask, entries: impl Iterator<Item = Entry>) -> Self {
+    pub fn of(ask: Ask, entries: impl Iterator<Item = Entry>) -> Self {
         let mut draft = Self { upto: ask.span.upto, ..Self::default() };
         let mut bytes = 0;
         for entry in entries {
@@ -33,20 +48,56 @@ impl Draft {
     }
 
     /// The place of the last entry; `after` without one.
-    pub(super) fn last(&self, after: Place) -> Place {
+    pub fn last(&self, after: Place) -> Place {
         self.entries.last().map_or(after, Entry::place)
     }
 }
 
 impl Draft {
-    /// Whether a draft from a window on the log is all there is behind `after`. The window has every commit of the epochs above
-    /// `whole_above`. Within an epoch the sequence shows it. At a border it does not: the places behind `after` may have been lost, and
-    /// given anew in an epoch whose begin the window does not have.
-    pub(super) fn is_all(&self, after: Place, whole_above: u64) -> bool {
-        let border = match self.entries.first() {
-            Some(first) => first.epoch != after.epoch && !(after.seq == 0 && first.seq == 1),
-            None => self.upto.epoch != after.epoch,
+    /// What a window on the log answers alone; `None` when it does not prove that this is all there is.
+    pub fn of_window(ask: Ask, window: &Window) -> Option<Self> {
+        // A server that missed an epoch has another end in its place, as whole as it looks.
+        if ask.span.upto.epoch > window.epoch() {
+            return None;
+        }
+        let draft = Self::of(ask, window.entries(ask.topic, ask.span, CommitId::default()).cloned());
+        draft.is_all(ask.span.after, window.whole_behind().0).then_some(draft)
+    }
+
+    /// What SQL has, with what the window has behind it, and the holes in that as lost. `more` says whether SQL has more than `stored`, and
+    /// `archived` up to which commit it had everything before `stored` was read. Fails with the place behind which nothing is known: the
+    /// window had it and no longer has, or never saw its epoch, and SQL does not have it yet.
+    pub fn of_both(ask: Ask, stored: Vec<Entry>, more: bool, archived: CommitId, window: &Window) -> Result<Self, Place> {
+        let known = Self::of(ask, stored.into_iter());
+        let last = known.last(ask.span.after);
+        let draft = if known.clipped || more {
+            Self { upto: last, ..known }
+        } else if window.evicted() > archived || ask.span.upto.epoch > window.epoch().max(archived.0) {
+            return Err(last);
+        } else {
+            // What is not archived up to there never will be: it is the end of a log that another one outran.
+            let rest = window.entries(ask.topic, Span::new(last, ask.span.upto), archived);
+            Self::of(ask, known.entries.into_iter().chain(rest.cloned()))
         };
+        let lost = holes(ask.span.after, &draft.entries, draft.upto);
+        Ok(Self { lost, ..draft })
+    }
+
+    /// Behind which place something is missing that may still come: nothing behind it is archived, as `head`, the topic's head in SQL, says, and its
+    /// epoch is not below the newest one known. `None` when all that is missing is lost.
+    pub fn waits_behind(&self, head: Place, epoch: u64) -> Option<Place> {
+        self.lost.iter().find(|hole| hole.upto > head && hole.upto.epoch >= epoch).map(|hole| hole.after)
+    }
+
+    /// Whether a draft from a window on the log is all there is behind `after`. The window has every commit of the epochs above
+    /// `whole_above`. Within an epoch the sequence shows it. Beyond a border it does not: the places behind `after` may have been lost, and
+    /// given anew in an epoch whose begin the window does not have.
+    fn is_all(&self, after: Place, whole_above: u64) -> bool {
+        let epoch = match self.entries.first() {
+            Some(first) if after.seq == 0 && first.seq == 1 => first.epoch,
+            _ => after.epoch,
+        };
+        let border = self.upto.epoch != epoch || self.entries.iter().any(|entry| entry.epoch != epoch);
         (!border || whole_above <= after.epoch) && holes(after, &self.entries, self.upto).is_empty()
     }
 }
@@ -54,7 +105,7 @@ impl Draft {
 /// The places behind `after` up to `upto` that must exist and are not among the entries. Within an epoch sequences have no holes, and a
 /// new epoch goes on behind the highest sequence that was known at its begin; it may go on behind a lower one than the epoch before
 /// reached, and then what it gave anew is behind, not missing.
-pub(super) fn holes(after: Place, entries: &[Entry], upto: Place) -> Vec<Span> {
+fn holes(after: Place, entries: &[Entry], upto: Place) -> Vec<Span> {
     let mut holes = Vec::new();
     let mut last = after;
     for entry in entries {
@@ -121,7 +172,9 @@ mod tests {
         check((1, 9), &[(2, 10)], (2, 10), 2, false);
         check((1, 9), &[], (2, 9), 2, false);
         check((1, 9), &[(2, 10)], (2, 10), 1, true);
-        check((1, 8), &[(1, 9), (2, 5)], (2, 5), 2, true);
+        check((1, 8), &[(1, 9), (2, 5)], (2, 5), 2, false);
+        check((1, 8), &[(1, 9), (2, 5)], (2, 5), 1, true);
+        check((1, 8), &[(1, 9)], (1, 9), 2, true);
     }
 
     #[test]
