@@ -192,8 +192,8 @@ impl Redis {
         self.command("commit", call).await.map(|done| fence.answered(done))
     }
 
-    /// Writes rows and deletes fields of a checkpoint, which then holds everything up to `at`; without `at` the rows are for an epoch that
-    /// is still to begin, and harmless if it does not: rows only rise.
+    /// Deletes fields of a checkpoint and writes rows, and then it holds everything up to `at`; without `at` the rows are for an epoch that
+    /// is still to begin, and harmless if it does not: rows only rise, and who next begins one deletes the same again.
     pub async fn checkpoint(
         &self,
         fence: &mut Fence,

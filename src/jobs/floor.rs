@@ -105,8 +105,9 @@ impl Floor {
             let rest = current.split_off(current.len().min(ROWS_A_FRAME as usize));
             reply(&redis, request, FloorFrame { current: std::mem::replace(&mut current, rest), ..FloorFrame::default() }).await?;
         }
+        let archived = self.store.archive_state(shard).await.map_err(failed)?.position.epoch;
         redis.confirm(&asker).await.map_err(broker_failed)?;
-        reply(&redis, request, FloorFrame { epoch, ..FloorFrame::default() }).await?;
+        reply(&redis, request, FloorFrame { epoch, archived, ..FloorFrame::default() }).await?;
         tracing::info!(shard, epoch, rows, items, why = request.why, "epoch allocated");
         Ok(())
     }

@@ -280,7 +280,7 @@ impl Step<'_> {
     }
 
     /// Gives an entry the next place of its topic, and tells the edges.
-    fn append(&mut self, topic: TopicId, sender: (UserId, InstallationId), client_seq: u64, kind: u32, body: Bytes) {
+    pub(super) fn append(&mut self, topic: TopicId, sender: (UserId, InstallationId), client_seq: u64, kind: u32, body: Bytes) {
         let head = self.shard.head(topic);
         let entry = Entry {
             topic: topic.packed(),
@@ -303,7 +303,7 @@ impl Step<'_> {
     }
 
     /// Tells the sender, in their inbox, that a message with a receipt was refused.
-    fn reject(&mut self, post: &Post, reason: Reason, high: u64) {
+    pub(super) fn reject(&mut self, post: &Post, reason: Reason, high: u64) {
         self.batch.tally.rejected += 1;
         let Some(inbox) = TopicId::checked(TopicKind::Inbox, post.sender) else { return };
         let notice = Notice { topic: inbox.packed(), kind: MessageKind::Rejected as u32, body: rejected_body(post, reason, high) };

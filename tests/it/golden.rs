@@ -262,7 +262,7 @@ fn frames_on_redis_stay_as_they_are() {
         }
         let request = FloorRequest { shard: 5, shards: 16, reply: "{s5}:floor:1".into(), epoch_above: 3, why: "lost".into() };
         line(&mut lines, golden, "FloorRequest", &request);
-        line(&mut lines, golden, "FloorFrame", &FloorFrame { rows: rows(), epoch: 4, current: inputs() });
+        line(&mut lines, golden, "FloorFrame", &FloorFrame { rows: rows(), epoch: 4, current: inputs(), archived: 0 });
         let edge = "a-1".into();
         let replay = ReplayRequest {
             topic: 0x39,
@@ -293,6 +293,7 @@ fn frames_on_redis_stay_as_they_are() {
         urgent::of_alerts(&mut lines, golden);
         urgent::of_floors(&mut lines, golden);
         line(&mut lines, golden, "FloorFrame.people", &FloorFrame { rows, ..FloorFrame::default() });
+        line(&mut lines, golden, "FloorFrame.archived", &FloorFrame { epoch: 4, archived: 3, ..FloorFrame::default() });
         lines
     });
 }

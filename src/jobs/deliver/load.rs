@@ -35,17 +35,25 @@ pub(super) async fn take(job: &Deliver, tenure: &Tenure, lost: Option<&str>) -> 
         claim.lost = Some(how.to_owned());
     }
     let (mut state, mut forwards) = load(&redis, shard, job.settings.shards, &claim).await.map_err(failed)?;
-    // Before anything new is decided, a new epoch included.
-    forwards.push(&redis).await.map_err(failed)?;
     if let Some(why) = why_new_epoch(&claim, &facts.history, &state) {
         tracing::warn!(shard, why, epoch = state.epoch(), "a new epoch is needed");
         let Some(floor) = ask_floor(job, &redis, tenure, state.epoch(), why).await? else { return Ok(None) };
-        let first = begin(&redis, &mut fence, &mut state, floor, &facts.history, job.clock.now_ms()).await?;
+        let ends_at = StreamId(state.epoch(), state.commit());
+        let outrun = state.yield_to(floor.archived);
+        if outrun {
+            tracing::warn!(shard, archived = floor.archived, %ends_at, "this server missed an epoch; the shard starts from what SQL has");
+            forwards = Forwards::new(shard, job.settings.shards);
+        } else {
+            // Before anything new is decided.
+            forwards.push(&redis).await.map_err(failed)?;
+        }
+        let first = begin(&redis, &mut fence, &mut state, floor, outrun, &facts.history, job.clock.now_ms()).await?;
         first.iter().for_each(|frame| forwards.collect(frame));
-        forwards.push(&redis).await.map_err(failed)?;
         // An emptied Redis forgot that too, and a program with another number must not be the first to say it.
         redis.pin_shards(job.settings.shards).await.map_err(failed)?;
     }
+    // Before anything new is decided.
+    forwards.push(&redis).await.map_err(failed)?;
     let outlet = Outlet::new(shard, state.epoch(), claim.token, fence.nonce());
     tracing::info!(shard, epoch = state.epoch(), commit = state.commit(), token = claim.token, topics = state.topics(), "owns the shard");
     state.set_floor_limits(job.settings.floor);
@@ -60,19 +68,23 @@ async fn load(redis: &Redis, shard: u32, shards: u32, claim: &Claim) -> Result<(
     let rows = redis.load_rows(shard).await?;
     let mut state = Shard::from_checkpoint(claim.checkpoint.0, claim.checkpoint.1, rows);
     let mut forwards = Forwards::new(shard, shards);
-    let log = keys::log(shard);
     let mut from = claim.checkpoint.next();
-    loop {
-        let entries = redis.range(&log, from, StreamId(u64::MAX, u64::MAX), LOG_FRAMES_A_CALL).await?;
-        let Some(last) = entries.last() else { break };
-        from = last.id.next();
-        for entry in &entries {
-            let frame: LogFrame = entry.decode(&log)?;
-            state.fold(&frame);
-            forwards.collect(&frame);
+    while let Some(frames) = read_log(redis, shard, &mut from).await? {
+        for frame in &frames {
+            state.fold(frame);
+            forwards.collect(frame);
         }
     }
     Ok((state, forwards))
+}
+
+/// The next frames of the log; `None` when there are no more.
+async fn read_log(redis: &Redis, shard: u32, from: &mut StreamId) -> Result<Option<Vec<LogFrame>>, broker::Error> {
+    let log = keys::log(shard);
+    let entries = redis.range(&log, *from, StreamId(u64::MAX, u64::MAX), LOG_FRAMES_A_CALL).await?;
+    let Some(last) = entries.last() else { return Ok(None) };
+    *from = last.id.next();
+    entries.iter().map(|entry| entry.decode(&log)).collect::<Result<_, _>>().map(Some)
 }
 
 /// Whether what Redis has can be trusted to be everything it ever answered for.
@@ -89,21 +101,31 @@ fn why_new_epoch(claim: &Claim, history: &str, state: &Shard) -> Option<String> 
     (claim.history != history).then(|| "Redis was restarted or replaced".to_owned())
 }
 
-/// Merges everything SQL knows into what is left, and begins the epoch that SQL allocated: its rows first, then all else in one step. Returns
-/// the first commit, if it decided anything.
+/// Merges everything SQL knows into what is left, and begins the epoch that SQL allocated: its rows first, then all else in one step. Where another
+/// server has outrun this one nothing is left: the rows take the place of all others, and what the log has on messages that SQL knows nothing of is
+/// decided anew. Returns the first commit, if it decided anything.
 async fn begin(
     redis: &Redis,
     fence: &mut Fence,
     state: &mut Shard,
     floor: Floor,
+    outrun: bool,
     history: &str,
     now_ms: u64,
 ) -> Result<Option<LogFrame>, Error> {
     let shard = fence.shard;
     let failed = |source| Error::Broker { shard, source };
     let (rows, mut batch) = state.restart(floor.epoch, floor.rows, floor.current, now_ms);
+    let mut gone = Vec::new();
+    if outrun {
+        gone.extend(redis.load_rows(shard).await.map_err(failed)?.iter().map(RowKind::key));
+        let mut from = StreamId::default();
+        while let Some(frames) = read_log(redis, shard, &mut from).await.map_err(failed)? {
+            state.rescue(&mut batch, &frames, now_ms);
+        }
+    }
     let first = state.seal(&mut batch, now_ms);
-    let written = redis.checkpoint(fence, None, &rows, &[]).await.map_err(failed)?;
+    let written = redis.checkpoint(fence, None, &rows, &gone).await.map_err(failed)?;
     if written == CommitAnswer::Fenced
         || redis.begin_epoch(fence, floor.epoch, history, first.as_ref()).await.map_err(failed)? == CommitAnswer::Fenced
     {
@@ -115,6 +137,8 @@ async fn begin(
 
 struct Floor {
     epoch: u64,
+    /// The epoch of the last commit that SQL has.
+    archived: u64,
     rows: Vec<RowKind>,
     current: Vec<Input>,
 }
@@ -128,7 +152,7 @@ async fn ask_floor(job: &Deliver, redis: &Redis, tenure: &Tenure, epoch_above: u
         let request = FloorRequest { shard, shards: job.settings.shards, reply: reply.clone(), epoch_above, why: why.clone() };
         redis.make_stream(&reply, FLOOR_LIFETIME).await.map_err(failed)?;
         redis.add(&keys::floor(), &request.encode_to_vec()).await.map_err(failed)?;
-        let mut floor = Floor { epoch: 0, rows: Vec::new(), current: Vec::new() };
+        let mut floor = Floor { epoch: 0, archived: 0, rows: Vec::new(), current: Vec::new() };
         let mut after = BTreeMap::from([(reply.clone(), StreamId::default())]);
         let mut patience = tokio::time::Instant::now() + FLOOR_PATIENCE;
         while tokio::time::Instant::now() < patience {
@@ -143,7 +167,7 @@ async fn ask_floor(job: &Deliver, redis: &Redis, tenure: &Tenure, epoch_above: u
                 floor.rows.extend(frame.rows.into_iter().filter_map(|row| row.row));
                 floor.current.extend(frame.current.into_iter().filter_map(|item| item.input));
                 if frame.epoch > 0 {
-                    floor.epoch = frame.epoch;
+                    (floor.epoch, floor.archived) = (frame.epoch, frame.archived);
                     redis.delete(&reply).await.map_err(failed)?;
                     return Ok(Some(floor));
                 }

@@ -34,6 +34,9 @@ pub struct FloorFrame {
     /// The directory's current memberships, registers and profiles of the shard's topics.
     #[prost(message, repeated, tag = "3")]
     pub current: Vec<InItem>,
+    /// In the last frame: the epoch of the last commit in SQL. A state that ends before it is the end of a log that another server outran.
+    #[prost(uint64, tag = "4")]
+    pub archived: u64,
 }
 
 /// One row of a shard's state, in `{s}:state` and from SQL. Rows of one key merge by taking the later of each part.

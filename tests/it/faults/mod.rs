@@ -18,6 +18,7 @@ mod limits;
 pub mod loss;
 mod mariadb;
 mod older;
+mod outrun;
 mod pair;
 mod paused;
 mod poison;

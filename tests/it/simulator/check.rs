@@ -80,6 +80,12 @@ impl Truth {
         self.lose(before, after, sql, false);
     }
 
+    /// A log is void, for another server outran its own: a refusal in it is forgotten where SQL knows of a later one of the same sender.
+    pub(super) fn void<'a>(&mut self, log: impl Iterator<Item = &'a LogFrame>, sql: &Sql) {
+        let decided: HashSet<Key> = refusals(sql.shards.iter().flat_map(|shard| &shard.history)).collect();
+        self.unrefused.extend(refusals(log).filter(|key| !decided.contains(key)));
+    }
+
     fn lose(&mut self, before: &Redis, after: &Redis, sql: &Sql, replica: bool) {
         let kept: HashSet<Said> = standing(after).chain(archived(sql)).collect();
         let decided: HashSet<Key> = refusals(after.shards.iter().flat_map(|keys| keys.log.values()))

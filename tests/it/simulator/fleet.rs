@@ -2,10 +2,11 @@
 
 use super::client::Client;
 use super::edge::Edge;
-use super::offline::{Archiver, Relay, Replayer};
+use super::offline::{Archiver, Relay};
 use super::owner::Owner;
 use super::pair::Program;
 use super::redis::{Keys, Redis};
+use super::replay::Replayer;
 use super::world::{Faults, Shape, World};
 use roger::model::{GroupId, Place, TopicId, UserId};
 
@@ -59,17 +60,8 @@ impl Fleet {
         let edges = (0..edges).map(|id| Edge::new(id as usize, &mut world)).collect();
         let owners = (0..processes).flat_map(|process| (0..shards).map(move |shard| Owner::new(process + 1, shard as usize))).collect();
         let archivers = (0..shards).map(|shard| Archiver::new(shard as usize)).collect();
-        Self {
-            world,
-            clients,
-            edges,
-            owners,
-            archivers,
-            replayer: Replayer::default(),
-            relay: Relay::default(),
-            durable: None,
-            durable_at: 0,
-        }
+        let replayer = Replayer::new([1, 4, 1_000][world.chance.below(3) as usize]);
+        Self { world, clients, edges, owners, archivers, replayer, relay: Relay::default(), durable: None, durable_at: 0 }
     }
 
     /// Runs until the faults stop and everything has come to rest, then judges.
@@ -205,7 +197,7 @@ impl Fleet {
         (0..self.edges.len()).for_each(|index| (0..acts).for_each(|_| self.act(Who::Edge(index), false)));
         (0..self.owners.len()).for_each(|index| (0..4).for_each(|_| self.act(Who::Owner(index), false)));
         (0..self.archivers.len()).for_each(|index| (0..2).for_each(|_| self.act(Who::Archiver(index), false)));
-        (0..10).for_each(|_| self.act(Who::Replayer, false));
+        (0..40).for_each(|_| self.act(Who::Replayer, false));
         (0..2).for_each(|_| self.act(Who::Relay, false));
     }
 

@@ -34,6 +34,8 @@
 //!   gone, which no turn shows.
 //! - Forwards are pushed in order, each until it succeeded, before the next checkpoint; a new owner first pushes those in the log behind
 //!   the checkpoint, before it begins an epoch too.
+//! - Where SQL goes on in a later epoch than the log of the server, another server outran it: rows, log and forwards are void, and the epoch begins from SQL
+//!   alone; what the log has on messages that SQL knows nothing of is decided anew.
 //! - A loss that only the owner knows of (an edge or the archive saw a later commit) is first marked in `meta`; only the beginning of an
 //!   epoch clears the mark. The epoch is allocated after the state was read.
 //! - An epoch is answered once sentinels, asked after SQL allocated it, still name the server of the request.
@@ -53,7 +55,8 @@
 //!   Redis has again after a loss must be judged again.
 //! - The log is trimmed behind the lower of archived and checkpointed. A log that ends before the archive is told to the owner with a
 //!   frame whose `seen` is the archive's position.
-//! - A replay reads the log first and SQL then. Seq has no holes over epochs either, so it sees what it lacks. That is lost once something
+//! - A replay answers alone from a [`roger::topic::replay::Window`] on the log what that proves to be all. Otherwise it reads SQL, and the window
+//!   for what lies behind. Seq has no holes over epochs either, so it sees what it lacks. That is lost once something
 //!   behind it is archived, or its epoch is over; until then nothing is answered, for the archive may have it in hand. What seems lost is looked
 //!   for once more: the archive may have brought it in between the first look and what shows that it is lost.
 //!
@@ -77,6 +80,7 @@ mod offline;
 mod owner;
 mod pair;
 mod redis;
+mod replay;
 pub(crate) mod run;
 mod sql;
 mod uplink;

@@ -72,6 +72,9 @@ faults! {
     fn replica_frozen() = Faults { replica_freezes: 60, failovers: 120, kills: 60, ..Faults::default() };
 
     #[test]
+    fn relapse() = Faults { failovers: 60, relapses: 30, kills: 60, ..Faults::default() };
+
+    #[test]
     fn stalled_redis() = Faults { stalls: 60, kills: 60, ..Faults::default() };
 
     #[test]
@@ -81,6 +84,7 @@ faults! {
         redis_restarts: 250,
         flushes: 500,
         failovers: 250,
+        relapses: 60,
         replica_freezes: 250,
         stalls: 250,
         tokens_go_back: 150,

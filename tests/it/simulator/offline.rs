@@ -1,14 +1,11 @@
-//! The offline program: the archive of each shard, and the worker that answers replays. And the directory's relay.
+//! The offline program's archive of each shard, and the directory's relay.
 
-use std::collections::BTreeMap;
-
-use roger::model::{Place, Span};
 use roger::topic::Shard;
-use roger::topic::frame::{Entry, InFrame, LogFrame, OutFrame, Outcome, Output, Page, ReplayRequest, RowKind, WirePlace};
+use roger::topic::frame::{InFrame, LogFrame, RowKind, WirePlace};
 
 use super::pair::{Program, Written};
 use super::redis::Commit;
-use super::sql::{Change, shard, shard_of};
+use super::sql::{Change, shard_of};
 use super::world::{Planted, World};
 
 /// The producers of the archive and the relay.
@@ -105,108 +102,6 @@ impl Archiver {
             return self.tell_owner(world, seen);
         }
         keys.trim_log(state.position, world.faults.planted == Some(Planted::TrimBeforeCheckpoint));
-    }
-}
-
-/// Answers one replay at a time. A request taken and not answered is lost: the edge asks again.
-#[derive(Default)]
-enum Answering {
-    #[default]
-    Nothing,
-    /// Has what the log had; and whether it looks for the second time.
-    Log(ReplayRequest, BTreeMap<Place, Entry>, bool),
-    /// Has what SQL had, too, and lacks something.
-    Lacking(ReplayRequest, Page),
-    /// What it lacks seemed lost, and may have come into SQL before that was found out.
-    Doubting(ReplayRequest),
-}
-
-/// The worker that answers replays.
-#[derive(Default)]
-pub(super) struct Replayer(Answering);
-
-impl Replayer {
-    pub(super) fn is_done(&self) -> bool {
-        matches!(self.0, Answering::Nothing)
-    }
-
-    pub(super) fn kill(&mut self) {
-        self.0 = Answering::Nothing;
-    }
-
-    /// First the log, then SQL: what leaves the log between the two looks is in SQL by then.
-    pub(super) fn step(&mut self, world: &mut World) {
-        self.0 = match std::mem::take(&mut self.0) {
-            Answering::Nothing => world.redis.replay.pop_front().map_or(Answering::Nothing, |request| look_at_log(world, request, false)),
-            Answering::Log(request, found, again) => {
-                let page = look_at_sql(world, &request, found);
-                if page.lost.is_empty() || again && is_lost(world, &page) {
-                    answer(world, &request.edge, page);
-                    Answering::Nothing
-                } else if again {
-                    Answering::Nothing
-                } else {
-                    Answering::Lacking(request, page)
-                }
-            }
-            Answering::Lacking(request, page) if is_lost(world, &page) => Answering::Doubting(request),
-            Answering::Lacking(..) => Answering::Nothing,
-            Answering::Doubting(request) => look_at_log(world, request, true),
-        };
-    }
-}
-
-fn look_at_log(world: &World, request: ReplayRequest, again: bool) -> Answering {
-    let span = Span::from(request.span);
-    let log = &world.redis.shards[shard(request.topic, world.shape.shards)].log;
-    let outcomes = log.values().flat_map(|frame| &frame.outcomes).filter_map(|item| item.outcome.as_ref());
-    let found = outcomes.filter_map(|outcome| match outcome {
-        Outcome::Entry(entry) if entry.topic == request.topic && span.contains(entry.place()) => Some((entry.place(), entry.clone())),
-        _ => None,
-    });
-    let found = found.collect();
-    Answering::Log(request, found, again)
-}
-
-fn look_at_sql(world: &World, request: &ReplayRequest, mut found: BTreeMap<Place, Entry>) -> Page {
-    let mut span = Span::from(request.span);
-    let archive = &world.sql.shards[shard(request.topic, world.shape.shards)].entries;
-    let inside = archive.range((request.topic, span.after)..=(request.topic, span.upto));
-    found.extend(inside.filter(|((_, place), _)| span.contains(*place)).map(|((_, place), entry)| (*place, entry.clone())));
-    let mut entries: Vec<Entry> = found.into_values().collect();
-    if entries.len() > request.entries_max as usize {
-        entries.truncate(request.entries_max as usize);
-        span.upto = entries.last().map_or(span.upto, Entry::place);
-    }
-    // Seq has no holes, over epochs either: what is not there is lost, or not there yet.
-    let (mut lost, mut last) = (Vec::new(), span.after);
-    for place in entries.iter().map(Entry::place) {
-        if place.seq > last.seq + 1 {
-            lost.push(Span::new(last, Place::new(place.epoch, place.seq - 1)).into());
-        }
-        last = place;
-    }
-    if last.seq < span.upto.seq {
-        lost.push(Span::new(last, span.upto).into());
-    }
-    Page { topic: request.topic, session: request.session, span: span.into(), entries, lost, request: request.request }
-}
-
-/// Whether what a page lacks never comes: something behind it is archived, or its epoch is over.
-fn is_lost(world: &World, page: &Page) -> bool {
-    let shard = shard(page.topic, world.shape.shards);
-    let archive = &world.sql.shards[shard];
-    let heads = archive.rows.values().filter_map(|row| if let RowKind::Head(row) = row { Some(row) } else { None });
-    let head = heads.filter(|row| row.topic == page.topic).map(|row| Place::from(row.head)).max().unwrap_or(Place::START);
-    let epoch = world.redis.shards[shard].meta.as_ref().map_or(0, |meta| meta.commit.0).max(archive.position.0);
-    page.lost.iter().map(|lost| Place::from(lost.upto)).all(|upto| upto <= head || upto.epoch < epoch)
-}
-
-fn answer(world: &mut World, edge: &str, page: Page) {
-    world.note(|| format!("page for {}: {:?} {} entries, lost {:?}", page.session, page.span, page.entries.len(), page.lost));
-    let frame = OutFrame { items: vec![Output::Page(page).into()], ..OutFrame::default() };
-    if world.reaches() {
-        world.redis.pages.entry(edge.parse().unwrap()).or_default().push(frame);
     }
 }
 

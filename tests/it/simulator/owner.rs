@@ -33,10 +33,16 @@ enum Phase {
     /// SQL has allocated an epoch for a server; whether that is the primary still is asked then.
     Allocated(Loaded, Allocation, Written),
     /// Has a new epoch from SQL.
-    Answered(Loaded, Vec<RowKind>, Option<LogFrame>),
+    Answered(Loaded, Rows, Option<LogFrame>),
     /// The rows of the epoch are written.
     Prepared(Loaded, Option<LogFrame>),
     Running(Box<Running>),
+}
+
+struct Rows {
+    rows: Vec<RowKind>,
+    /// In the place of all others.
+    gone: bool,
 }
 
 struct Loaded {
@@ -111,9 +117,13 @@ impl Owner {
             Phase::Idle => self.claim(world),
             Phase::Claimed(nonce, meta, _) => load(world, shard, nonce, meta),
             Phase::Loaded(loaded) => decide(world, shard, loaded),
-            Phase::Allocated(loaded, allocation, written) => answer(world, loaded, allocation, written),
-            Phase::Answered(mut loaded, rows, first) => {
-                match world.redis.shards[shard].prepare_epoch(loaded.nonce, &mut loaded.meta.turn, rows) {
+            Phase::Allocated(loaded, allocation, written) => answer(world, shard, loaded, allocation, written),
+            Phase::Answered(mut loaded, rows, first) if !loaded.forwards.is_empty() => {
+                push_forward(world, &mut loaded.forwards);
+                Phase::Answered(loaded, rows, first)
+            }
+            Phase::Answered(mut loaded, Rows { rows, gone }, first) => {
+                match world.redis.shards[shard].prepare_epoch(loaded.nonce, &mut loaded.meta.turn, rows, gone) {
                     Ok(()) => Phase::Prepared(loaded, first),
                     Err(_) => Phase::Idle,
                 }
@@ -127,6 +137,7 @@ impl Owner {
                         .note(|| format!("owner {process} of {shard} begins epoch {epoch}: {:?}", first.as_ref().map(super::check::brief)));
                     first.iter().for_each(|first| world.truth.committed(shard, first));
                     loaded.meta.run = loaded.run;
+                    loaded.forwards = first.iter().flat_map(|first| forwards_of(world.shape.shards, shard, first)).collect();
                     run(world, shard, loaded)
                 } else {
                     Phase::Idle
@@ -178,28 +189,44 @@ fn load(world: &mut World, shard: usize, nonce: u64, meta: Meta) -> Phase {
 }
 
 fn decide(world: &mut World, shard: usize, mut loaded: Loaded) -> Phase {
-    if let Some((to, frame)) = loaded.forwards.pop_front() {
-        if !world.push_in(to, frame.clone()) {
-            loaded.forwards.push_front((to, frame));
-        }
-        return Phase::Loaded(loaded);
-    }
     let sound = (loaded.state.epoch(), loaded.state.commit()) == loaded.meta.commit;
     if !sound || loaded.meta.lost || loaded.meta.run != loaded.run {
         let above = loaded.state.epoch().max(loaded.meta.commit.0);
         return Phase::Allocated(loaded, world.sql.allocate(shard, above), world.written());
     }
+    if push_forward(world, &mut loaded.forwards) {
+        return Phase::Loaded(loaded);
+    }
     run(world, shard, loaded)
 }
 
 /// The offline program answers with an epoch, unless the server of the request is the primary no more. Who hears nothing asks again.
-fn answer(world: &mut World, mut loaded: Loaded, (epoch, rows, current): Allocation, written: Written) -> Phase {
+fn answer(world: &mut World, shard: usize, mut loaded: Loaded, allocation: Allocation, written: Written) -> Phase {
     if !world.is_primary(Program::Answerer, written) {
         return Phase::Loaded(loaded);
     }
+    let Allocation { epoch, archived, rows, current } = allocation;
+    let gone = loaded.state.yield_to(archived);
+    if gone {
+        loaded.forwards.clear();
+    }
     let (rows, mut batch) = loaded.state.restart(epoch, rows, current, world.now_ms);
+    if gone {
+        let log: Vec<_> = world.redis.shards[shard].log.values().cloned().collect();
+        loaded.state.rescue(&mut batch, &log, world.now_ms);
+        world.truth.void(log.iter(), &world.sql);
+    }
     let first = loaded.state.seal(&mut batch, world.now_ms);
-    Phase::Answered(loaded, rows, first)
+    Phase::Answered(loaded, Rows { rows, gone }, first)
+}
+
+/// Pushes one of the forwards that may not have been pushed; whether there was one.
+fn push_forward(world: &mut World, forwards: &mut VecDeque<(usize, InFrame)>) -> bool {
+    let Some((to, frame)) = forwards.pop_front() else { return false };
+    if !world.push_in(to, frame.clone()) {
+        forwards.push_front((to, frame));
+    }
+    true
 }
 
 fn run(world: &mut World, shard: usize, loaded: Loaded) -> Phase {
@@ -212,7 +239,7 @@ fn run(world: &mut World, shard: usize, loaded: Loaded) -> Phase {
         followers: Followers::default(),
         position: loaded.meta.position,
         pending: None,
-        forwards: VecDeque::new(),
+        forwards: loaded.forwards,
         outs: VecDeque::new(),
         counters: BTreeMap::new(),
         unheard: if world.faults.redis_forgets > 0 { world.beating.clone() } else { BTreeSet::new() },

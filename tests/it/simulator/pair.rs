@@ -1,12 +1,13 @@
 //! The primary of Redis and its replica, and which server a program is connected to.
 //!
 //! The replica follows in leaps: what it lacks is always the end of what was written. After a failover it is the primary, with another run
-//! id; the old one is gone, or takes writes for some time yet from whoever did not look again. Then it is a replica, with what the new primary has.
+//! id; the old one is gone, or takes writes for some time yet from whoever did not look again. Then it is a replica, with what the new primary has;
+//! or the primary again, with what it had, because the new one died before.
 
 use std::collections::BTreeMap;
 
 use super::redis::Redis;
-use super::world::{Chance, World};
+use super::world::{Chance, Faults, World};
 
 /// For how many steps a program that missed the replicas does not look for them again.
 const LOOK_EVERY: u64 = 40;
@@ -59,6 +60,8 @@ pub(super) struct Pair {
     looks: BTreeMap<Program, u64>,
     /// The primary of before, while it still takes writes.
     stale: Option<Redis>,
+    /// The primary of before that is dead, as it was.
+    dead: Option<Redis>,
     /// The step takes place there.
     on_stale: bool,
     /// How often another server became the primary.
@@ -157,11 +160,14 @@ impl World {
 
     /// What happens beside the programs: the replica follows, stops following, becomes the primary; the old primary becomes its replica.
     pub(super) fn turn_of_the_pair(&mut self) {
-        let (failovers, freezes, step) = (self.faults.failovers, self.faults.replica_freezes, self.step);
+        let Faults { failovers, replica_freezes: freezes, relapses, .. } = self.faults;
+        let step = self.step;
         let Some(pair) = &mut self.pair else { return };
         let Some(replica) = &mut pair.replica else {
             if self.chance.once_in(pair.returns) {
                 self.the_old_one_follows();
+            } else if self.chance.once_in(relapses) {
+                self.relapse();
             }
             return;
         };
@@ -184,6 +190,7 @@ impl World {
         if let Some(stale) = pair.stale.take() {
             self.truth.redis_lost(&stale, &self.redis, &self.sql);
         }
+        pair.dead = None;
         pair.replica = Some(Replica { redis: self.redis.clone(), upto: self.step, frozen: false });
     }
 
@@ -196,9 +203,23 @@ impl World {
         self.truth.redis_lost(&self.redis, &after, &self.sql);
         let before = std::mem::replace(&mut self.redis, after);
         pair.generation += 1;
-        pair.stale = self.chance.once_in(2).then_some(before);
+        *(if self.chance.once_in(2) { &mut pair.stale } else { &mut pair.dead }) = Some(before);
         let stale = pair.stale.is_some();
         self.note(|| format!("the replica becomes the primary, the old one {}", if stale { "takes writes" } else { "is dead" }));
+    }
+
+    /// The primary dies, and the one of before comes back with what it had when it died itself.
+    fn relapse(&mut self) {
+        let Some(mut after) = self.pair.as_mut().and_then(|pair| pair.dead.take()) else { return };
+        after.run = self.new_run();
+        after.ids_behind(&self.redis);
+        self.truth.redis_lost(&self.redis, &after, &self.sql);
+        let before = std::mem::replace(&mut self.redis, after);
+        if let Some(pair) = &mut self.pair {
+            pair.generation += 1;
+            pair.dead = Some(before);
+        }
+        self.note(|| "the primary dies, and the one of before is the primary again".into());
     }
 
     /// Redis was replaced under the replica: that follows what is there now.

@@ -170,9 +170,13 @@ impl Keys {
         Ok(())
     }
 
-    /// The rows of a new epoch, as they are before anything is decided in it. Harmless when nothing follows: rows only rise.
-    pub(super) fn prepare_epoch(&mut self, nonce: u64, turn: &mut u64, rows: Vec<RowKind>) -> Result<(), Fenced> {
+    /// The rows of a new epoch, as they are before anything is decided in it; in the place of all others when those are gone. Harmless when nothing
+    /// follows: rows only rise.
+    pub(super) fn prepare_epoch(&mut self, nonce: u64, turn: &mut u64, rows: Vec<RowKind>, gone: bool) -> Result<(), Fenced> {
         self.fence(nonce, turn)?;
+        if gone {
+            self.rows.clear();
+        }
         self.rows.extend(rows.into_iter().map(|row| (row.key(), row)));
         Ok(())
     }

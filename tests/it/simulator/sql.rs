@@ -31,7 +31,13 @@ pub(super) struct Change {
 }
 
 /// A new epoch, with what SQL knows of the shard and what the directory says now.
-pub(super) type Allocation = (u64, Vec<RowKind>, Vec<Input>);
+pub(super) struct Allocation {
+    pub(super) epoch: u64,
+    /// The epoch of the last commit archived.
+    pub(super) archived: u64,
+    pub(super) rows: Vec<RowKind>,
+    pub(super) current: Vec<Input>,
+}
 
 pub(super) struct Sql {
     shape: Shape,
@@ -82,7 +88,7 @@ impl Sql {
             current.extend(membership(*group, *user, *version, *joined));
         }
         current.retain(|input| shard_of(input, shards) == shard);
-        (archive.epoch, archive.rows.values().cloned().collect(), current)
+        Allocation { epoch: archive.epoch, archived: archive.position.0, rows: archive.rows.values().cloned().collect(), current }
     }
 
     /// Archives commits, unless an epoch was allocated or somebody else archived meanwhile.

@@ -69,6 +69,8 @@ pub(crate) struct Faults {
     pub(super) relay_disorder: bool,
     /// The replica of Redis becomes the primary, without what it does not have yet.
     pub(super) failovers: u64,
+    /// A primary that died before comes back as the primary, with what it had, before it followed the new one.
+    pub(super) relapses: u64,
     /// The replica of Redis stops following for a while.
     pub(super) replica_freezes: u64,
     /// Redis answers nobody for a while, then everything lands at once.
