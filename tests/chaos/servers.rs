@@ -11,14 +11,13 @@ use tokio::time::{Instant, sleep};
 
 use crate::faults::Fault;
 use crate::ground::{Ground, UnderWay};
+use crate::support::fleet::SHARDS;
 use crate::support::redis::Redis;
 
 /// What is left to an append-only file that has no room.
 const ROOM_BYTES: u64 = 4_096;
 /// How long a script may take to be ended.
 const SCRIPT_ENDED_WITHIN: Duration = Duration::from_secs(10);
-/// How many shards a fleet has unless it is told otherwise.
-const SHARDS: u32 = 16;
 /// Of how many of them the slots move at a time.
 const MOVED: usize = 4;
 /// How long is waited for replicas to follow their primaries, after an earlier fault.

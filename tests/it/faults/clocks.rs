@@ -72,10 +72,9 @@ mod long {
 
     use crate::faults::loss::Traffic;
     use crate::faults::options;
-    use crate::support::fleet::{Fleet, FleetOptions};
+    use crate::support::fleet::{Fleet, FleetOptions, SHARDS};
     use crate::worker::handle;
 
-    const SHARDS: u32 = 16;
     const HOUR_S: i64 = 3_600;
     /// So that a session lapses within eight seconds of what its edge last said of it, and a beat is due every second.
     const HEARTBEAT_MS: &str = "1000";

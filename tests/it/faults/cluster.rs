@@ -8,14 +8,12 @@ mod long {
 
     use crate::faults::loss::Traffic;
     use crate::faults::{all_still_run, options, pids};
-    use crate::support::fleet::{Fleet, FleetOptions};
+    use crate::support::fleet::{Fleet, FleetOptions, SHARDS};
     use crate::support::redis::Redis;
     use crate::support::wait_until;
 
     /// Until messages are accepted again.
     const ACCEPTING_MAX: Duration = Duration::from_secs(10);
-    /// Of the fleet's configuration.
-    const SHARDS: u32 = 16;
 
     fn fleet(replicas: usize) -> Fleet {
         let mut options = FleetOptions { cluster: Some((3, replicas)), delivery: 2, offline: 2, ..options() };

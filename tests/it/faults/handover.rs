@@ -10,10 +10,9 @@ mod long {
     use crate::faults::loss::Traffic;
     use crate::faults::options;
     use crate::support::eventually;
-    use crate::support::fleet::{Fleet, FleetOptions};
+    use crate::support::fleet::{Fleet, FleetOptions, SHARDS};
     use crate::worker::handle;
 
-    const SHARDS: u32 = 16;
     const OWNERS: [&str; 2] = ["delivery-0", "delivery-1"];
 
     fn fleet() -> Fleet {

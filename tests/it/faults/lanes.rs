@@ -8,10 +8,9 @@ use roger::topic::frame::{Attach, InFrame, Input, LogFrame, Notice, OutFrame, Ou
 
 use super::{options, quiet};
 use crate::support::eventually;
-use crate::support::fleet::{Fleet, FleetOptions};
+use crate::support::fleet::{Fleet, FleetOptions, SHARDS};
 use crate::worker::handle;
 
-const SHARDS: u32 = 16;
 const BACKLOG: u64 = 4_000;
 const SESSION: u64 = 1;
 

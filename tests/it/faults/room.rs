@@ -8,11 +8,10 @@ mod long {
 
     use crate::faults::loss::Traffic;
     use crate::faults::options;
-    use crate::support::fleet::{Fleet, FleetOptions, SqlServer};
+    use crate::support::fleet::{Fleet, FleetOptions, SHARDS, SqlServer};
     use crate::support::small_disk::{fill, small_disk};
     use crate::support::wait_until;
 
-    const SHARDS: u32 = 16;
     /// How often is looked whether the archive stands still.
     const TRIES: u32 = 40;
 

@@ -6,11 +6,8 @@ mod long {
 
     use crate::faults::cast::Cast;
     use crate::faults::options;
-    use crate::support::fleet::{Fleet, FleetOptions};
+    use crate::support::fleet::{Fleet, FleetOptions, SHARDS};
     use crate::support::{eventually, wait_until};
-
-    /// Of the fleet's configuration.
-    const SHARDS: u32 = 16;
 
     fn sentinels(fleet: &mut Fleet, signal: Signal) {
         (0..3).for_each(|number| fleet.sentinels.as_mut().unwrap().process(number).signal(signal));

@@ -10,13 +10,11 @@ mod long {
     use crate::faults::cast::Cast;
     use crate::faults::{options, quiet};
     use crate::gateway::counted;
-    use crate::support::fleet::Fleet;
+    use crate::support::fleet::{Fleet, SHARDS};
     use crate::support::{eventually, ports};
     use crate::worker::handle;
 
     const LOST: &str = "roger_log_commits_lost_total";
-    /// Of the fleet's configuration.
-    const SHARDS: u32 = 16;
 
     #[tokio::test(flavor = "multi_thread")]
     async fn what_it_cost_is_counted_told_and_called_lost() {

@@ -18,6 +18,9 @@ use super::sentinel::Sentinels;
 use super::supervisord::Supervisord;
 use super::{clocks, ports};
 
+/// How many shards a fleet has unless it is told otherwise.
+pub const SHARDS: u32 = 16;
+
 /// Which store a fleet runs on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum SqlServer {
