@@ -112,7 +112,7 @@ faults! {
 
     #[test]
     fn an_edge_told_before_the_replica_has_the_commit_is_found() =
-        Faults { failovers: 150, kills: 60, planted: Some(Planted::ToldBeforeReplica), ..Faults::default() };
+        Faults { failovers: 100, planted: Some(Planted::ToldBeforeReplica), ..Faults::default() };
 
     #[test]
     fn an_archive_of_a_primary_of_before_is_found() =

@@ -58,11 +58,15 @@ fn names() -> Vec<Name> {
 }
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => return refused(&error),
+    };
     let mut chosen = if arguments.planted { planted() } else { nemeses() };
     chosen.retain(|(name, _)| arguments.only.is_empty() || arguments.only.iter().any(|only| only == name));
     if chosen.is_empty() {
-        clap::Error::raw(clap::error::ErrorKind::ValueValidation, "a planted defect is run with --planted, a nemesis without it\n").exit();
+        let why = "a planted defect is run with --planted, a nemesis without it\n";
+        return refused(&clap::Error::raw(clap::error::ErrorKind::ValueValidation, why));
     }
     let held = match arguments.seed {
         Some(seed) => chosen.iter().filter(|(name, faults)| show(name, faults, seed, &arguments)).count() == 0,
@@ -70,6 +74,12 @@ fn main() -> ExitCode {
         None => run(&chosen, &arguments),
     };
     if held { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Help, or what is wrong with the arguments; 64 then.
+fn refused(error: &clap::Error) -> ExitCode {
+    let _unread = error.print();
+    ExitCode::from(if error.use_stderr() { 64 } else { 0 })
 }
 
 /// Runs each nemesis over its seeds, and shows what came of it. Whether everything held.
