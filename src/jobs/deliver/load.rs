@@ -41,7 +41,10 @@ pub(super) async fn take(job: &Deliver, tenure: &Tenure, lost: Option<&str>) -> 
         let ends_at = StreamId(state.epoch(), state.commit());
         let outrun = state.yield_to(floor.archived);
         if outrun {
-            tracing::warn!(shard, archived = floor.archived, %ends_at, "this server missed an epoch; the shard starts from what SQL has");
+            // An empty one missed all of them, and that was said.
+            if ends_at.0 > 0 {
+                tracing::warn!(shard, archived = floor.archived, %ends_at, "this server missed an epoch; the shard starts from what SQL has");
+            }
             forwards = Forwards::new(shard, job.settings.shards);
         } else {
             // Before anything new is decided.
