@@ -118,11 +118,14 @@ async fn begin(
 ) -> Result<Option<LogFrame>, Error> {
     let shard = fence.shard;
     let failed = |source| Error::Broker { shard, source };
+    let ended = state.epoch();
     let (rows, mut batch) = state.restart(floor.epoch, floor.rows, floor.current, now_ms);
     let mut gone = Vec::new();
     if outrun {
         gone.extend(redis.load_rows(shard).await.map_err(failed)?.iter().map(RowKind::key));
-        let mut from = StreamId::default();
+        // What this server knew to be archived of its own log is in SQL, and needs no second notice.
+        let archived = redis.archived(&[shard]).await.map_err(failed)?.into_iter();
+        let mut from = archived.flatten().find(|at| at.0 <= ended).unwrap_or_default().next();
         while let Some(frames) = read_log(redis, shard, &mut from).await.map_err(failed)? {
             state.rescue(&mut batch, &frames, now_ms);
         }

@@ -153,18 +153,17 @@ impl Replay {
         if draft.lost.is_empty() {
             return Ok(draft);
         }
-        // What SQL and the log do not have is lost once something behind it is archived, or its epoch is over.
+        // What SQL and the log do not have is lost once something behind it is archived. Not once its epoch is over: whoever had it may be the primary
+        // again, as long as SQL does not go on without it.
         let head = self.store.head(topic).await.map_err(|source| Error::Store { topic, source })?;
         let head = head.map_or(Place::START, |head| head.head.into());
-        let marks = self.redis.log_marks(topic.shard(self.shards)).await.map_err(|source| Error::Broker { topic, source })?;
-        let epoch = archived.epoch.max(marks.map_or(0, |marks| marks.last.0));
-        if let Some(after) = draft.waits_behind(head, epoch) {
+        if let Some(after) = draft.waits_behind(head, archived.epoch) {
             return Err(Error::NotYet { topic, after });
         }
         // Unless the archive had it in hand at the first look, as after a failover, and brought it in since: so once more, behind what it is judged by.
         log.lock().await.refresh(&self.redis, Instant::now()).await.map_err(|source| Error::Broker { topic, source })?;
         let (draft, _) = self.look(ask, log).await?;
-        match draft.waits_behind(head, epoch) {
+        match draft.waits_behind(head, archived.epoch) {
             Some(after) => Err(Error::NotYet { topic, after }),
             None => Ok(draft),
         }

@@ -84,9 +84,9 @@ impl Draft {
     }
 
     /// Behind which place something is missing that may still come: nothing behind it is archived, as `head`, the topic's head in SQL, says, and its
-    /// epoch is not below the newest one known. `None` when all that is missing is lost.
-    pub fn waits_behind(&self, head: Place, epoch: u64) -> Option<Place> {
-        self.lost.iter().find(|hole| hole.upto > head && hole.upto.epoch >= epoch).map(|hole| hole.after)
+    /// epoch is not below the one of the last commit archived. `None` when all that is missing is lost.
+    pub fn waits_behind(&self, head: Place, archived: u64) -> Option<Place> {
+        self.lost.iter().find(|hole| hole.upto > head && hole.upto.epoch >= archived).map(|hole| hole.after)
     }
 
     /// Whether a draft from a window on the log is all there is behind `after`. The window has every commit of the epochs above

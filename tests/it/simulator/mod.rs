@@ -57,7 +57,7 @@
 //!   frame whose `seen` is the archive's position.
 //! - A replay answers alone from a [`roger::topic::replay::Window`] on the log what that proves to be all. Otherwise it reads SQL, and the window
 //!   for what lies behind. Seq has no holes over epochs either, so it sees what it lacks. That is lost once something
-//!   behind it is archived, or its epoch is over; until then nothing is answered, for the archive may have it in hand. What seems lost is looked
+//!   behind it is archived; until then nothing is answered, for the archive may have it in hand. What seems lost is looked
 //!   for once more: the archive may have brought it in between the first look and what shows that it is lost.
 //!
 //! **Directory.**

@@ -13,7 +13,8 @@ use super::world::World;
 /// How many frames of a log are read at a time: few, so that something comes in between.
 const FRAMES_A_CALL: usize = 2;
 
-/// A request, and what its topic's head in SQL and the shard's epoch were when something seemed lost: then it is looked for once more.
+/// A request, and what its topic's head in SQL and the epoch of the last commit there were when something seemed lost: then it is looked for once
+/// more.
 struct Asked {
     request: ReplayRequest,
     ask: Ask,
@@ -37,8 +38,6 @@ enum Next {
     Entries(Asked, Commit),
     /// To ask SQL for the topic's head: something is missing from the draft.
     Head(Asked, Draft, Commit),
-    /// To ask Redis for the shard's epoch.
-    Epoch(Asked, Draft, Place, Commit),
 }
 
 /// The worker. It answers one request at a time.
@@ -100,14 +99,10 @@ impl Replayer {
                 let rows = world.sql.shards[asked.shard(world)].rows.values();
                 let heads = rows.filter_map(|row| if let RowKind::Head(row) = row { Some(row) } else { None });
                 let head = heads.filter(|row| row.topic == asked.request.topic).map(|row| Place::from(row.head)).max();
-                Next::Epoch(asked, draft, head.unwrap_or(Place::START), archived)
-            }
-            Next::Epoch(asked, draft, head, archived) => {
-                let meta = world.redis.shards[asked.shard(world)].meta.as_ref();
-                let epoch = archived.0.max(meta.map_or(0, |meta| meta.commit.0));
-                match draft.waits_behind(head, epoch) {
+                let head = head.unwrap_or(Place::START);
+                match draft.waits_behind(head, archived.0) {
                     Some(_) => Next::Nothing,
-                    None => Next::End(Asked { again: Some((head, epoch)), ..asked }),
+                    None => Next::End(Asked { again: Some((head, archived.0)), ..asked }),
                 }
             }
         };
