@@ -139,7 +139,7 @@ async fn a_server_that_missed_an_epoch_answers_nothing_of_it() {
     // Who asks heard of places of the second epoch at the server that had it.
     let mut replaying = Replaying::start(&redis, &database.store, 1 << 20).await;
     replaying.ask("boot", (1, 3), (2, 5), 0).await;
-    tokio::time::sleep(Duration::from_secs(1)).await;
+    eventually("the request waits", async || (waiting(&server) == 1).then_some(())).await;
     assert_eq!(redis.lengths(&[keys::out_replay("boot")]).await.unwrap(), [0], "(1, 4) and (1, 5) were given anew there");
     let mut elsewhere = ArchiveBatch::new(0);
     elsewhere.take(frame(1, 3, (1..=3).map(|seq| Outcome::Entry(entry(group, 1, seq, seq))))).unwrap();
