@@ -127,7 +127,7 @@ impl Ground {
                 UnderWay::Over
             }
             Fault::MoveSlots => {
-                self.move_slots(random);
+                self.move_slots(random).await;
                 UnderWay::Over
             }
             Fault::SwitchPlanned => {

@@ -20,6 +20,8 @@ const ROOM_BYTES: u64 = 4_096;
 const SCRIPT_ENDED_WITHIN: Duration = Duration::from_secs(10);
 /// Of how many of them the slots move at a time.
 const MOVED: usize = 4;
+/// How long the move of one slot may take, with all that comes in between.
+const MOVED_WITHIN: Duration = Duration::from_secs(60);
 /// How long is waited for replicas to follow their primaries, after an earlier fault.
 const WHOLE_WITHIN: Duration = Duration::from_secs(20);
 
@@ -146,11 +148,19 @@ impl Ground {
         }
     }
 
-    /// Moves the slots of some shards to other primaries of the cluster, key by key.
-    pub fn move_slots(&self, random: &mut impl Rng) {
-        let (Some(cluster), primaries) = (&self.fleet.cluster, self.primaries()) else { return };
+    /// Moves the slots of some shards to other primaries of the cluster, key by key. A move that a failover breaks off goes on when every server
+    /// is there again.
+    pub async fn move_slots(&mut self, random: &mut impl Rng) {
         for shard in rand::seq::index::sample(random, SHARDS as usize, MOVED) {
-            cluster.move_slot(&self.fleet.redis, &keys::log(shard as u32), *primaries.choose(random).unwrap());
+            let begun = Instant::now();
+            loop {
+                let to = self.primary(random);
+                let Some(cluster) = &self.fleet.cluster else { return };
+                let Err(why) = cluster.try_move_slot(&keys::log(shard as u32), to) else { break };
+                assert!(begun.elapsed() < MOVED_WITHIN, "shard {shard} does not move: {why}");
+                eprint!(" [a move breaks off: {why}]");
+                self.is_whole().await;
+            }
         }
     }
 }

@@ -48,7 +48,7 @@ mod long {
         for key in shards.chain(shared).chain([group.clone()]) {
             let from = cluster.port_of(&fleet.redis, &key);
             let next = (ports.iter().position(|port| *port == from).unwrap() + 1) % ports.len();
-            cluster.move_slot(&fleet.redis, &key, ports[next]);
+            cluster.move_slot(&key, ports[next]);
             if key == group {
                 traffic.more(50).await;
             }

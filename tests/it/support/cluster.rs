@@ -119,42 +119,60 @@ impl Cluster {
 
     /// Moves the slot of a key to another server, key by key, as `redis-cli --cluster reshard` does.
     #[track_caller]
-    pub fn move_slot(&self, first: &Redis, key: &str, to: u16) {
-        let all: Vec<&Redis> = std::iter::once(first).chain(&self.primaries).chain(&self.replicas).collect();
-        let named = |port: u16| *all.iter().find(|server| server.port() == port).unwrap();
-        let (from, slot) = (self.port_of(first, key), first.cli(&["CLUSTER", "KEYSLOT", key]));
+    pub fn move_slot(&self, key: &str, to: u16) {
+        self.try_move_slot(key, to).unwrap_or_else(|why| panic!("{key} does not move to {to}: {why}"));
+    }
+
+    /// As [`Cluster::move_slot`]. Where an earlier move broke off, it goes on: what both have is as who answers for it has it.
+    ///
+    /// # Errors
+    /// What a server said instead; the slot may be between two servers then.
+    pub fn try_move_slot(&self, key: &str, to: u16) -> Result<(), String> {
+        let slot = ask(to, &["CLUSTER", "KEYSLOT", key])?;
+        let from = owner(&ask(to, &["CLUSTER", "NODES"])?, slot.parse().unwrap()).ok_or("nobody has the slot")?;
         if from == to {
-            return;
+            return Ok(());
         }
-        let (from, to) = (named(from), named(to));
-        self.begin_move(from, to, &slot);
+        Self::begin_move(from, to, &slot)?;
         loop {
-            let keys = from.cli(&["CLUSTER", "GETKEYSINSLOT", &slot, "1"]);
+            let keys = ask(from, &["CLUSTER", "GETKEYSINSLOT", &slot, "1"])?;
             if keys.is_empty() {
                 break;
             }
-            self.move_key(from, to, &keys);
+            Self::move_key(from, to, &keys)?;
         }
         // Who takes it first, or it would belong to nobody for a moment.
-        let is_other = |server: &&Redis| server.port() != to.port() && server.cli(&["ROLE"]).starts_with("master");
-        for server in std::iter::once(to).chain(all.iter().copied().filter(is_other)) {
-            assert_eq!(server.cli(&["CLUSTER", "SETSLOT", &slot, "NODE", &id(to)]), "OK");
-        }
+        let others = self.primaries_now().into_iter().filter(|port| *port != to);
+        let id = ask(to, &["CLUSTER", "MYID"])?;
+        std::iter::once(to).chain(others).try_for_each(|port| expect(port, &["CLUSTER", "SETSLOT", &slot, "NODE", &id], &["OK"]))
     }
 
     /// The slot is being moved: keys that are not here any more are at the other.
-    #[track_caller]
-    pub fn begin_move(&self, from: &Redis, to: &Redis, slot: &str) {
-        assert_eq!(to.cli(&["CLUSTER", "SETSLOT", slot, "IMPORTING", &id(from)]), "OK");
-        assert_eq!(from.cli(&["CLUSTER", "SETSLOT", slot, "MIGRATING", &id(to)]), "OK");
+    ///
+    /// # Errors
+    /// What a server said instead.
+    pub fn begin_move(from: u16, to: u16, slot: &str) -> Result<(), String> {
+        let (source, target) = (ask(from, &["CLUSTER", "MYID"])?, ask(to, &["CLUSTER", "MYID"])?);
+        expect(to, &["CLUSTER", "SETSLOT", slot, "IMPORTING", &source], &["OK"])?;
+        expect(from, &["CLUSTER", "SETSLOT", slot, "MIGRATING", &target], &["OK"])
     }
 
     /// Moves one key of a slot that is being moved.
-    #[track_caller]
-    pub fn move_key(&self, from: &Redis, to: &Redis, key: &str) {
-        let moved = from.cli(&["MIGRATE", "127.0.0.1", &to.port().to_string(), key, "0", "10000"]);
-        assert!(moved == "OK" || moved == "NOKEY", "{moved}");
+    ///
+    /// # Errors
+    /// What the server said instead.
+    pub fn move_key(from: u16, to: u16, key: &str) -> Result<(), String> {
+        expect(from, &["MIGRATE", "127.0.0.1", &to.to_string(), key, "0", "10000", "REPLACE"], &["OK", "NOKEY"])
     }
+}
+
+fn ask(port: u16, args: &[&str]) -> Result<String, String> {
+    try_cli(port, args).ok_or_else(|| format!("{port} does not answer {}", args.join(" ")))
+}
+
+fn expect(port: u16, args: &[&str], answers: &[&str]) -> Result<(), String> {
+    let said = ask(port, args)?;
+    if answers.contains(&said.as_str()) { Ok(()) } else { Err(format!("{port} answers {}: {said}", args.join(" "))) }
 }
 
 /// The port of who claims a slot in an answer to CLUSTER NODES.
