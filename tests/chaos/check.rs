@@ -3,13 +3,17 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use roger::client::Gap;
-use roger::model::{Durability, Place, TopicId, UserId};
+use roger::model::{Durability, Place, Reason, TopicId, UserId};
 use roger::topic::frame::Entry;
 
-use super::radio::{Log, read};
+use super::radio::{Log, Refused, read};
 
 /// What is in SQL, by topic, in order.
 pub type Archive = BTreeMap<TopicId, Vec<Entry>>;
+/// The numbers that are stored, by topic and sender.
+type Numbers = BTreeMap<(TopicId, u64), BTreeSet<u64>>;
+/// The same of words, with their places.
+type Words = BTreeMap<(TopicId, u64), BTreeMap<u64, Place>>;
 
 /// What a run came to.
 #[derive(Debug, Default)]
@@ -22,8 +26,11 @@ pub struct Findings {
     pub heard: u64,
     /// Messages whose receipts said that a replica has them.
     pub promised: u64,
-    /// Words said of which nothing is in SQL, though less than a replica was promised: they may be lost, and count as unknown while nothing was.
+    /// Words said of which nothing is in SQL, though less than a replica was promised: they may be lost where a fault can take them from
+    /// Redis, and count as unknown.
     pub unpromised: u64,
+    /// The topics of such words, and of texts that were heard at places that SQL does not have.
+    pub unknown_in: BTreeSet<TopicId>,
     /// Messages that came again at another place, and were dropped by the client.
     pub echoes: u64,
     /// Words heard twice because what was said first was lost, unpromised, and was said again.
@@ -32,11 +39,18 @@ pub struct Findings {
     pub taken_over: u64,
     /// Messages that were sent too early, and refused for that.
     pub too_early: u64,
+    /// Further refusals of messages.
+    pub refused: u64,
     /// Breaches, by what they breach.
     pub breaches: BTreeMap<&'static str, Vec<String>>,
 }
 
 impl Findings {
+    /// Of a run that cannot be judged.
+    pub fn unread(why: String) -> Self {
+        Self { breaches: BTreeMap::from([(UNREAD, vec![why])]), ..Self::default() }
+    }
+
     fn breach(&mut self, what: &'static str, text: String) {
         self.breaches.entry(what).or_default().push(text);
     }
@@ -47,13 +61,18 @@ pub const LOST: &str = "losses";
 pub const REPEATED: &str = "repeats";
 pub const DISORDERED: &str = "disorder";
 pub const FOREIGN: &str = "foreign or invented";
+pub const REFUSED: &str = "refused without cause";
+pub const UNRECEIPTED: &str = "without a receipt in the end";
+pub const UNREAD: &str = "not judged, because SQL does not answer";
+/// All of them.
+pub const BREACHES: [&str; 7] = [LOST, REPEATED, DISORDERED, FOREIGN, REFUSED, UNRECEIPTED, UNREAD];
 
-/// Judges a run. `members` are the radios, who were members of their topics all the time.
-pub fn judge(members: &[(UserId, Vec<TopicId>, Log)], archive: &Archive) -> Findings {
+/// Judges a run. `members` are the radios, who were members of their topics all the time. What is with no replica yet `may_be_lost` where
+/// a fault can take it from Redis; otherwise nothing may.
+pub fn judge(members: &[(UserId, Vec<TopicId>, Log)], archive: &Archive, may_be_lost: bool) -> Findings {
     let mut findings = Findings::default();
-    // By topic and sender: the numbers and words that are stored.
-    let mut numbers: BTreeMap<(TopicId, u64), BTreeSet<u64>> = BTreeMap::new();
-    let mut words: BTreeMap<(TopicId, u64), BTreeMap<u64, Place>> = BTreeMap::new();
+    let mut numbers = Numbers::new();
+    let mut words = Words::new();
     for (topic, entries) in archive {
         let mut last = Place::START;
         let mut lasts: BTreeMap<u64, u64> = BTreeMap::new();
@@ -79,9 +98,11 @@ pub fn judge(members: &[(UserId, Vec<TopicId>, Log)], archive: &Archive) -> Find
         }
     }
     for (user, topics, log) in members {
-        said(&mut findings, *user, log, &numbers, &words);
+        answered(&mut findings, *user, log);
+        promised(&mut findings, *user, log, &numbers);
+        said(&mut findings, *user, log, &words, may_be_lost);
         for topic in topics {
-            heard(&mut findings, *user, *topic, log, &archive[topic]);
+            heard(&mut findings, *user, *topic, log, &archive[topic], may_be_lost);
         }
         findings.echoes += log.counts.echoes;
         findings.taken_over += log.taken_over;
@@ -109,18 +130,28 @@ pub fn judge(members: &[(UserId, Vec<TopicId>, Log)], archive: &Archive) -> Find
     findings
 }
 
+/// Whether every message had its receipt, and none was refused for what a radio never does: it says texts, where it may say them.
+fn answered(findings: &mut Findings, user: UserId, log: &Log) {
+    if log.unreceipted > 0 {
+        let topics: Vec<String> = log.said.keys().map(TopicId::to_string).collect();
+        findings.breach(UNRECEIPTED, format!("{user}: {} messages to {}", log.unreceipted, topics.join(", ")));
+    }
+    for Refused { topic, client_seq, reason } in &log.refused {
+        findings.refused += 1;
+        if !matches!(reason, Some(Reason::PredecessorMissing | Reason::SequenceReused)) {
+            let reason = reason.map_or("for a reason that this version does not know", Reason::as_str);
+            findings.breach(REFUSED, format!("{user}: message {client_seq} to {topic}: {reason}"));
+        }
+    }
+}
+
 /// Whether what receipts called replicated is stored.
-fn said(
-    findings: &mut Findings,
-    user: UserId,
-    log: &Log,
-    numbers: &BTreeMap<(TopicId, u64), BTreeSet<u64>>,
-    words: &BTreeMap<(TopicId, u64), BTreeMap<u64, Place>>,
-) {
+fn promised(findings: &mut Findings, user: UserId, log: &Log, numbers: &Numbers) {
+    let refused: BTreeSet<_> = log.refused.iter().map(|refused| (refused.topic, refused.client_seq)).collect();
     for promise in log.promises.iter().filter(|promise| promise.durability >= Durability::Replica) {
         let stored = numbers.get(&(promise.topic, user.0));
         for number in promise.behind + 1..=promise.upto {
-            if log.refused.contains(&(promise.topic, number)) {
+            if refused.contains(&(promise.topic, number)) {
                 continue;
             }
             findings.promised += 1;
@@ -129,15 +160,29 @@ fn said(
             }
         }
     }
+}
+
+/// Which of the words said are stored.
+fn said(findings: &mut Findings, user: UserId, log: &Log, words: &Words, may_be_lost: bool) {
     for (topic, said) in &log.said {
         findings.said += said;
-        let stored = words.get(&(*topic, user.0)).map_or(0, BTreeMap::len) as u64;
-        findings.unpromised += said - stored.min(*said);
+        // Receipts come in order, so those without one are the last.
+        let receipted = said.saturating_sub(log.unreceipted as u64);
+        let stored = words.get(&(*topic, user.0));
+        for word in (1..=*said).filter(|word| !stored.is_some_and(|stored| stored.contains_key(word))) {
+            findings.unpromised += 1;
+            findings.unknown_in.insert(*topic);
+            if !may_be_lost && word <= receipted {
+                let text =
+                    format!("{user}: word {word} to {topic} had its receipt and is not in SQL, and nothing can have taken it from Redis");
+                findings.breach(LOST, text);
+            }
+        }
     }
 }
 
 /// Whether a member heard exactly what is stored of a topic, in order.
-fn heard(findings: &mut Findings, user: UserId, topic: TopicId, log: &Log, stored: &[Entry]) {
+fn heard(findings: &mut Findings, user: UserId, topic: TopicId, log: &Log, stored: &[Entry], may_be_lost: bool) {
     let texts: BTreeMap<Place, (u64, u64)> =
         stored.iter().filter_map(|entry| read(&entry.body).map(|(sender, word)| (entry.place(), (sender.0, word)))).collect();
     let mut missing: BTreeMap<Place, (u64, u64)> = texts.clone();
@@ -153,6 +198,12 @@ fn heard(findings: &mut Findings, user: UserId, topic: TopicId, log: &Log, store
             findings.breach(DISORDERED, format!("{user}: heard {} of {topic} behind {last}", text.place));
         }
         last = text.place;
+        if !texts.contains_key(&text.place) {
+            findings.unknown_in.insert(topic);
+            if !may_be_lost {
+                findings.breach(LOST, format!("{user}: heard {} of {topic}, where SQL has nothing", text.place));
+            }
+        }
         // One's own words come without their text when the app no longer has it.
         let own = text.sender == user && text.word == 0;
         let word = match texts.get(&text.place) {

@@ -8,6 +8,7 @@ use rand::seq::IndexedRandom as _;
 use tokio::time::{Instant, sleep};
 
 use crate::faults::Fault;
+use crate::ground::UnderWay;
 use crate::people::People;
 use crate::radio::Phase;
 
@@ -26,7 +27,10 @@ pub struct Schedule {
 /// What happened, and how long it was felt.
 #[derive(Clone, Debug)]
 pub struct Episode {
+    /// Those that happened.
     pub faults: Vec<Fault>,
+    /// Those that were refused, so that nothing happened, and why.
+    pub refused: Vec<(Fault, String)>,
     /// How long the faults lasted, from the first of them.
     pub lasted: Duration,
     /// The longest that a word took to be heard that was said in the episode; `None` when none of them was.
@@ -73,13 +77,22 @@ pub async fn play(people: &mut People, schedule: &Schedule, random: &mut StdRng)
 
 async fn endure(people: &mut People, faults: Vec<Fault>, random: &mut StdRng) -> Episode {
     let quiet = faults.iter().any(|fault| fault.needs_quiet());
-    if quiet && !people.fall_silent().await {
-        return Episode { faults, lasted: Duration::ZERO, delay: None, well: None };
+    if quiet && !people.fall_silent().await.is_empty() {
+        return Episode { faults, refused: Vec::new(), lasted: Duration::ZERO, delay: None, well: None };
     }
     let begun = Instant::now();
-    let mut under_way = Vec::new();
-    for fault in &faults {
-        under_way.push(people.ground.begin(*fault, random).await);
+    let (mut under_way, mut happened, mut refused) = (Vec::new(), Vec::new(), Vec::new());
+    for fault in faults {
+        match people.ground.begin(fault, random).await {
+            UnderWay::Refused(why) => {
+                eprint!(" [{}: refused: {why}]", fault.name());
+                refused.push((fault, why));
+            }
+            begun => {
+                happened.push(fault);
+                under_way.push(begun);
+            }
+        }
         if quiet {
             people.turn(Phase::Talk);
         }
@@ -100,5 +113,5 @@ async fn endure(people: &mut People, faults: Vec<Fault>, random: &mut StdRng) ->
     }
     let well = people.heard_since(ended).then(|| begun.elapsed());
     let delay = people.delays(begun, ended).into_iter().max();
-    Episode { faults, lasted: ended - begun, delay, well }
+    Episode { faults: happened, refused, lasted: ended - begun, delay, well }
 }

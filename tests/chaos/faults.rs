@@ -188,6 +188,33 @@ impl Fault {
         matches!(self, Self::SwitchPlanned | Self::SwitchUnplanned | Self::ClusterFailover | Self::MoveSlots | Self::EmptyRedis)
     }
 
+    /// Whether it can take from Redis what had its receipt. What can is what a server or a sentinel feels: what is not at a replica yet is
+    /// gone with its primary. Programs keep nothing of their own, and no server of Redis runs under supervisord.
+    pub fn can_take_from_redis(self) -> bool {
+        let of_servers = matches!(
+            self,
+            Self::KillPrimary
+                | Self::FreezePrimary
+                | Self::BusyPrimary
+                | Self::NoRoom
+                | Self::ClockOfPrimary
+                | Self::KillReplica
+                | Self::FreezeReplica
+                | Self::RedisFull
+                | Self::EmptyRedis
+        );
+        let of_primacy = matches!(
+            self,
+            Self::KillSentinels
+                | Self::FreezeSentinel
+                | Self::SwitchPlanned
+                | Self::SwitchUnplanned
+                | Self::ClusterFailover
+                | Self::MoveSlots
+        );
+        of_servers || of_primacy
+    }
+
     /// Whether nobody says anything when it begins, and everything said before is in SQL.
     pub fn needs_quiet(self) -> bool {
         self == Self::EmptyRedis

@@ -10,6 +10,7 @@ use roger::client::{Options, Session};
 
 use crate::faults::Fault;
 use crate::proxy::{Proxy, Weather};
+use crate::servers::agreed;
 use crate::support::fleet::Fleet;
 use crate::support::mariadb::MariaDb;
 
@@ -28,6 +29,8 @@ pub struct Ground {
 pub enum UnderWay {
     /// Nothing: it had an end of its own, or supervisord makes one.
     Over,
+    /// Nothing, because nothing happened: why it was refused, in a line.
+    Refused(String),
     /// A program stands still.
     ProgramStopped(String),
     /// There is no supervisord, and so no program.
@@ -50,12 +53,22 @@ pub enum UnderWay {
     SqlKilled(usize),
     /// It stands still.
     SqlStopped(usize),
-    /// It takes no writes, and was the primary.
-    SqlReadOnly(usize),
+    /// It is the primary and takes no writes; what `read_only` was before.
+    SqlReadOnly(usize, String),
     /// The network to the edge of a number is bad.
     NetworkBad(usize),
     /// Somebody has the identity of a radio.
     TwinThere(Session),
+}
+
+impl UnderWay {
+    /// This, unless what began it was refused.
+    pub fn unless_refused(self, answer: Result<(), String>) -> Self {
+        match answer {
+            Ok(()) => self,
+            Err(why) => Self::Refused(why),
+        }
+    }
 }
 
 impl Ground {
@@ -69,11 +82,10 @@ impl Ground {
         }
     }
 
-    /// Sends a signal to a program.
-    fn signal(&self, name: &str, signal: Signal) {
-        if !self.fleet.supervisord.as_ref().unwrap().signal(name, signal) {
-            eprint!(" [{name} does not run]");
-        }
+    /// Sends a signal to a program, which has to run.
+    fn signal(&self, name: &str, signal: Signal) -> Result<(), String> {
+        let runs = self.fleet.supervisord.as_ref().unwrap().signal(name, signal);
+        if runs { Ok(()) } else { Err(format!("{name} does not run")) }
     }
 
     fn sql(&self, which: usize) -> &MariaDb {
@@ -81,14 +93,35 @@ impl Ground {
         server.as_ref().unwrap()
     }
 
-    /// Runs a command of `roger` to its end. Where the other fault makes it impossible it is refused, and nothing happens.
-    async fn command(&self, args: &[&str]) {
+    /// Runs a command of `roger` to its end; what it printed. Where the other fault makes it impossible it is refused, and nothing happens.
+    async fn command(&self, args: &[&str]) -> Result<Vec<u8>, String> {
         let mut command = self.fleet.command(args);
         let answer = tokio::task::spawn_blocking(move || command.output()).await.unwrap().unwrap();
-        if !answer.status.success() {
-            let why = String::from_utf8_lossy(&answer.stderr).trim().to_owned();
-            eprint!(" [roger {}: {}]", args.join(" "), why.lines().next().unwrap_or_default());
+        if answer.status.success() {
+            return Ok(answer.stdout);
         }
+        let said = String::from_utf8_lossy(&answer.stderr).into_owned();
+        // Before it fails it may tell of steps that it took.
+        let why = said.lines().find(|line| line.starts_with("roger: ")).or(said.lines().next());
+        Err(why.map_or_else(|| answer.status.to_string(), str::to_owned))
+    }
+
+    /// The number of the SQL primary. Whether a server takes writes says nothing of that: a standby that was started again does.
+    async fn sql_primary(&self) -> Result<usize, String> {
+        let status: serde_json::Value = serde_json::from_slice(&self.command(&["--json", "sql", "status"]).await?).unwrap();
+        let is_primary = |number: &usize| status["servers"][*number]["role"] == "primary";
+        (0..2).find(is_primary).ok_or_else(|| format!("no server says that it is the primary: {status}"))
+    }
+
+    /// Has the SQL primary take no writes.
+    async fn refuse_writes(&self) -> UnderWay {
+        let number = match self.sql_primary().await {
+            Ok(number) => number,
+            Err(why) => return UnderWay::Refused(why),
+        };
+        let before = self.sql(number).ask("mysql", "SELECT CAST(@@global.read_only AS CHAR)").await;
+        self.sql(number).admin("SET GLOBAL read_only = ON").await;
+        UnderWay::SqlReadOnly(number, before)
     }
 
     /// Waits for what a fault needs and an earlier one may have left otherwise; whether it is there.
@@ -100,13 +133,12 @@ impl Ground {
     pub async fn begin(&mut self, fault: Fault, random: &mut impl Rng) -> UnderWay {
         match fault {
             Fault::KillEdge | Fault::KillDelivery | Fault::KillOffline | Fault::KillDirectory => {
-                self.signal(&self.program(fault, random), Signal::SIGKILL);
-                UnderWay::Over
+                UnderWay::Over.unless_refused(self.signal(&self.program(fault, random), Signal::SIGKILL))
             }
             Fault::FreezeEdge | Fault::FreezeDelivery | Fault::FreezeOffline => {
                 let name = self.program(fault, random);
-                self.signal(&name, Signal::SIGSTOP);
-                UnderWay::ProgramStopped(name)
+                let signalled = self.signal(&name, Signal::SIGSTOP);
+                UnderWay::ProgramStopped(name).unless_refused(signalled)
             }
             Fault::KillSupervisord => {
                 self.fleet.supervisord.as_mut().unwrap().kill();
@@ -122,21 +154,15 @@ impl Ground {
                 let port = self.replica(random);
                 self.hurt(port, fault)
             }
-            Fault::EmptyRedis => {
-                self.empty();
-                UnderWay::Over
-            }
+            Fault::EmptyRedis => UnderWay::Over.unless_refused(self.empty()),
             Fault::MoveSlots => {
                 self.move_slots(random).await;
                 UnderWay::Over
             }
-            Fault::SwitchPlanned => {
-                self.command(&["redis", "switch", "--yes"]).await;
-                UnderWay::Over
-            }
+            Fault::SwitchPlanned => UnderWay::Over.unless_refused(self.command(&["redis", "switch", "--yes"]).await.map(drop)),
             Fault::SwitchUnplanned => {
-                drop(self.fleet.sentinels.as_ref().unwrap().try_cli(&["SENTINEL", "FAILOVER", "roger"]));
-                UnderWay::Over
+                let said = self.fleet.sentinels.as_ref().unwrap().try_cli(&["SENTINEL", "FAILOVER", "roger"]);
+                UnderWay::Over.unless_refused(agreed(said))
             }
             Fault::KillSentinels => self.kill_sentinels(random.random_range(0..3)),
             Fault::FreezeSentinel => {
@@ -154,16 +180,8 @@ impl Ground {
                 self.sql(number).signal(Signal::SIGSTOP);
                 UnderWay::SqlStopped(number)
             }
-            Fault::SqlReadOnly => {
-                // The standby is so all the time.
-                let number = usize::from(self.sql(0).ask("mysql", "SELECT CAST(@@read_only AS CHAR)").await == "1");
-                self.sql(number).admin("SET GLOBAL read_only = 1").await;
-                UnderWay::SqlReadOnly(number)
-            }
-            Fault::SwitchSql => {
-                self.command(&["sql", "switch"]).await;
-                UnderWay::Over
-            }
+            Fault::SqlReadOnly => self.refuse_writes().await,
+            Fault::SwitchSql => UnderWay::Over.unless_refused(self.command(&["sql", "switch"]).await.map(drop)),
             Fault::CutNetwork => self.worsen(Weather::Cut, random),
             Fault::SilentNetwork => self.worsen(Weather::Silent, random),
             Fault::AcknowledgementsLost => self.worsen(Weather::DownOnly, random),
@@ -192,8 +210,12 @@ impl Ground {
     /// Ends a fault: servers that were killed are started again, and what stood still goes on.
     pub async fn end(&mut self, fault: UnderWay) {
         match fault {
-            UnderWay::Over => {}
-            UnderWay::ProgramStopped(name) => self.signal(&name, Signal::SIGCONT),
+            UnderWay::Over | UnderWay::Refused(_) => {}
+            UnderWay::ProgramStopped(name) => {
+                if let Err(why) = self.signal(&name, Signal::SIGCONT) {
+                    eprint!(" [{why}]");
+                }
+            }
             UnderWay::SupervisordKilled => self.fleet.supervisord.as_mut().unwrap().restart(),
             UnderWay::ClockWrong(name) => self.fleet.set_clock(&name, 0),
             UnderWay::ServerKilled(port) => self.redis(port).restart(),
@@ -204,7 +226,7 @@ impl Ground {
             UnderWay::SentinelStopped(number) => self.fleet.sentinels.as_mut().unwrap().process(number).signal(Signal::SIGCONT),
             UnderWay::SqlKilled(number) => self.sql(number).resume(),
             UnderWay::SqlStopped(number) => self.sql(number).signal(Signal::SIGCONT),
-            UnderWay::SqlReadOnly(number) => self.sql(number).admin("SET GLOBAL read_only = 0").await,
+            UnderWay::SqlReadOnly(number, before) => self.sql(number).admin(&format!("SET GLOBAL read_only = {before}")).await,
             UnderWay::NetworkBad(number) => self.proxies[number].set(Weather::Fine),
             UnderWay::TwinThere(twin) => drop(twin.close().await),
         }

@@ -9,6 +9,7 @@
 )]
 #![allow(unreachable_pub, reason = "a test program has no outside")]
 
+mod audit;
 mod check;
 mod episode;
 mod faults;
@@ -31,10 +32,12 @@ use rand::SeedableRng as _;
 use rand::rngs::StdRng;
 use tokio::time::Instant;
 
+use crate::check::Findings;
 use crate::episode::{Schedule, play};
 use crate::faults::Layout;
 use crate::people::People;
 use crate::radio::Phase;
+use crate::verdict::Verdict;
 
 /// Runs a fleet of real servers under faults, and judges what hundreds of radios heard.
 #[derive(Debug, Parser)]
@@ -61,6 +64,17 @@ struct Arguments {
     /// Where the verdict goes.
     #[arg(long, default_value = "target/chaos/verdict.md", value_name = "FILE")]
     verdict: PathBuf,
+}
+
+impl Arguments {
+    /// The command that repeats the run.
+    fn again(&self, seed: u64) -> String {
+        let Self { minutes, radios, at_a_time, .. } = self;
+        let release = if cfg!(debug_assertions) { "" } else { "ROGER_PROFILE=release " };
+        let layout = if self.redis == Layout::Cluster { " --redis cluster" } else { "" };
+        let only: String = self.only.iter().map(|word| format!(" --only '{}'", word.replace('\'', r"'\''"))).collect();
+        format!("{release}scripts/chaos --seed {seed} --minutes {minutes} --radios {radios} --at-a-time {at_a_time}{layout}{only}")
+    }
 }
 
 fn main() -> ExitCode {
@@ -93,14 +107,15 @@ async fn run(arguments: Arguments) -> ExitCode {
     let schedule = Schedule { until: begun + Duration::from_secs_f64(arguments.minutes * 60.0), at_a_time: arguments.at_a_time, faults };
     let episodes = play(&mut people, &schedule, &mut random).await;
     let lasted = begun.elapsed();
-    people.turn(Phase::Listen);
+    let unsettled = people.fall_silent().await;
     let heard_all = people.everybody_heard_everything().await;
     let archive = people.archive().await;
     let audit = people.audit();
     people.turn(Phase::End);
-    let findings = check::judge(&people.over().await, &archive);
-    let Arguments { radios, at_a_time, redis, .. } = arguments;
-    let verdict = verdict::Verdict { seed, lasted, radios, at_a_time, redis, episodes, heard_all, audit, findings };
+    let may_be_lost = schedule.faults.iter().any(|fault| fault.can_take_from_redis());
+    let logs = people.over().await;
+    let findings = archive.map_or_else(Findings::unread, |archive| check::judge(&logs, &archive, may_be_lost));
+    let verdict = Verdict { again: arguments.again(seed), lasted, episodes, may_be_lost, unsettled, heard_all, audit, findings };
     let text = verdict.text();
     if let Some(folder) = arguments.verdict.parent() {
         std::fs::create_dir_all(folder).unwrap();

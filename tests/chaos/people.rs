@@ -11,16 +11,19 @@ use roger::config::{Config, Program, Sources};
 use roger::model::{Place, Span, TenantId, TopicId, UserId, UserKind};
 use roger::store::{NewAccount, Options as StoreOptions, Store};
 use roger::token::{Claims, Signer};
+use roger::topic::frame::Entry;
+use roger::worker::chain;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
+use crate::audit::Audit;
 use crate::check::Archive;
 use crate::faults::Layout;
 use crate::ground::Ground;
 use crate::proxy::Proxy;
 use crate::radio::{Character, Log, Phase, Radio};
-use crate::support::fleet::{Fleet, FleetOptions, SqlServer};
+use crate::support::fleet::{Answer, Fleet, FleetOptions, SqlServer};
 use crate::support::minted::Minted;
 use crate::unruly::Unruly;
 
@@ -97,6 +100,7 @@ impl People {
         while !people.store.outbox(0, 1).await.unwrap().is_empty() {
             sleep(Duration::from_millis(50)).await;
         }
+        people.everybody_follows().await;
         people.turn(Phase::Talk);
         people.warm_up().await;
         people
@@ -155,6 +159,15 @@ impl People {
         }
     }
 
+    /// Waits until everybody was told that they are members where they talk: what a session says before its edge knows is refused for good.
+    async fn everybody_follows(&self) {
+        let begun = Instant::now();
+        while !self.members.iter().all(|(_, topics, log)| topics.iter().all(|topic| log.lock().unwrap().follows(*topic))) {
+            assert!(begun.elapsed() < REST, "somebody is told of no membership in a fleet that nothing happened to");
+            sleep(Duration::from_millis(50)).await;
+        }
+    }
+
     /// Waits until words of the one who measures are heard.
     async fn warm_up(&self) {
         let begun = Instant::now();
@@ -184,9 +197,9 @@ impl People {
         self.phase.send_replace(phase);
     }
 
-    /// Has nobody say anything more, and waits until all that was said has its receipt and is in SQL; false when the patience is over before,
-    /// and then what it waited for is printed.
-    pub async fn fall_silent(&self) -> bool {
+    /// Has nobody say anything more, and waits until all that was said has its receipt and is in SQL; what it waited for when its patience
+    /// was over, which is printed as well, or nothing.
+    pub async fn fall_silent(&self) -> Vec<String> {
         self.turn(Phase::Listen);
         let begun = Instant::now();
         // Twice: what was refused at the last moment is said again.
@@ -197,10 +210,10 @@ impl People {
             looks = if unsettled.is_empty() { looks + 1 } else { 0 };
             if looks == 0 && begun.elapsed() > REST {
                 eprint!(" [no silence: {}]", unsettled.join("; "));
-                return false;
+                return unsettled;
             }
         }
-        true
+        Vec::new()
     }
 
     /// What has no receipt yet, and what SQL lacks: nothing when all that was said is at its place.
@@ -231,7 +244,7 @@ impl People {
             let mut before = 0;
             loop {
                 sleep(Duration::from_secs(1)).await;
-                let archive = self.archive().await;
+                let Ok(archive) = self.archive().await else { continue };
                 let stored: usize = archive.values().map(Vec::len).sum();
                 let behind = self.members.iter().any(|(_, topics, log)| {
                     let log = log.lock().unwrap();
@@ -248,22 +261,33 @@ impl People {
         timeout(REST, heard).await.is_ok()
     }
 
-    /// All that SQL has of the groups.
-    pub async fn archive(&self) -> Archive {
+    /// All that SQL has of the groups; why it does not say so, when the patience is over.
+    pub async fn archive(&self) -> Result<Archive, String> {
         let mut archive = Archive::new();
         for topic in self.members.iter().flat_map(|(_, topics, _)| topics) {
             if !archive.contains_key(topic) {
-                let entries = self.store.entries(*topic, Span::new(Place::START, Place::END), usize::MAX, usize::MAX).await;
-                archive.insert(*topic, entries.unwrap_or_default());
+                archive.insert(*topic, self.entries(*topic).await?);
             }
         }
-        archive
+        Ok(archive)
     }
 
-    /// What `roger audit` says: nothing, or what is wrong in SQL.
-    pub fn audit(&self) -> String {
-        let answer = self.ground.fleet.roger(&["audit"]);
-        if answer.code == 0 { String::new() } else { answer.stdout + &answer.stderr }
+    async fn entries(&self, topic: TopicId) -> Result<Vec<Entry>, String> {
+        let begun = Instant::now();
+        loop {
+            match self.store.entries(topic, Span::new(Place::START, Place::END), usize::MAX, usize::MAX).await {
+                Ok(entries) => return Ok(entries),
+                Err(error) if begun.elapsed() > REST => return Err(chain(&error)),
+                Err(_) => {}
+            }
+            sleep(Duration::from_millis(500)).await;
+        }
+    }
+
+    /// What `roger audit` says.
+    pub fn audit(&self) -> Audit {
+        let Answer { code, stdout, stderr } = self.ground.fleet.roger(&["audit"]);
+        Audit { code, stdout, stderr }
     }
 
     /// Ends all lives; what became of each.

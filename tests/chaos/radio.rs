@@ -61,13 +61,21 @@ pub struct Promise {
     pub durability: Durability,
 }
 
+/// A message that was refused, when sent or afterwards.
+#[derive(Clone, Copy, Debug)]
+pub struct Refused {
+    pub topic: TopicId,
+    pub client_seq: u64,
+    /// Why; `None` for a reason that this version does not know.
+    pub reason: Option<Reason>,
+}
+
 /// What the app of a radio stored, and what it was told.
 #[derive(Debug, Default)]
 pub struct Log {
     pub heard: Vec<Text>,
     pub promises: Vec<Promise>,
-    /// Numbers of messages that were refused, when sent or afterwards.
-    pub refused: BTreeSet<(TopicId, u64)>,
+    pub refused: Vec<Refused>,
     /// How many words were said, by topic.
     pub said: std::collections::BTreeMap<TopicId, u64>,
     pub gaps: Vec<Gap>,
@@ -126,6 +134,11 @@ impl Log {
             }
         }
         holes
+    }
+
+    /// Whether it was ever told that it follows a topic.
+    pub fn follows(&self, topic: TopicId) -> bool {
+        self.trail.iter().any(|step| matches!(step, Step::Follow(of, _) if *of == topic))
     }
 
     /// Adds what a life saw.
@@ -275,8 +288,8 @@ impl Radio {
                         }
                         log.heard.push(heard);
                     }
-                    Body::Rejected { topic, installation, client_seq, .. } if *installation == self.tokens.installation() => {
-                        log.refused.insert((*topic, *client_seq));
+                    Body::Rejected { topic, installation, client_seq, reason, .. } if *installation == self.tokens.installation() => {
+                        log.refused.push(Refused { topic: *topic, client_seq: *client_seq, reason: *reason });
                     }
                     _ => {}
                 }
@@ -288,7 +301,11 @@ impl Radio {
                 let promise = Promise { topic: receipt.topic, behind, upto: receipt.client_seq, durability: receipt.durability };
                 log.promises.push(promise);
             }
-            Event::Refusal(refusal) => log.refused.extend(refusal.message),
+            // Of a mark it has no message: one of a connection before, which this one does not follow yet.
+            Event::Refusal(refusal) => {
+                let reason = refusal.reason;
+                log.refused.extend(refusal.message.map(|(topic, client_seq)| Refused { topic, client_seq, reason }));
+            }
             Event::Gap(gap) => log.gaps.push(gap),
             Event::Disconnected { reason: Disconnect::Closed(Reason::Superseded), .. } => log.taken_over += 1,
             Event::Closed { reason, text } => log.closed.push(format!("{reason:?}: {text}")),

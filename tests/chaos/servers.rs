@@ -25,6 +25,15 @@ const MOVED_WITHIN: Duration = Duration::from_secs(60);
 /// How long is waited for replicas to follow their primaries, after an earlier fault.
 const WHOLE_WITHIN: Duration = Duration::from_secs(20);
 
+/// Whether a server does what it was told; what it says otherwise.
+pub fn agreed(said: Option<String>) -> Result<(), String> {
+    match said.as_deref() {
+        Some("OK") => Ok(()),
+        Some(said) => Err(said.lines().next().unwrap_or_default().to_owned()),
+        None => Err("no answer".to_owned()),
+    }
+}
+
 impl Ground {
     /// The server at a port.
     pub fn redis(&mut self, port: u16) -> &mut Redis {
@@ -94,19 +103,23 @@ impl Ground {
             }
             Fault::BusyPrimary => {
                 // So that it says so and can be told to end the script, where it would be silent for seconds.
-                drop(server.try_cli(&["CONFIG", "SET", "busy-reply-threshold", "100"]));
+                let answer = agreed(server.try_cli(&["CONFIG", "SET", "busy-reply-threshold", "100"]));
+                if let Err(why) = answer {
+                    return UnderWay::Refused(why);
+                }
                 let mut endless = Command::new("redis-cli");
                 endless.args(["-p", &port.to_string(), "EVAL", "while true do end", "0"]);
                 UnderWay::ServerBusy(port, endless.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap())
             }
             Fault::RedisFull => {
-                drop(server.try_cli(&["CONFIG", "SET", "maxmemory", "1mb"]));
-                UnderWay::ServerFull(port)
+                let answer = agreed(server.try_cli(&["CONFIG", "SET", "maxmemory", "1mb"]));
+                if answer.is_err() {
+                    // Without an answer it may be done later all the same: then this comes behind it.
+                    drop(server.try_cli(&["CONFIG", "SET", "maxmemory", "0"]));
+                }
+                UnderWay::ServerFull(port).unless_refused(answer)
             }
-            Fault::ClusterFailover => {
-                drop(server.try_cli(&["CLUSTER", "FAILOVER"]));
-                UnderWay::Over
-            }
+            Fault::ClusterFailover => UnderWay::Over.unless_refused(agreed(server.try_cli(&["CLUSTER", "FAILOVER"]))),
             _ => {
                 server.signal(Signal::SIGSTOP);
                 UnderWay::ServerStopped(port)
@@ -138,14 +151,12 @@ impl Ground {
         (0..3).filter(|number| *number != but).for_each(|number| sentinels.restart(number));
     }
 
-    /// Empties every primary.
-    pub fn empty(&mut self) {
-        for port in self.primaries() {
-            let said = self.redis(port).try_cli(&["FLUSHALL"]);
-            if said.as_deref() != Some("OK") {
-                eprint!(" [FLUSHALL: {}]", said.as_deref().unwrap_or("no answer"));
-            }
-        }
+    /// Empties every primary; why not, when none was.
+    pub fn empty(&mut self) -> Result<(), String> {
+        let answers: Vec<_> = self.primaries().into_iter().map(|port| agreed(self.redis(port).try_cli(&["FLUSHALL"]))).collect();
+        let emptied = answers.iter().any(Result::is_ok);
+        let refused = answers.into_iter().find_map(Result::err).filter(|_| !emptied);
+        refused.map_or(Ok(()), Err)
     }
 
     /// Moves the slots of some shards to other primaries of the cluster, key by key. A move that a failover breaks off goes on when every server

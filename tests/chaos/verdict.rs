@@ -4,24 +4,26 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use crate::check::{DISORDERED, FOREIGN, Findings, LOST, REPEATED};
+use crate::audit::Audit;
+use crate::check::{BREACHES, Findings};
 use crate::episode::Episode;
-use crate::faults::{Fault, Layout};
+use crate::faults::Fault;
 
 /// How many breaches of a kind are told.
 const TOLD: usize = 20;
 
 /// What a run came to.
 pub struct Verdict {
-    pub seed: u64,
+    /// The command that repeats it.
+    pub again: String,
     pub lasted: Duration,
-    pub radios: u32,
-    pub at_a_time: u32,
-    pub redis: Layout,
     pub episodes: Vec<Episode>,
+    /// Whether one of its faults can take from Redis what had its receipt.
+    pub may_be_lost: bool,
+    /// What was without a receipt, or not in SQL, when the patience at the end was over.
+    pub unsettled: Vec<String>,
     pub heard_all: bool,
-    /// What is wrong in SQL.
-    pub audit: String,
+    pub audit: Audit,
     pub findings: Findings,
 }
 
@@ -29,63 +31,71 @@ impl Verdict {
     /// Whether every promise was kept.
     pub fn holds(&self) -> bool {
         let well = self.episodes.iter().all(|episode| episode.well.is_some());
-        self.findings.breaches.is_empty() && self.heard_all && self.audit_holds() && well
-    }
-
-    /// Whether SQL is as it should be. Places that were given to what is lost, unpromised, are not given again: nothing stands there.
-    fn audit_holds(&self) -> bool {
-        let mut findings = self.audit.lines().filter(|line| line.starts_with("g:") || line.starts_with("u:"));
-        self.audit.is_empty() || self.findings.unpromised > 0 && findings.all(|line| line.contains(": nothing between "))
+        let settled = self.unsettled.is_empty() && self.heard_all && self.audit.judge(&self.findings).is_ok();
+        self.findings.breaches.is_empty() && settled && well
     }
 
     /// The file.
     pub fn text(&self) -> String {
         let mut text = String::new();
-        let Self { seed, lasted, radios, at_a_time, redis, episodes, findings, .. } = self;
+        let Self { again, lasted, episodes, findings, .. } = self;
         let verdict = if self.holds() { "Every promise was kept." } else { "**A promise was broken.**" };
-        let layout = if *redis == Layout::Cluster { " --redis cluster" } else { "" };
         let faults: usize = episodes.iter().map(|episode| episode.faults.len()).sum();
+        let refused: usize = episodes.iter().map(|episode| episode.refused.len()).sum();
         writeln!(text, "# Verdict\n\n{verdict}\n").unwrap();
         writeln!(text, "| | |\n|---|---|").unwrap();
         let mut row = |name: &str, value: String| writeln!(text, "| {name} | {value} |").unwrap();
-        row(
-            "again with",
-            format!(
-                "`scripts/chaos --seed {seed} --minutes {:.0} --radios {radios} --at-a-time {at_a_time}{layout}`",
-                lasted.as_secs_f64() / 60.0
-            ),
-        );
-        row("faults", format!("{faults} in {} episodes within {:.0} s", episodes.len(), lasted.as_secs_f64()));
+        row("again with", format!("`{again}`"));
+        row("faults that happened", format!("{faults} in {} episodes within {:.0} s", episodes.len(), lasted.as_secs_f64()));
+        row("faults that were refused", refused.to_string());
         row("said by radios", findings.said.to_string());
         row("stored in SQL", findings.stored.to_string());
         row("heard, by all who listen", findings.heard.to_string());
         row("promised: receipts that said `replica`", findings.promised.to_string());
-        row("unknown: promised less, and not stored", findings.unpromised.to_string());
+        let unknown = if self.may_be_lost { "" } else { "; each with a receipt a loss, as nothing can have taken it from Redis" };
+        row(&format!("unknown: promised less, and not stored{unknown}"), findings.unpromised.to_string());
         row("decided anew, and dropped by clients", findings.echoes.to_string());
         row("heard again after such an unknown was lost and said anew", findings.again.to_string());
         row("sent too early, and refused for that", findings.too_early.to_string());
+        row("refused otherwise", findings.refused.to_string());
         row("sessions taken over by another one with the same identity", findings.taken_over.to_string());
-        for what in [LOST, REPEATED, DISORDERED, FOREIGN] {
+        for what in BREACHES {
             row(&format!("**{what}**"), format!("**{}**", findings.breaches.get(what).map_or(0, Vec::len)));
         }
-        row("everybody heard everything in the end", if self.heard_all { "yes" } else { "**no**" }.to_owned());
-        let audit = match (self.audit.is_empty(), self.audit_holds()) {
-            (true, _) => "finds nothing",
-            (false, true) => "finds the places of what is unknown",
-            (false, false) => "**finds something**",
-        };
-        row("`roger audit`", audit.to_owned());
+        let yes = |holds: bool| if holds { "yes" } else { "**no**" }.to_owned();
+        row("everything said had its receipt and was in SQL in the end", yes(self.unsettled.is_empty()));
+        row("everybody heard everything in the end", yes(self.heard_all));
+        row("`roger audit`", self.audit.judge(findings).map_or_else(|breach| format!("**{breach}**"), str::to_owned));
         self.faults(&mut text);
+        self.refused(&mut text);
         for (what, breaches) in &findings.breaches {
             writeln!(text, "\n## {what}: {}\n", breaches.len()).unwrap();
             for breach in breaches.iter().take(TOLD) {
                 writeln!(text, "- {breach}").unwrap();
             }
         }
-        if !self.audit.is_empty() {
-            writeln!(text, "\n## roger audit\n\n{}", self.audit).unwrap();
+        if !self.unsettled.is_empty() {
+            writeln!(text, "\n## Not settled in the end\n\n- {}", self.unsettled.join("\n- ")).unwrap();
+        }
+        if self.audit.code != 0 {
+            writeln!(text, "\n## roger audit\n\n{}{}", self.audit.stdout, self.audit.stderr).unwrap();
         }
         text
+    }
+
+    /// Which faults were refused, how often, and why they were.
+    fn refused(&self, text: &mut String) {
+        let mut refused: BTreeMap<(Fault, &str), usize> = BTreeMap::new();
+        for (fault, why) in self.episodes.iter().flat_map(|episode| &episode.refused) {
+            *refused.entry((*fault, why)).or_default() += 1;
+        }
+        if refused.is_empty() {
+            return;
+        }
+        writeln!(text, "\n## Refused, so that nothing happened\n\n| fault | how often | why |\n|---|---|---|").unwrap();
+        for ((fault, why), count) in refused {
+            writeln!(text, "| {} | {count} | {} |", fault.name(), why.replace('|', "\\|")).unwrap();
+        }
     }
 
     /// How long each fault was felt.
