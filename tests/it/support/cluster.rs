@@ -129,9 +129,16 @@ impl Cluster {
     /// What a server said instead; the slot may be between two servers then.
     pub fn try_move_slot(&self, key: &str, to: u16) -> Result<(), String> {
         let slot = ask(to, &["CLUSTER", "KEYSLOT", key])?;
-        let from = owner(&ask(to, &["CLUSTER", "NODES"])?, slot.parse().unwrap()).ok_or("nobody has the slot")?;
-        if from == to {
+        let said_by = |port| ask(port, &["CLUSTER", "NODES"]).ok().and_then(|nodes| owner(&nodes, slot.parse().unwrap()));
+        let said_by_itself = said_by(to);
+        if said_by_itself == Some(to) {
             return Ok(());
+        }
+        let from = self.primaries_now().into_iter().filter(|port| *port != to).find_map(said_by).ok_or("nobody has the slot")?;
+        if said_by_itself != Some(from) {
+            // Who was to get the slot of a primary that died takes it for nobody's, and the cluster for down.
+            let id = ask(from, &["CLUSTER", "MYID"])?;
+            expect(to, &["CLUSTER", "SETSLOT", &slot, "NODE", &id], &["OK"])?;
         }
         Self::begin_move(from, to, &slot)?;
         loop {
