@@ -47,6 +47,16 @@ pub enum Error {
         /// What became of asking each of them.
         why: String,
     },
+    /// Too few sentinels answer to be sure who the primary is.
+    #[error("{answered} of {of} sentinels of {service} answer: too few to be sure that its primary is the primary still")]
+    Unsure {
+        /// What sentinels call it.
+        service: String,
+        /// How many answered.
+        answered: usize,
+        /// How many there are.
+        of: usize,
+    },
     /// No server of the cluster says who has which slot.
     #[error("no server of the cluster says who has which slot: {why}")]
     NoCluster {
@@ -114,6 +124,7 @@ impl Error {
             Self::Unanswered { .. }
             | Self::Broken
             | Self::NoPrimary { .. }
+            | Self::Unsure { .. }
             | Self::NoCluster { .. }
             | Self::NoOwner { .. }
             | Self::Replica

@@ -271,6 +271,12 @@ pub fn live(user: UserId, shards: u32) -> String {
     format!("{{s{}}}:live:{user}", TopicId::inbox(user).shard(shards))
 }
 
+/// STRING: the process that switches primaries by plan. Written by `roger redis switch`, which refuses while it is there. Expires when its pause of
+/// writes is over at the latest.
+pub fn switch() -> String {
+    "switch".to_owned()
+}
+
 /// STRING: the number of shards of this deployment. Written by the first program ever started; read by all when they start, which refuse
 /// another number. No expiry.
 pub fn shards() -> String {

@@ -61,6 +61,7 @@ pub use presence::{FoundSession, OpenAnswer, Opening, Void};
 pub use probe::Probes;
 pub use replicate::Replication;
 pub use reports::Reports;
+pub use route::Asked;
 pub use shard::{Claim, Commit, CommitAnswer, Fence, LogMarks};
 pub use streams::{Reader, StreamEntry, StreamId};
 pub use switch::{Primary, Replica, Switched};

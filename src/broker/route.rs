@@ -22,6 +22,15 @@ pub(super) struct Named {
     pub(super) epoch: Option<u64>,
 }
 
+/// Of those who can say where the primary is, how many have to answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asked {
+    /// One of them.
+    Any,
+    /// More than half, as a failover has the votes of so many.
+    Most,
+}
+
 /// The way to the primary.
 pub(super) enum Route {
     /// One server.
@@ -67,10 +76,10 @@ impl Route {
 
     /// Asks whoever says where the primary is, whenever they were asked last; what changed shows in the generation. Who knows one server of a
     /// cluster asks the cluster.
-    pub(super) async fn ask_now(&self) -> Result<(), Error> {
+    pub(super) async fn ask_now(&self, who: Asked) -> Result<(), Error> {
         match self {
             Self::Fixed(_) | Self::Node(_) => Ok(()),
-            Self::Sentinels(sentinels) => sentinels.ask_now().await,
+            Self::Sentinels(sentinels) => sentinels.ask_now(who).await,
         }
     }
 

@@ -11,7 +11,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
-use futures_util::future::join_all;
+use futures_util::stream::FuturesUnordered;
 use redis::aio::MultiplexedConnection;
 use redis::{Client, ConnectionAddr, ConnectionInfo};
 use tokio::sync::Mutex;
@@ -19,12 +19,14 @@ use tokio::time::{Instant, timeout};
 
 use super::error::Error;
 use super::peer::Peer;
-use super::route::Named;
+use super::route::{Asked, Named};
 
 /// How often sentinels are asked besides listening to what they announce.
 const ASK_EVERY: Duration = Duration::from_secs(1);
 /// An answer so young is not asked for again: after a failure everything connects at once.
 const FRESH: Duration = Duration::from_millis(100);
+/// How long each further answer is waited for once more than half have answered: a machine that died says nothing for long.
+const LAGGARDS: Duration = Duration::from_millis(100);
 
 /// The sentinels of one service. Clones share what they know.
 #[derive(Clone)]
@@ -45,7 +47,10 @@ struct Inner {
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Known {
     configuration: Configuration,
+    /// When the question began that this is the answer to.
     asked: Instant,
+    /// How many answered it.
+    answered: usize,
 }
 
 /// What a sentinel says.
@@ -96,14 +101,36 @@ impl Sentinels {
         if !self.0.watched.swap(true, Ordering::Relaxed) {
             tokio::spawn(watch(Arc::downgrade(&self.0)));
         }
-        let (configuration, generation) = self.0.learn(FRESH).await?;
-        let client = Client::open(self.0.server_at(&configuration)).map_err(Error::Url)?;
-        Ok(Named { client, generation, epoch: Some(configuration.epoch) })
+        let (known, generation) = self.0.learn(Instant::now().checked_sub(FRESH)).await?;
+        let client = Client::open(self.0.server_at(&known.configuration)).map_err(Error::Url)?;
+        Ok(Named { client, generation, epoch: Some(known.configuration.epoch) })
     }
 
     /// As [`super::route::Route::ask_now`].
-    pub(super) async fn ask_now(&self) -> Result<(), Error> {
-        self.0.learn(Duration::ZERO).await.map(drop)
+    pub(super) async fn ask_now(&self, who: Asked) -> Result<(), Error> {
+        let (known, _) = self.0.learn(Some(Instant::now())).await?;
+        let of = self.0.sentinels.len();
+        let enough = match who {
+            Asked::Any => known.answered > 0,
+            Asked::Most => is_most(known.answered, of),
+        };
+        if enough { Ok(()) } else { Err(Error::Unsure { service: self.0.service.clone(), answered: known.answered, of }) }
+    }
+
+    /// Fails while one of them carries out a failover.
+    pub(super) async fn have_no_failover(&self) -> Result<(), Error> {
+        let mut command = redis::cmd("SENTINEL");
+        command.arg("MASTER").arg(&self.0.service);
+        let mut pipeline = redis::pipe();
+        pipeline.add_command(command);
+        for sentinel in &self.0.sentinels {
+            let said = sentinel.ask::<(HashMap<String, String>,)>(&pipeline).await;
+            if said.is_ok_and(|(facts,)| facts.get("flags").is_some_and(|flags| flags.contains("failover_in_progress"))) {
+                let why = format!("a failover is under way, says the sentinel {}: wait until it is over", sentinel.name);
+                return Err(Error::Unfit { why });
+            }
+        }
+        Ok(())
     }
 
     /// A connection to the first sentinel that answers.
@@ -126,23 +153,17 @@ impl Inner {
         Error::NoPrimary { service: self.service.clone(), why }
     }
 
-    /// The newest configuration, asked for unless it is younger than `fresh`, and the number of its answer.
-    async fn learn(&self, fresh: Duration) -> Result<(Configuration, u64), Error> {
-        // Who waits for the lock finds the answer of the one before.
+    /// The newest configuration, asked for unless somebody asked `since` then, and the number of its answer.
+    async fn learn(&self, since: Option<Instant>) -> Result<(Known, u64), Error> {
+        // Who waits for the lock finds the answer of the one before, if that one asked late enough.
         let mut known = self.known.lock().await;
-        if let Some(known) = known.as_ref().filter(|known| known.asked.elapsed() < fresh) {
-            return Ok((known.configuration.clone(), self.generation.load(Ordering::Acquire)));
+        if let Some(known) = known.as_ref().filter(|known| since.is_some_and(|since| known.asked >= since)) {
+            return Ok((known.clone(), self.generation.load(Ordering::Acquire)));
         }
-        let answers = join_all(self.sentinels.iter().map(|sentinel| ask(sentinel, &self.service))).await;
-        let said: Vec<Configuration> = answers.iter().flatten().cloned().collect();
+        let asked = Instant::now();
+        let (said, silent) = self.ask_all().await;
         let before = known.as_ref().map(|known| &known.configuration);
-        let Some(newest) = newest(&said, before, self.sentinels.len()) else {
-            let why = answers
-                .into_iter()
-                .zip(&self.sentinels)
-                .filter_map(|(answer, sentinel)| Some(format!("{}: {}", sentinel.name, answer.err()?)));
-            return Err(self.nobody(why.collect::<Vec<_>>().join("; ")));
-        };
+        let Some(newest) = newest(&said, before, self.sentinels.len()) else { return Err(self.nobody(silent.join("; "))) };
         if before != Some(&newest) {
             tracing::info!(
                 service = self.service,
@@ -153,9 +174,33 @@ impl Inner {
             // Also when it names the same server: it may have been another one meanwhile, and a history is known by the epoch.
             self.generation.fetch_add(1, Ordering::AcqRel);
         }
-        *known = Some(Known { configuration: newest.clone(), asked: Instant::now() });
+        let newest = known.insert(Known { configuration: newest, asked, answered: said.len() }).clone();
         Ok((newest, self.generation.load(Ordering::Acquire)))
     }
+
+    /// What they say, and why others say nothing.
+    async fn ask_all(&self) -> (Vec<Configuration>, Vec<String>) {
+        let one = async |sentinel| (sentinel, ask(sentinel, &self.service).await);
+        let mut asking: FuturesUnordered<_> = self.sentinels.iter().map(one).collect();
+        let (mut said, mut silent) = (Vec::new(), Vec::new());
+        loop {
+            let next = if is_most(said.len(), self.sentinels.len()) {
+                timeout(LAGGARDS, asking.next()).await.ok().flatten()
+            } else {
+                asking.next().await
+            };
+            match next {
+                Some((_, Ok(configuration))) => said.push(configuration),
+                Some((sentinel, Err(why))) => silent.push(format!("{}: {why}", sentinel.name)),
+                None => return (said, silent),
+            }
+        }
+    }
+}
+
+/// Whether more than half are so many.
+fn is_most(count: usize, of: usize) -> bool {
+    count * 2 > of
 }
 
 /// The configuration of the highest epoch. One below what was known already is from a sentinel that was cut off, unless most of them agree: then
@@ -164,7 +209,7 @@ fn newest(said: &[Configuration], before: Option<&Configuration>, sentinels: usi
     let best = said.iter().max_by_key(|configuration| configuration.epoch);
     match (best, before) {
         (Some(best), Some(before)) if best.epoch < before.epoch => {
-            let agreed = said.iter().filter(|other| *other == best).count() * 2 > sentinels;
+            let agreed = is_most(said.iter().filter(|other| *other == best).count(), sentinels);
             Some(if agreed { best } else { before }.clone())
         }
         // With nobody to ask the last good answer is as good as any: the server itself says whether it is a primary.
@@ -186,7 +231,7 @@ async fn watch(inner: Weak<Inner>) {
     let (mut announcements, mut turn, mut silent) = (None, 0, false);
     loop {
         let Some(inner) = inner.upgrade() else { return };
-        match inner.learn(Duration::ZERO).await {
+        match inner.learn(Some(Instant::now())).await {
             Ok(_) => silent = false,
             Err(error) if !silent => {
                 tracing::warn!(error = &error as &dyn std::error::Error, "no sentinel answers; the last primary they named stays in use");

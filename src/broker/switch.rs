@@ -6,17 +6,21 @@ use serde::Serialize;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::connection::Redis;
-use super::error::Error;
+use super::error::{Error, code};
+use super::keys;
 use super::route::Route;
+use super::scripts::WHEN_FULL;
 use super::sentinel::Sentinels;
 use super::server::Live;
 
-/// How long writes wait at most: longer than a failover takes.
-const PAUSE: Duration = Duration::from_secs(8);
 /// How long replicas may take to have everything; they say how far they are once a second.
 const CATCH_UP: Duration = Duration::from_secs(3);
 /// How long sentinels may take to promote a replica.
 const PROMOTION: Duration = Duration::from_secs(15);
+/// How long writes wait at most: as long as all of the switch may take, or the old primary would take writes that nobody has afterwards.
+const PAUSE: Duration = Duration::from_secs(20);
+/// How long nobody else switches after one that was broken off: until its pause is over.
+const CLAIM: Duration = Duration::from_secs(25);
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// How the primary stands.
@@ -65,7 +69,7 @@ impl Redis {
     }
 
     /// Makes another server the primary without losing anything: writes wait, replicas catch up, sentinels promote one. Programs follow by
-    /// themselves. When it fails the old primary goes on.
+    /// themselves. When it fails the old primary goes on: at once, or, once sentinels were asked, when the pause is over.
     ///
     /// # Errors
     /// [`Error::Unfit`] when there are no sentinels or no replica that has everything; what Redis says otherwise.
@@ -81,33 +85,42 @@ impl Redis {
         };
         let mut old = self.connect(None, CATCH_UP).await?;
         let from = look(&mut old).await?.address;
+        sentinels.have_no_failover().await?;
+        claim(&mut old).await?;
         let begun = Instant::now();
         let mut pause = redis::cmd("CLIENT");
         pause.arg("PAUSE").arg(PAUSE.as_millis() as u64).arg("WRITE");
         let paused = pause.query_async::<()>(&mut old.connection).await;
         paused.map_err(|source| Error::of("let writes wait", source))?;
-        let switched = match caught_up(&mut old).await {
-            Ok(()) => self.promote(sentinels, &from).await,
-            Err(error) => Err(error),
+        let (switched, ready) = match ask_for_promotion(&mut old, sentinels).await {
+            Ok(()) => {
+                let switched = self.promoted(&from).await;
+                // Sentinels would get to the old one after ten seconds and more, in which nothing is replicated. Before it takes writes again. Where
+                // nobody was promoted yet, somebody may be: what the old one took until then would be lost.
+                let ready = match &switched {
+                    Ok(to) => follow(&mut old, to).await,
+                    Err(_) => false,
+                };
+                (switched, ready)
+            }
+            Err(error) => {
+                let ready = !may_be_under_way(&error);
+                (Err(error), ready)
+            }
         };
         let paused_ms = begun.elapsed().as_millis() as u64;
-        // Sentinels would get to the old one after ten seconds and more, in which nothing is replicated. Before it takes writes again.
-        let ready = match &switched {
-            Ok(to) => follow(&mut old, to).await,
-            Err(_) => true,
-        };
         if ready {
-            // The pause ends by itself otherwise.
+            // The pause ends by itself otherwise, and so does the claim.
             let _late = redis::cmd("CLIENT").arg("UNPAUSE").query_async::<()>(&mut old.connection).await;
+            let mut disclaim = redis::cmd("DEL");
+            disclaim.arg(keys::switch());
+            let _late = self.command::<()>("end a switch", disclaim).await;
         }
         Ok(Switched { from, to: switched?, paused_ms })
     }
 
-    /// Has the sentinels promote a replica; the address of the new primary, once it takes writes.
-    async fn promote(&self, sentinels: &Sentinels, from: &str) -> Result<String, Error> {
-        let mut sentinel = sentinels.somebody().await?;
-        let asked = redis::cmd("SENTINEL").arg("FAILOVER").arg(sentinels.service()).query_async::<()>(&mut sentinel).await;
-        asked.map_err(|source| Error::of("have a replica promoted", source))?;
+    /// The address of the new primary, once it takes writes.
+    async fn promoted(&self, from: &str) -> Result<String, Error> {
         let promoted = async {
             loop {
                 if let Ok(mut live) = self.connect(None, CATCH_UP).await
@@ -121,6 +134,34 @@ impl Redis {
         };
         let late = || unfit(format!("the sentinels promoted nobody within {} s; their logs say why", PROMOTION.as_secs()));
         timeout(PROMOTION, promoted).await.map_err(|_| late())
+    }
+}
+
+/// Has the sentinels promote a replica, once they have everything.
+async fn ask_for_promotion(old: &mut Live, sentinels: &Sentinels) -> Result<(), Error> {
+    caught_up(old).await?;
+    let mut sentinel = sentinels.somebody().await?;
+    let asked = redis::cmd("SENTINEL").arg("FAILOVER").arg(sentinels.service()).query_async::<()>(&mut sentinel).await;
+    asked.map_err(|source| Error::of("have a replica promoted", source))
+}
+
+/// Whether a replica may be promoted all the same: it was asked for without an answer, or by somebody else.
+fn may_be_under_way(error: &Error) -> bool {
+    match error {
+        Error::Unanswered { .. } => true,
+        Error::Rejected { source, .. } => code(source).as_deref() == Some("INPROG"),
+        _ => false,
+    }
+}
+
+/// One switch at a time: the end of the pause of one would end that of the other.
+async fn claim(live: &mut Live) -> Result<(), Error> {
+    let mut claim = WHEN_FULL.call(&[&keys::switch()]);
+    claim.arg("SET").arg(std::process::id()).arg("NX").arg("PX").arg(CLAIM.as_millis() as u64);
+    let claimed = claim.query_async::<Option<String>>(&mut live.connection).await.map_err(|source| Error::of("begin a switch", source))?;
+    match claimed {
+        Some(_) => Ok(()),
+        None => Err(unfit(format!("another switch is under way, or was broken off less than {} s ago", CLAIM.as_secs()))),
     }
 }
 

@@ -20,7 +20,7 @@ use tokio::sync::Notify;
 
 use super::Error;
 use super::health::Pulse;
-use crate::broker::{Facts, Redis, keys};
+use crate::broker::{Asked, Facts, Redis, keys};
 use crate::retry::{Delays, ErrorClass};
 use crate::shutdown::Shutdown;
 use crate::store::{OutboxRow, Store};
@@ -136,7 +136,7 @@ impl Relay {
         let mut takers = self.push(MEMBERSHIPS_PRODUCER, memberships).await?;
         takers.extend(self.push(REGISTERS_PRODUCER, registers).await?);
         // What a primary of before took is lost, and with the rows gone nobody would say it again.
-        self.redis.confirm(&takers).await.map_err(|source| Error::Redis { source })?;
+        self.redis.confirm(&takers, Asked::Most).await.map_err(|source| Error::Redis { source })?;
         self.store.outbox_done(last).await.map_err(store_failed)?;
         metrics::counter!("roger_outbox_rows_total").increment(count);
         tracing::debug!(outbox.rows = count, outbox.last = last, "relayed");

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use prost::Message as _;
 
-use crate::broker::{self, Redis, keys};
+use crate::broker::{self, Asked, Redis, keys};
 use crate::retry::ErrorClass;
 use crate::store::{self, Store};
 use crate::topic::frame::{FloorFrame, FloorRequest};
@@ -85,7 +85,7 @@ impl Floor {
         }
         // Before, too: an epoch that nobody begins costs the shard one more, and its archive the time until that.
         let asker = [facts];
-        redis.confirm(&asker).await.map_err(broker_failed)?;
+        redis.confirm(&asker, Asked::Any).await.map_err(broker_failed)?;
         let epoch = self.store.allocate_epoch(shard, request.epoch_above).await.map_err(failed)?;
         let (mut cursor, mut rows) = (None, 0);
         loop {
@@ -106,7 +106,7 @@ impl Floor {
             reply(&redis, request, FloorFrame { current: std::mem::replace(&mut current, rest), ..FloorFrame::default() }).await?;
         }
         let archived = self.store.archive_state(shard).await.map_err(failed)?.position.epoch;
-        redis.confirm(&asker).await.map_err(broker_failed)?;
+        redis.confirm(&asker, Asked::Any).await.map_err(broker_failed)?;
         reply(&redis, request, FloorFrame { epoch, archived, ..FloorFrame::default() }).await?;
         tracing::info!(shard, epoch, rows, items, why = request.why, "epoch allocated");
         Ok(())

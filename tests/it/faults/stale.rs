@@ -41,6 +41,8 @@ mod long {
         fleet.cont("directory");
         let pushed = || fleet.redis.cli(&["INFO", "commandstats"]).contains("cmdstat_xadd");
         wait_until("the directory pushed it to the old primary", pushed);
+        let waits = || fleet.program("directory").log().contains("too few to be sure");
+        wait_until("nobody confirms that, so it waits", waits);
         sentinels(&mut fleet, Signal::SIGCONT);
 
         cast.relayed().await;
