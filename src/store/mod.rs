@@ -124,6 +124,8 @@ const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(2);
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a migration may take: another program may be at it.
 const MIGRATE_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long connections have to end when a program does.
+const CLOSING: Duration = Duration::from_secs(1);
 
 static SQLITE_MIGRATIONS: Migrator = sqlx::migrate!("src/store/migrations/sqlite");
 static MYSQL_MIGRATIONS: Migrator = sqlx::migrate!("src/store/migrations/mysql");
@@ -247,14 +249,19 @@ impl Store {
         }
     }
 
-    /// Waits for the operations that run and closes all connections.
+    /// Waits for the operations that run and closes all connections; for a moment only, as a server that stands still lets neither end.
     pub async fn close(&self) {
-        match &self.pools {
-            Pools::Sqlite { write, read } => {
-                read.close().await;
-                write.close().await;
+        let closing = async {
+            match &self.pools {
+                Pools::Sqlite { write, read } => {
+                    read.close().await;
+                    write.close().await;
+                }
+                Pools::MySql(primary) => primary.close().await,
             }
-            Pools::MySql(primary) => primary.close().await,
+        };
+        if tokio::time::timeout(CLOSING, closing).await.is_err() {
+            tracing::warn!("SQL does not let its connections end; they end with the program");
         }
     }
 }

@@ -2,10 +2,12 @@
 
 use std::time::{Duration, Instant};
 
+use nix::sys::signal::Signal;
+
 use super::cast::Cast;
 use super::options;
 use crate::support::eventually;
-use crate::support::fleet::{Fleet, FleetOptions};
+use crate::support::fleet::{Fleet, FleetOptions, SqlServer};
 
 /// The default of `shutdown.grace_ms`.
 const GRACE: Duration = Duration::from_secs(6);
@@ -48,4 +50,25 @@ fn every_program_stops_within_its_grace() {
         assert!(status.success(), "{name}: {status}");
         assert!(begun.elapsed() < GRACE + Duration::from_secs(1), "{name} took {:?}", begun.elapsed());
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_program_stops_within_its_grace_while_sql_stands_still() {
+    let parts = FleetOptions { sql: SqlServer::MariaDb, edges: 1, sos: 1, gps: 1, gateway: true, ..options() };
+    let mut fleet = Fleet::start(parts);
+    let mut cast = Cast::of(&fleet).await;
+    cast.join(["alice", "bob"]).await;
+    let topic = cast.group("air", ["alice", "bob"]).await;
+    cast.on("alice", 0);
+    cast.follows("alice", topic).await;
+    fleet.mariadb.as_ref().unwrap().signal(Signal::SIGSTOP);
+    // Something for the archive, which waits for an answer.
+    cast.say("alice", topic, 3).await;
+    for name in fleet.names() {
+        let begun = Instant::now();
+        let status = fleet.terminate(&name);
+        assert!(status.success(), "{name}: {status}");
+        assert!(begun.elapsed() < GRACE + Duration::from_secs(1), "{name} took {:?}", begun.elapsed());
+    }
+    fleet.mariadb.as_ref().unwrap().signal(Signal::SIGCONT);
 }
