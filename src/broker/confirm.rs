@@ -12,8 +12,8 @@ use super::route::Asked;
 
 impl Redis {
     /// Asks anew who the primaries are, of whoever says so, and fails unless those who answered are among them and of the same history since.
-    /// Then every later primary goes on from what they answered, or a new epoch begins later than this. Where that costs a change of the directory,
-    /// more than half of the sentinels are asked: one of them may be cut off together with the old primary.
+    /// Then every later primary goes on from what they answered, or a new epoch begins later than this. Where something is forgotten
+    /// elsewhere because of it, more than half of the sentinels are asked: one of them may be cut off together with the old primary.
     ///
     /// # Errors
     /// [`Error::Broken`] when one of them is the primary no more, [`Error::Unsure`] when fewer sentinels answer; or why nobody could be asked.

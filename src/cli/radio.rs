@@ -296,6 +296,10 @@ pub(super) async fn listen(context: &Context, args: args::Listen) -> Result<(), 
                     note(&format!("roger: {} from behind {} to {} will not come: {why}", gap.topic, gap.from, gap.to));
                     session.acknowledge(gap.topic, gap.to);
                 }
+                Some(Event::Lost(lost)) => {
+                    let crate::client::Lost { topic, first, last } = lost;
+                    note(&format!("roger: the fleet lost what you said in {topic} from number {first} to {last}: say it again if it matters"));
+                }
                 Some(Event::Presence(presence)) => {
                     let crate::client::Presence { user, state, group, nickname, .. } = presence;
                     note(&format!("roger: {nickname} (user {user}) is {state:?} in g:{group}"));

@@ -35,6 +35,8 @@ pub enum Event {
     Entry(Entry),
     /// Messages are stored.
     Receipt(Receipt),
+    /// Messages that had a receipt are in the topic no more.
+    Lost(Lost),
     /// A message, or another part of a frame, was refused for good.
     Refusal(Refusal),
     /// Places that will never come.
@@ -81,6 +83,18 @@ pub enum Disconnect {
     Silent,
     /// The app asked for another one.
     Asked,
+}
+
+/// Messages that had a receipt and that the fleet does not have: it lost its last moments, and they were not said to be with a replica. Told with the
+/// next message to that topic, which shows it. Whoever was connected may have heard them, so it is for people to say them again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lost {
+    /// The topic.
+    pub topic: TopicId,
+    /// The first number that may be lost.
+    pub first: u64,
+    /// The last one. Of those between that were refused that is told as well, before or after.
+    pub last: u64,
 }
 
 /// One place of a topic's log.

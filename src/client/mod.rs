@@ -26,7 +26,7 @@ mod topics;
 pub use core::{Acknowledge, Core, Counts};
 pub use directory::{App, Directory, Login, ResumeTokens, StaticToken, TokenFuture, Tokens, Upgrade};
 pub use error::Error;
-pub use event::{Body, Disconnect, Entry, Event, Gap, Presence, Receipt, Refusal};
+pub use event::{Body, Disconnect, Entry, Event, Gap, Lost, Presence, Receipt, Refusal};
 pub use floor::{FloorEvent, FloorWhat, Media};
 pub use memory::{Memory, TopicMemory, Unreceipted};
 pub use report::Reporter;

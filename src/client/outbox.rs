@@ -17,6 +17,15 @@ const RECEIPTED_BYTES_MAX: usize = 4 << 20;
 /// nothing of what was lost.
 const VERDICT_PATIENCE: Duration = Duration::from_secs(3);
 
+/// What became of the predecessor of a message, which the fleet does not know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Predecessor {
+    /// It comes first again, or something may still be said of it.
+    Awaited,
+    /// Nothing more is said of it: it is lost, or was refused for a reason of its own.
+    GivenUp,
+}
+
 /// The messages of this installation to one topic.
 #[derive(Debug, Default)]
 pub(super) struct Outbox {
@@ -31,6 +40,8 @@ pub(super) struct Outbox {
     /// With a receipt, not yet seen in the topic; by rising client_seq.
     receipted: VecDeque<Unreceipted>,
     receipted_bytes: usize,
+    /// The highest client_seq with a receipt that is not in `receipted` any more.
+    gone: u64,
     /// Everything up to here that the owner of the topic had refused has another number by now.
     renumbered: u64,
     /// The message that waits for the verdict on those before it.
@@ -107,7 +118,16 @@ impl Outbox {
     fn drop_receipted(&mut self) -> Option<Unreceipted> {
         let message = self.receipted.pop_front()?;
         self.receipted_bytes -= message.text.len();
+        self.gone = self.gone.max(message.client_seq);
         Some(message)
+    }
+
+    /// Of which numbers, from the first to the last, messages had a receipt and are lost or refused, now that the fleet has nothing above `high`. Told
+    /// once.
+    pub(super) fn lost(&mut self, high: u64) -> Option<(u64, u64)> {
+        let last = self.gone;
+        self.gone = last.min(high);
+        (last > high).then_some((high + 1, last))
     }
 
     /// A message was seen in the topic: it and those before it cannot be refused any more. Returns its text, if it is still here.
@@ -148,9 +168,9 @@ impl Outbox {
     }
 
     /// The edge refused a message because its predecessor was not accepted, and `high` is the highest that was: it is sent again behind
-    /// that one, and everything behind it follows. False when it is not here any more.
-    pub(super) fn predecessor_missing(&mut self, client_seq: u64, high: u64, now: Instant) -> bool {
-        let Some(at) = self.position(client_seq) else { return false };
+    /// that one, and everything behind it follows. `None` when it is not here any more.
+    pub(super) fn predecessor_missing(&mut self, client_seq: u64, high: u64, now: Instant) -> Option<Predecessor> {
+        let at = self.position(client_seq)?;
         self.sent = self.sent.min(at);
         let unjudged = self.receipted.back().is_some_and(|last| last.client_seq > high);
         match self.pending.get_mut(at) {
@@ -161,16 +181,16 @@ impl Outbox {
                 self.waiting = Some(client_seq);
                 self.not_before = Some(now + VERDICT_PATIENCE);
             }
-            // Lost: from here on it is too late to say it again.
+            // Lost, or put aside by somebody: saying it again by itself could do the same harm again.
             Some(message) if at == 0 => {
                 message.predecessor = high;
-                self.receipted.clear();
-                self.receipted_bytes = 0;
+                while self.drop_receipted().is_some() {}
+                return Some(Predecessor::GivenUp);
             }
             // What waits before it is its predecessor, and comes first again.
             _ => self.sent = 0,
         }
-        true
+        Some(Predecessor::Awaited)
     }
 
     /// The owner of the topic did not take a message whose receipt may be here already, for what was before it; `high` is the highest it
@@ -188,6 +208,7 @@ impl Outbox {
         }
         let mut again: VecDeque<_> = self.receipted.drain(receipted..).collect();
         self.receipted_bytes -= again.iter().map(|message| message.text.len()).sum::<usize>();
+        while self.drop_receipted().is_some() {}
         again.extend(self.pending.drain(pending..));
         self.sent = self.sent.min(pending);
         self.not_before = None;
@@ -247,7 +268,7 @@ mod tests {
         let mut outbox = outbox(3);
         send(&mut outbox);
         assert!(outbox.refuse(2) && !outbox.refuse(2));
-        assert!(outbox.predecessor_missing(3, 1, Instant::now()));
+        assert_eq!(outbox.predecessor_missing(3, 1, Instant::now()), Some(Predecessor::Awaited));
         assert_eq!(send(&mut outbox), [(3, 1)]);
         assert!(outbox.refuse(3));
         assert_eq!((outbox.push(Bytes::from_static(b"m4")), send(&mut outbox)), (4, vec![(4, 1)]));
@@ -260,7 +281,7 @@ mod tests {
         outbox.receipt(1);
         outbox.defer(2, Instant::now());
         // Sent behind the deferred one before that was known: refused, and no reason to step over it.
-        assert!(outbox.predecessor_missing(3, 1, Instant::now()));
+        assert_eq!(outbox.predecessor_missing(3, 1, Instant::now()), Some(Predecessor::Awaited));
         assert_eq!(send(&mut outbox), [(2, 1), (3, 2)]);
     }
 
@@ -291,15 +312,26 @@ mod tests {
         send(&mut outbox);
         outbox.receipt(3);
         let now = Instant::now();
-        assert!(outbox.predecessor_missing(4, 1, now));
-        assert_eq!(outbox.not_before, Some(now + VERDICT_PATIENCE));
+        assert_eq!(outbox.predecessor_missing(4, 1, now), Some(Predecessor::Awaited));
+        assert_eq!((outbox.not_before, outbox.lost(1)), (Some(now + VERDICT_PATIENCE), None));
         let mut lost = outbox;
         // No verdict came.
         assert_eq!(send(&mut lost), [(4, 3)]);
-        assert!(lost.predecessor_missing(4, 1, now));
-        assert_eq!(send(&mut lost), [(4, 1)]);
+        assert_eq!(lost.predecessor_missing(4, 1, now), Some(Predecessor::GivenUp));
+        assert_eq!((send(&mut lost), lost.lost(1), lost.lost(1)), (vec![(4, 1)], Some((2, 3)), None));
         assert!(!lost.renumber(3, 1), "too late: 4 may be accepted");
         assert_eq!(lost.receipted_bytes, 0);
+    }
+
+    #[test]
+    fn what_had_a_receipt_and_is_lost_is_told() {
+        let mut outbox = outbox(5);
+        send(&mut outbox);
+        outbox.receipt(4);
+        // The owner had given 2, and lost that; of 3 it lost the input.
+        outbox.seen(2);
+        assert!(outbox.renumber(4, 1));
+        assert_eq!((send(&mut outbox), outbox.lost(1), outbox.lost(1)), (vec![(6, 1), (7, 6)], Some((2, 3)), None));
     }
 
     #[test]
@@ -307,7 +339,7 @@ mod tests {
         let mut outbox = outbox(4);
         send(&mut outbox);
         outbox.receipt(3);
-        assert!(outbox.predecessor_missing(4, 1, Instant::now()));
+        assert_eq!(outbox.predecessor_missing(4, 1, Instant::now()), Some(Predecessor::Awaited));
         // The owner refused 3 for a reason of its own, and 2 because its first refusal was not heard of.
         assert_eq!(outbox.forget(3), 0);
         assert!(outbox.renumber(2, 1));

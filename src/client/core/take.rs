@@ -3,8 +3,9 @@
 use std::time::{Duration, Instant};
 
 use super::super::error::class_of;
-use super::super::event::{Body, Event, Gap, Receipt, Refusal, durability_of, entry_of, place_of, presence_of, reason_of};
+use super::super::event::{Body, Event, Gap, Lost, Receipt, Refusal, durability_of, entry_of, place_of, presence_of, reason_of};
 use super::super::floor::floor_of;
+use super::super::outbox::Predecessor;
 use super::super::topics::Arrival;
 use super::{Acknowledge, Core};
 use crate::model::{Durability, Reason, TopicId, UserId};
@@ -114,9 +115,9 @@ impl Core {
             && installation == self.installation
         {
             let again = match reason {
-                Some(Reason::PredecessorMissing) => self.renumber(topic, client_seq, client_seq_high),
+                Some(Reason::PredecessorMissing) => self.renumber(topic, client_seq, client_seq_high, events),
                 // It was refused before, and the notice of that was lost.
-                Some(Reason::SequenceReused) if client_seq > client_seq_high => self.renumber(topic, client_seq, client_seq_high),
+                Some(Reason::SequenceReused) if client_seq > client_seq_high => self.renumber(topic, client_seq, client_seq_high, events),
                 _ => {
                     self.unreceipted -= self.outboxes.get_mut(&topic).map_or(0, |outbox| outbox.forget(client_seq));
                     false
@@ -145,7 +146,7 @@ impl Core {
         let message = refusal.topic.and_then(v1::Topic::to_model).zip(Some(refusal.client_seq).filter(|seq| *seq > 0));
         if let (Some((topic, client_seq)), Some(reason)) = (message, reason) {
             if reason == Reason::PredecessorMissing {
-                if self.predecessor_missing(topic, client_seq, refusal.client_seq_high, now) {
+                if self.predecessor_missing(topic, client_seq, refusal.client_seq_high, now, events) {
                     return;
                 }
             } else if class_of(reason) == ErrorClass::Transient {
@@ -171,22 +172,32 @@ impl Core {
         events.push(Event::Refusal(Refusal { reason, field: refusal.field, message, text: refusal.text }));
     }
 
-    fn predecessor_missing(&mut self, topic: TopicId, client_seq: u64, high: u64, now: Instant) -> bool {
+    fn predecessor_missing(&mut self, topic: TopicId, client_seq: u64, high: u64, now: Instant, events: &mut Vec<Event>) -> bool {
         let Some(outbox) = self.outboxes.get_mut(&topic) else { return false };
-        let again = outbox.predecessor_missing(client_seq, high, now);
-        self.counts.resent += u64::from(again);
+        let Some(predecessor) = outbox.predecessor_missing(client_seq, high, now) else { return false };
+        self.counts.resent += 1;
+        if predecessor == Predecessor::GivenUp {
+            self.tell_lost(topic, high, events);
+        }
         self.wake(topic);
-        again
+        true
     }
 
-    fn renumber(&mut self, topic: TopicId, client_seq: u64, high: u64) -> bool {
+    fn renumber(&mut self, topic: TopicId, client_seq: u64, high: u64, events: &mut Vec<Event>) -> bool {
         let Some(outbox) = self.outboxes.get_mut(&topic) else { return false };
         let before = outbox.pending().len();
         let again = outbox.renumber(client_seq, high);
         self.unreceipted += outbox.pending().len() - before;
         self.counts.resent += u64::from(again);
+        self.tell_lost(topic, high, events);
         self.wake(topic);
         again
+    }
+
+    fn tell_lost(&mut self, topic: TopicId, high: u64, events: &mut Vec<Event>) {
+        if let Some((first, last)) = self.outboxes.get_mut(&topic).and_then(|outbox| outbox.lost(high)) {
+            events.push(Event::Lost(Lost { topic, first, last }));
+        }
     }
 
     fn wake(&mut self, topic: TopicId) {

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use roger::broker::{self, Redis};
-use roger::client::{Body, Counts, Entry, Event, Gap, Memory, Options, Refusal, Session, Tokens as _};
+use roger::client::{Body, Counts, Entry, Event, Gap, Lost, Memory, Options, Refusal, Session, Tokens as _};
 use roger::clock::Clock;
 use roger::config::{Config, Program, Sources};
 use roger::model::{Durability, Place, PresenceState, Span, TenantId, TopicId, UserId, UserKind};
@@ -63,6 +63,7 @@ pub struct Heard {
     pub safe: Vec<(TopicId, u64, u64, Durability)>,
     pub follows: BTreeSet<TopicId>,
     pub refusals: Vec<Refusal>,
+    pub lost: Vec<Lost>,
     pub connections: u64,
     /// Who was told to be gone.
     pub gone: Vec<UserId>,
@@ -82,6 +83,7 @@ impl Heard {
                 *high = receipt.client_seq.max(*high);
             }
             Event::Refusal(refusal) => self.refusals.push(refusal),
+            Event::Lost(lost) => self.lost.push(lost),
             Event::Follow { topic, following: true, .. } => drop(self.follows.insert(topic)),
             Event::Follow { topic, .. } => drop(self.follows.remove(&topic)),
             Event::Connected { .. } => self.connections += 1,

@@ -94,7 +94,7 @@ impl Traffic {
     /// Goes on after the loss until a new epoch is archived, ends the traffic, and judges what became of it. `kept` is what SQL held
     /// before the loss. Returns how many words are lost.
     ///
-    /// Lost may be only what SQL did not have and what was said before the loss: in one piece for each speaker. Whoever heard something
+    /// Lost may be only what SQL did not have and what was said before the loss: in one piece for each speaker, who is told. Whoever heard something
     /// live at a place that is lost may hear it once more at another one, where Redis comes back with an input of which it lost the order.
     pub async fn judge(self, fleet: &Fleet, kept: Vec<Entry>) -> usize {
         let Self { mut cast, topic, talkers } = self;
@@ -117,6 +117,9 @@ impl Traffic {
             assert!(lost.iter().all(|word| *word > before.last().copied().unwrap_or(0)), "{name}: what SQL had is lost: {lost:?}");
             assert!(lost.iter().all(|word| *word <= said), "{name}: said after the loss and lost: {lost:?}");
             assert_eq!(lost.last().map_or(0, |last| last + 1 - lost[0]), lost.len() as u64, "{name}: not in one piece: {lost:?}");
+            let told = cast.heard(name).lost.clone();
+            let is_told = |word: &u64| told.iter().any(|one| one.topic == topic && (one.first..=one.last).contains(word));
+            assert!(lost.iter().all(is_told), "{name}: lost and not told: {lost:?}, {told:?}");
             missing += lost.len();
         }
         for name in SPEAKERS {
