@@ -9,6 +9,7 @@ mod sos;
 mod store;
 mod streams;
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -46,15 +47,15 @@ struct Check {
     /// What was seen.
     reason: String,
     /// What to do; empty when nothing.
-    fix: &'static str,
+    fix: Cow<'static, str>,
 }
 
 #[derive(Default)]
 struct Checks(Vec<Check>);
 
 impl Checks {
-    fn add(&mut self, check: &'static str, verdict: Verdict, reason: impl Into<String>, fix: &'static str) {
-        let fix = if verdict == Verdict::Ok { "" } else { fix };
+    fn add(&mut self, check: &'static str, verdict: Verdict, reason: impl Into<String>, fix: impl Into<Cow<'static, str>>) {
+        let fix = if verdict == Verdict::Ok { "".into() } else { fix.into() };
         self.0.push(Check { check, verdict, reason: reason.into(), fix });
     }
 }
@@ -102,7 +103,7 @@ pub(super) async fn doctor(context: &Context, fix: bool) -> Result<(), Error> {
     let failed = checks.0.iter().any(|check| check.verdict == Verdict::Fail);
     context.out.answer(&checks.0, |checks| {
         let row = |check: &Check| {
-            [format!("{:?}", check.verdict).to_uppercase(), check.check.to_owned(), check.reason.clone(), check.fix.to_owned()]
+            [format!("{:?}", check.verdict).to_uppercase(), check.check.to_owned(), check.reason.clone(), check.fix.clone().into_owned()]
         };
         table(&["", "CHECK", "SEEN", "WHAT TO DO"], checks.iter().map(row))
     });

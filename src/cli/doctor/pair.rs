@@ -26,15 +26,14 @@ pub(super) async fn judge(checks: &mut Checks, context: &Context) {
 }
 
 fn judge_servers(checks: &mut Checks, servers: &[Result<ServerState, PairError>; 2]) {
-    for error in servers.iter().filter_map(|server| server.as_ref().err()) {
-        let fix = "start it; while only the standby answers, `roger sql switch --primary-is-dead` makes it the primary";
-        checks.add("sql.pair", Verdict::Fail, chain(error), fix);
-    }
     let states: Vec<&ServerState> = servers.iter().flatten().collect();
     let highest = states.iter().map(|state| state.epoch).max().unwrap_or(0);
     let primary = states.iter().find(|state| state.is_named() && state.epoch == highest);
     let writable: Vec<&str> = states.iter().filter(|state| !state.read_only).map(|state| state.server.as_str()).collect();
-    let fix = "`roger sql switch` finishes what was left half-way; if the primary is dead, with --primary-is-dead";
+    let fix = fix_of(primary.copied(), &states);
+    for error in servers.iter().filter_map(|server| server.as_ref().err()) {
+        checks.add("sql.pair", Verdict::Fail, chain(error), format!("start it; until then {fix}"));
+    }
     match primary {
         Some(primary) => {
             let seen = format!("{} in epoch {highest}{}", primary.server, if primary.read_only { ", read-only" } else { "" });
@@ -55,6 +54,21 @@ fn judge_servers(checks: &mut Checks, servers: &[Result<ServerState, PairError>;
         let fix = "what is committed now is lost with the primary: set rpl_semi_sync_master_enabled and rpl_semi_sync_slave_enabled on both, and \
                    see why the standby does not acknowledge";
         checks.add("sql.semi-sync", verdict(false, off), seen, fix);
+    }
+}
+
+/// How there is a primary again that takes writes: a command that is not refused as the pair stands.
+fn fix_of(primary: Option<&ServerState>, states: &[&ServerState]) -> String {
+    let alone = states.len() == 1;
+    match primary {
+        Some(primary) if alone && primary.read_only => format!("`roger sql switch --to {}` makes the primary take writes", primary.server),
+        Some(_) if alone => "the primary works without it".to_owned(),
+        Some(_) => "`roger sql switch` finishes what was left half-way".to_owned(),
+        None if alone && states.iter().any(|state| state.replication.is_some()) => {
+            "there is no primary; when it is dead, `roger sql switch --primary-is-dead` makes the standby the primary".to_owned()
+        }
+        None if states.is_empty() => "there is no primary".to_owned(),
+        None => "there is no primary that is known, and none can be made by itself: see docs/sql.md".to_owned(),
     }
 }
 
@@ -114,5 +128,26 @@ mod tests {
         let alone = ServerState { semi_sync_standbys: 0, ..server(1, false, None) };
         check(alone, server(2, true, follows(0)), &[("sql.semi-sync", Verdict::Warn)]);
         check(server(3, false, None), server(2, true, follows(0)), &[("sql.primary", Verdict::Fail), ("sql.standby", Verdict::Fail)]);
+    }
+
+    #[test]
+    fn what_is_to_be_done_is_not_refused() {
+        let away = || Err(PairError::Late { server: "s2".to_owned(), what: "an answer", seconds: 3 });
+        let standby = || server(2, true, Some(Replication { fetches: true, applies: true, behind_s: Some(0), ..Replication::default() }));
+        let check = |first, second, expected: &[(&str, &str)]| {
+            let mut checks = Checks::default();
+            judge_servers(&mut checks, &[first, second]);
+            for (name, expected) in expected {
+                let fix = checks.0.iter().find(|check| check.check == *name).map(|check| check.fix.as_ref());
+                assert!(fix.is_some_and(|fix| fix.contains(expected)), "{name}: {fix:?}, not {expected}");
+            }
+        };
+        check(Ok(server(1, true, None)), Ok(standby()), &[("sql.primary", "`roger sql switch` finishes")]);
+        let writes = "`roger sql switch --to s1` makes the primary take writes";
+        check(Ok(server(1, true, None)), away(), &[("sql.pair", writes), ("sql.primary", writes)]);
+        check(Ok(server(1, false, None)), away(), &[("sql.pair", "the primary works without it")]);
+        let dead = "`roger sql switch --primary-is-dead`";
+        check(Ok(standby()), away(), &[("sql.pair", dead), ("sql.primary", dead)]);
+        check(Ok(server(2, true, None)), away(), &[("sql.primary", "see docs/sql.md")]);
     }
 }
