@@ -15,7 +15,7 @@ pub(super) enum Error {
     Redis(#[source] broker::Error),
     #[error("SQL does not answer as it should")]
     Store(#[source] store::Error),
-    #[error("the pair of SQL servers stays as it is now")]
+    #[error("the work on the pair of SQL servers ended early")]
     Pair(#[source] store::PairError),
     #[error("the fleet does not do it")]
     Client(#[source] client::Error),

@@ -56,13 +56,13 @@ pub(super) fn pair(context: &Context) -> Result<Pair, Error> {
     Ok(Pair::new(&config.url, &config.standby_url, accounts)?)
 }
 
-/// The highest epoch that Redis knows; a Redis that does not answer is said, and knows none.
-async fn noted(context: &Context) -> Result<u64, Error> {
+/// The highest epoch that Redis knows, 0 for none; of a Redis that does not answer it is said.
+async fn noted(context: &Context) -> Result<Option<u64>, Error> {
     match context.redis()?.note_sql_epoch(0).await {
-        Ok(epoch) => Ok(epoch),
+        Ok(epoch) => Ok(Some(epoch)),
         Err(error) => {
             note(&format!("roger: Redis does not say which epoch it knows: {}", chain(&error)));
-            Ok(0)
+            Ok(None)
         }
     }
 }
@@ -78,10 +78,11 @@ async fn switch(context: &Context, pair: &Pair, wish: Wish<'_>, killed_after: Op
         }
     };
     let announce = async |epoch: u64| {
-        if let Err(error) = redis.note_sql_epoch(epoch).await {
-            // The fleet stands still without Redis anyway; the programs learn it from the row, once they ask.
-            note(&format!("roger: the epoch is not noted in Redis: {}", chain(&error)));
+        let done = redis.note_sql_epoch(epoch).await;
+        if let Err(error) = &done {
+            note(&format!("roger: the epoch is not noted in Redis: {}", chain(error)));
         }
+        done.is_ok()
     };
     let done = pair.switch(wish, noted(context).await?, (&by, context.clock.now_ms()), &told, announce).await?;
     let answer = json!({ "primary": done.primary, "epoch": done.epoch, "standby": done.standby });
@@ -96,7 +97,7 @@ async fn switch(context: &Context, pair: &Pair, wish: Wish<'_>, killed_after: Op
 async fn status(context: &Context, pair: &Pair) -> Result<(), Error> {
     let PairLook { servers } = pair.look().await;
     let known = noted(context).await?;
-    let highest = servers.iter().flatten().map(|state| state.epoch).max().unwrap_or(0).max(known);
+    let highest = servers.iter().flatten().map(|state| state.epoch).max().unwrap_or(0).max(known.unwrap_or(0));
     let rows: Vec<Value> = (servers.iter().zip(pair.names()))
         .map(|(server, name)| match server {
             Ok(state) => json!({ "server": name, "role": role(state, highest), "state": state }),
@@ -116,7 +117,8 @@ async fn status(context: &Context, pair: &Pair) -> Result<(), Error> {
             ],
         });
         let text = table(&["SERVER", "IS", "WRITABLE", "EPOCH", "FOLLOWS", "GTID"], rows);
-        format!("{text}\nRedis knows epoch {known}.")
+        let known = known.map_or_else(|| "Redis does not answer.".to_owned(), |known| format!("Redis knows epoch {known}."));
+        format!("{text}\n{known}")
     });
     Ok(())
 }

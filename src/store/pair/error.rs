@@ -32,7 +32,46 @@ pub enum PairError {
         /// What was seen.
         why: String,
         /// What to do instead.
-        todo: &'static str,
+        todo: String,
+    },
+    /// Another command works on the pair, and holds the lock of this server.
+    #[error(
+        "another `roger sql` is at work on {server}, by connection {connection}: wait for its end; when its machine is gone, MariaDB ends it within \
+         two minutes"
+    )]
+    Busy {
+        /// Which, as `host:port`.
+        server: String,
+        /// The connection that holds the lock, as in its process list.
+        connection: String,
+    },
+    /// It failed before anything was decided, and what it had done was undone.
+    #[error("nothing was switched, {primary} works on as the primary")]
+    Undone {
+        /// Which is the primary, as `host:port`.
+        primary: String,
+        /// Why it failed.
+        source: Box<PairError>,
+    },
+    /// It failed before anything was decided, and the primary could not be told to take writes again.
+    #[error("nothing was switched, and {primary} may be read-only ({undo}): `roger sql switch --to {primary}` makes it take writes")]
+    LeftReadOnly {
+        /// Which is the primary, as `host:port`.
+        primary: String,
+        /// Why it could not be told.
+        undo: Box<PairError>,
+        /// Why it failed.
+        source: Box<PairError>,
+    },
+    /// The epoch was to be raised, and nobody knows whether it is.
+    #[error("{server} may have epoch {epoch} or not, and neither server takes writes until this is run again")]
+    Undecided {
+        /// Which, as `host:port`.
+        server: String,
+        /// The new epoch.
+        epoch: u64,
+        /// Why nobody knows.
+        source: Box<PairError>,
     },
     /// A server cannot follow the other: it has what the other lacks, or the other no longer has what it needs.
     #[error(
@@ -53,8 +92,9 @@ impl PairError {
     pub fn class(&self) -> ErrorClass {
         match self {
             Self::Server { source, .. } => class_of_driver(source),
-            Self::Late { .. } => ErrorClass::Transient,
+            Self::Late { .. } | Self::Busy { .. } => ErrorClass::Transient,
             Self::Refused { .. } | Self::Diverged { .. } => ErrorClass::Permanent,
+            Self::Undone { source, .. } | Self::LeftReadOnly { source, .. } | Self::Undecided { source, .. } => source.class(),
         }
     }
 }

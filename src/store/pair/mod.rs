@@ -1,20 +1,24 @@
 //! A pair of MariaDB servers, as its administrator works on it: how both stand, and the switch from one to the other.
 //!
 //! Nothing here goes through the connections of a [`super::Store`]: each call connects anew with the administrator's account, which may write to
-//! a read-only server, and every statement is bounded in time.
+//! a read-only server, and every statement is bounded in time. Whoever changes anything holds a lock on each server that answers, so that one
+//! plan is carried out at a time.
 
+mod acts;
 mod error;
 mod look;
 mod plan;
+mod session;
 mod steps;
 
 use std::fmt;
 use std::time::Duration;
 
-use sqlx::mysql::{MySqlConnection, MySqlRow};
-use sqlx::{AssertSqlSafe, ConnectOptions as _, Row as _};
+use sqlx::Row as _;
+use sqlx::mysql::MySqlRow;
 
 use super::primary::Server;
+use session::Session;
 
 pub use error::PairError;
 pub use look::{PairLook, Replication, ServerState};
@@ -73,39 +77,6 @@ impl Pair {
     fn server(&self, at: usize) -> &Server {
         let [first, second] = &self.servers;
         if at == 0 { first } else { second }
-    }
-}
-
-/// An administrator's connection.
-struct Session<'a> {
-    server: &'a Server,
-    connection: MySqlConnection,
-}
-
-impl<'a> Session<'a> {
-    async fn open(server: &'a Server) -> Result<Self, PairError> {
-        let connected = tokio::time::timeout(ANSWER_TIMEOUT, server.connect.connect()).await;
-        let failed = |source| PairError::Server { server: server.name.clone(), what: "connect", source };
-        match connected {
-            Ok(connection) => Ok(Self { server, connection: connection.map_err(failed)? }),
-            Err(_) => Err(failed(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into()))),
-        }
-    }
-
-    /// All rows of one or more statements, unprepared: the commands of replication cannot be prepared.
-    async fn rows(&mut self, what: &'static str, sql: String) -> Result<Vec<MySqlRow>, PairError> {
-        self.rows_within(what, sql, ANSWER_TIMEOUT).await
-    }
-
-    async fn rows_within(&mut self, what: &'static str, sql: String, within: Duration) -> Result<Vec<MySqlRow>, PairError> {
-        let work = sqlx::raw_sql(AssertSqlSafe(sql)).fetch_all(&mut self.connection);
-        // A connection whose statement was dropped is not used again: the error ends the command.
-        let done = tokio::time::timeout(within, work).await.unwrap_or_else(|_| Err(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into())));
-        done.map_err(|source| PairError::Server { server: self.server.name.clone(), what, source })
-    }
-
-    async fn run(&mut self, what: &'static str, sql: impl Into<String>) -> Result<(), PairError> {
-        self.rows(what, sql.into()).await.map(drop)
     }
 }
 

@@ -16,6 +16,7 @@ mod groups;
 mod letters;
 mod migrations;
 mod ownership;
+mod pair;
 mod releases;
 mod revocations;
 mod traces;
