@@ -271,8 +271,8 @@ pub fn live(user: UserId, shards: u32) -> String {
     format!("{{s{}}}:live:{user}", TopicId::inbox(user).shard(shards))
 }
 
-/// STRING: the process that switches primaries by plan. Written by `roger redis switch`, which refuses while it is there. Expires when its pause of
-/// writes is over at the latest.
+/// STRING: the process that switches primaries by plan. Written and read by `roger redis switch`, which refuses while it is there. Expires when the
+/// pause of writes is over at the latest.
 pub fn switch() -> String {
     "switch".to_owned()
 }

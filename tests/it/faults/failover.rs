@@ -7,6 +7,7 @@ mod long {
     use nix::sys::signal::Signal;
     use rand::rngs::StdRng;
     use rand::{Rng as _, SeedableRng as _};
+    use roger::broker::keys;
     use roger::model::Durability;
 
     use crate::faults::loss::Traffic;
@@ -111,7 +112,14 @@ mod long {
         let mut fleet = fleet(1);
         let pids = pids(&mut fleet);
         let traffic = Traffic::begin(&fleet).await;
+        // As if somebody else were at it.
+        fleet.redis.cli(&["SET", &keys::switch(), "1"]);
+        let refused = fleet.roger(&["redis", "switch", "--yes"]);
+        assert!(refused.code != 0 && refused.stderr.contains("another switch is under way"), "{}", refused.stderr);
+        fleet.redis.cli(&["DEL", &keys::switch()]);
         let switched = fleet.roger(&["--json", "redis", "switch", "--yes"]).succeeded().json();
+        let primary = fleet.sentinels.as_ref().unwrap().promoted().unwrap();
+        assert_eq!(primary.cli(&["EXISTS", &keys::switch()]), "0", "nobody else can switch for a while");
         assert!(switched["paused_ms"].as_u64().unwrap() < 10_000, "{switched}");
         assert_eq!(switched["from"], format!("127.0.0.1:{}", fleet.redis.port()));
         let begun = Instant::now();
