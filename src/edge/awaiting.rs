@@ -1,9 +1,11 @@
 //! Receipts that wait until SQL has what they are for.
 //!
-//! A frame is on Redis when its push is answered. The owner of its shard says with all it has for this edge which frame of the edge it took in last,
-//! and at which commit; the archive says on Redis up to which commit SQL is. A receipt says `sql` once both are behind what it is for, in one
-//! epoch. Otherwise it says what Redis made of it: after a while, or when another epoch began. Where SQL does not follow nobody waits, until
-//! it does again.
+//! A frame is on Redis when its push is answered. The owner of its shard says with all it has for this edge which frame of the edge it took
+//! in last, and at which commit; the archive says on Redis up to which commit SQL is. A receipt says `sql` once both are behind what it is
+//! for, in the epoch that the edge knew of when it made the frame: within one, whoever took in a later frame took in all before it. Another
+//! epoch may have begun without the end of the input, and have the later frame alone. So what it took in counts for nothing that was made
+//! before it was heard of. There a receipt says what Redis made of it, and so it does after a while. Where SQL does not follow nobody
+//! waits, until it does again.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -47,6 +49,8 @@ struct Waiting<T> {
 struct Held<T> {
     /// Of the frame.
     number: u64,
+    /// The shard's epoch as the edge knew it when the frame was made; 0 before it heard of one.
+    epoch: u64,
     /// The commit by which the owner had taken it in.
     taken: Option<StreamId>,
     since: Instant,
@@ -81,6 +85,7 @@ impl<T> Waiting<T> {
         for lane in &mut self.lanes {
             while let Some(first) = lane.front() {
                 let says = match (first.taken, archived) {
+                    (Some(taken), _) if taken.0 != first.epoch => Some(first.reached),
                     (Some(taken), Some(archived)) if archived.0 == taken.0 && archived.1 >= taken.1 => Some(Durability::Sql),
                     // Another epoch began, and it is not known whether with it.
                     (Some(taken), Some(archived)) if archived.0 > taken.0 => Some(first.reached),
@@ -109,8 +114,9 @@ impl AwaitingSql {
         Some(self.shards.get(shard as usize)?.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Holds receipts for what a frame had, which is as safe on Redis as `reached`; where SQL does not follow they are sent at once.
-    pub(super) fn hold(&self, shard: u32, lane: Lane, number: u64, senders: Senders, reached: Durability) {
+    /// Holds receipts for what a frame had that was made in an epoch, and is as safe on Redis as `reached`; where SQL does not follow they
+    /// are sent at once.
+    pub(super) fn hold(&self, shard: u32, lane: Lane, (epoch, number): (u64, u64), senders: Senders, reached: Durability) {
         if senders.is_empty() {
             return;
         }
@@ -119,7 +125,7 @@ impl AwaitingSql {
             drop(waiting);
             return send(senders, reached);
         }
-        waiting.lanes[lane as usize].push_back(Held { number, taken: None, since: Instant::now(), reached, senders });
+        waiting.lanes[lane as usize].push_back(Held { number, epoch, taken: None, since: Instant::now(), reached, senders });
         drop(waiting);
         self.begun.notify_one();
     }
@@ -182,7 +188,7 @@ mod tests {
     const PATIENCE: Duration = Duration::from_secs(2);
 
     fn held(number: u64, since: Instant) -> Held<u64> {
-        Held { number, taken: None, since, reached: Durability::Replica, senders: number }
+        Held { number, epoch: 1, taken: None, since, reached: Durability::Replica, senders: number }
     }
 
     fn waiting(numbers: &[u64], since: Instant) -> Waiting<u64> {
@@ -210,7 +216,22 @@ mod tests {
         waiting.taken_in(Lane::Normal, 1, StreamId(1, 7));
         assert_eq!(waiting.due(Some(StreamId(2, 9)), now, PATIENCE), [(1, Durability::Replica)]);
         waiting.taken_in(Lane::Normal, 2, StreamId(2, 3));
-        assert_eq!(waiting.due(Some(StreamId(2, 9)), now, PATIENCE), [(2, Durability::Sql)]);
+        assert_eq!(waiting.due(Some(StreamId(2, 9)), now, PATIENCE), [(2, Durability::Replica)]);
+    }
+
+    #[test]
+    fn what_was_lost_in_front_of_a_frame_that_the_next_epoch_took_in_never_says_sql() {
+        let now = Instant::now();
+        // Redis answered for 1, and came back without it. It was heard that another epoch began, and then 2 was made.
+        let mut waiting = waiting(&[1], now);
+        waiting.lanes[Lane::Normal as usize].push_back(Held { epoch: 2, ..held(2, now) });
+        waiting.taken_in(Lane::Normal, 2, StreamId(2, 3));
+        assert_eq!(waiting.due(Some(StreamId(2, 2)), now, PATIENCE), [(1, Durability::Replica)]);
+        assert_eq!(waiting.due(Some(StreamId(2, 3)), now, PATIENCE), [(2, Durability::Sql)]);
+        // Nor may what was made before any epoch was heard of.
+        waiting.lanes[Lane::Normal as usize].push_back(Held { epoch: 0, ..held(3, now) });
+        waiting.taken_in(Lane::Normal, 3, StreamId(2, 4));
+        assert_eq!(waiting.due(Some(StreamId(2, 9)), now, PATIENCE), [(3, Durability::Replica)]);
     }
 
     #[test]

@@ -89,6 +89,8 @@ struct Sent {
     shard: u32,
     lane: Lane,
     number: u64,
+    /// The shard's epoch as this edge knew it.
+    epoch: u64,
     senders: Senders,
     traced: Vec<(Trace, TopicId, u64)>,
     bytes: usize,
@@ -264,7 +266,7 @@ impl Pusher {
                 trace.over(Hop::Push, since_ms, telemetry::now_ms(), topic);
             }
             match &self.awaiting {
-                Some(awaiting) => awaiting.hold(frame.shard, frame.lane, frame.number, frame.senders, durability),
+                Some(awaiting) => awaiting.hold(frame.shard, frame.lane, (frame.epoch, frame.number), frame.senders, durability),
                 None => awaiting::send(frame.senders, durability),
             }
         }
@@ -290,7 +292,7 @@ impl Pusher {
                     continue;
                 }
                 let mut items = Vec::with_capacity(buffer.items.len().min(FRAME_ITEMS_MAX));
-                let mut frame = Sent { shard, lane, number: 0, senders: Vec::new(), traced: Vec::new(), bytes: 0 };
+                let mut frame = Sent { shard, lane, number: 0, epoch: 0, senders: Vec::new(), traced: Vec::new(), bytes: 0 };
                 while items.len() < FRAME_ITEMS_MAX && frame.bytes < FRAME_BYTES_MAX {
                     let Some(Waiting { item, weight, sender, traced }) = buffer.items.pop_front() else { break };
                     frame.bytes += weight;
@@ -309,7 +311,7 @@ impl Pusher {
                 buffer.number += 1;
                 buffer.pushing = !items.is_empty();
                 let (number, seen) = (buffer.number, *lock(&self.seen[shard as usize]));
-                frame.number = number;
+                (frame.number, frame.epoch) = (number, seen.epoch);
                 drop(buffer);
                 let key = match lane {
                     Lane::Urgent => keys::urgent(shard),
@@ -402,6 +404,24 @@ mod tests {
             .collect();
         marks.sort_unstable();
         assert_eq!(marks, [(1, 4), (2, 2)]);
+    }
+
+    #[test]
+    fn a_frame_is_of_the_epoch_that_was_heard_of_when_it_was_made() {
+        let (pusher, topic) = (Pusher::new(1, "edge-1", 4, Duration::ZERO, Durability::Sql, Duration::ZERO), TopicId::group(GroupId(7)));
+        let shard = topic.shard(4);
+        let made = || {
+            pusher.push(topic, Input::Detach(Detach { topic: topic.packed(), session: 1 }), None);
+            let (_, sent) = pusher.take(true);
+            (sent[0].epoch, sent[0].number)
+        };
+        assert_eq!(made(), (0, 1));
+        pusher.saw(shard, Lane::Normal, Place::new(5, 9), 1);
+        assert_eq!(made(), (5, 2));
+        pusher.saw(shard, Lane::Urgent, Place::new(6, 1), 0);
+        assert_eq!(made(), (6, 3));
+        pusher.saw((shard + 1) % 4, Lane::Normal, Place::new(7, 1), 0);
+        assert_eq!(made(), (6, 4));
     }
 
     #[test]
