@@ -124,6 +124,8 @@ impl Redis {
 /// Answers until nobody is left who could ask.
 async fn serve(server: Server, place: Place, mut questions: mpsc::Receiver<Question>) {
     let mut live: Option<Live> = None;
+    // `WAIT` may rightly take the patience. Cut off before, a replica that hangs would look like a primary that does, for ever.
+    let response_timeout = server.settings().response_timeout + server.settings().replication.patience;
     // Since when replicas are missing, or were looked for in vain.
     let mut missing: Option<Instant> = None;
     let mut waiting = Vec::with_capacity(WAITING_MAX);
@@ -131,10 +133,7 @@ async fn serve(server: Server, place: Place, mut questions: mpsc::Receiver<Quest
         let now = live.take().filter(|live| server.is_current(live));
         let connected = match now {
             Some(live) => Ok(live),
-            None => server
-                .connect(server.settings().response_timeout)
-                .await
-                .inspect(|live| missing = (live.facts.replicas == 0).then(Instant::now)),
+            None => server.connect(response_timeout).await.inspect(|live| missing = (live.facts.replicas == 0).then(Instant::now)),
         };
         let answer = match connected {
             Ok(mut connected) => {

@@ -5,6 +5,7 @@ mod fence;
 mod floor;
 mod locate;
 mod replay;
+mod replicas;
 
 use roger::broker::{Commit, CommitAnswer, Fence, Redis, StreamId};
 use roger::clock::Clock;
