@@ -10,8 +10,10 @@ use super::connection::Redis;
 use super::error::Error;
 use super::keys;
 use super::look::StreamLook;
+use super::route::Asked;
 use super::scripts::{TALK_ANNOUNCE, TALK_MOVE};
 use super::streams::Reader;
+use crate::model::Durability;
 use crate::topic::frame::FORMAT;
 
 impl Reader {
@@ -58,11 +60,22 @@ impl Redis {
         Ok(lengths.into_iter().sum())
     }
 
-    /// Puts an item onto the list unless one of this id was put there within `remember`; whether it did.
+    /// Puts an item onto the list unless one of this id was put there within `remember`; whether it did. For somebody who then forgets it,
+    /// so replicas have it by then, where some follow. After a failure it is to be called again: a server that lost the item forgot with it
+    /// that it had been put there.
+    ///
+    /// # Errors
+    /// [`Error::Broken`] when who took it is the primary no more; or what failed.
     pub async fn announce_talk(&self, list: &str, id: &str, item: &str, remember: Duration) -> Result<bool, Error> {
         let mut call = TALK_ANNOUNCE.call(&[&keys::talk_announced(list, id), list]);
         call.arg(item).arg(remember.as_secs());
-        self.command("announce a recording", call).await
+        let mut pipeline = redis::Pipeline::with_capacity(1);
+        pipeline.add_command(call);
+        let ((put,), takers) = self.pipe_to::<(bool,)>("announce a recording", &pipeline).await?;
+        // One that was put there before, too: perhaps only a primary of before remembers it.
+        self.secured(&takers, Durability::Replica).await?;
+        self.confirm(&takers, Asked::Most).await?;
+        Ok(put)
     }
 
     /// What waits of talk, on the list and behind it; it goes by the name of the list. `job` is who works it off.

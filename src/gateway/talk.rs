@@ -61,7 +61,7 @@ impl Settings {
 }
 
 /// `POST /talk?group=&burst=&said_ms=`, a file of Ogg Opus as the body. The same again is answered as the first time, and told once; another sound under
-/// the same name is refused.
+/// the same name is refused. It is taken once the primary of Redis has it, with its replicas where some follow: nobody says it again.
 pub(super) async fn upload(
     State(desk): State<Arc<Desk>>,
     query: Result<Query<HashMap<String, String>>, QueryRejection>,

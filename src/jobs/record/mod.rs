@@ -1,10 +1,11 @@
 //! Recordings: what Janus records becomes a file that members can download, and an item of the list that talk is read from.
 //!
-//! Consumes the folder that Janus records into (`janus.recordings_dir`), on its host. Janus names each burst by group, user and start, and renames
-//! it when it is finished. The folder is the durable queue; one recorder works it off, the oldest first: a recording is read, converted into `work`,
-//! stored as a file of the group's company, announced, and only then moved to `done`. A death between any two steps repeats them. Made again is
-//! nothing that was made: what lies in `work` is taken as it is, the file has an id of name and content, and the script that announces has the
-//! id for a guard; beyond that SQL knows the id. So each burst is announced once, and none is lost that Janus finished.
+//! Consumes the folder that Janus records into (`janus.recordings_dir`), on its host. Janus names each burst by group, user and start, and
+//! renames it when it is finished. The folder is the durable queue; one recorder works it off, the oldest first: a recording is read,
+//! converted into `work`, stored as a file of the group's company, announced, and only then moved to `done`, if who took the announcement
+//! is the primary of Redis still. A death between any two steps repeats them. Made again is nothing that was made: what lies in `work` is
+//! taken as it is, the file has an id of name and content, and the script that announces has the id for a guard; beyond that SQL knows the
+//! id. So each burst is announced once, and none is lost that Janus finished.
 //!
 //! Burst without a frame are dropped and counted. What is no recording, or of nobody, goes to `bad` with a dead letter, after a death just then with
 //! two, and so does what could not be converted in `ATTEMPTS_MAX` attempts though there was room. All else waits, and is tried again for ever:

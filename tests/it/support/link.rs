@@ -4,12 +4,14 @@ use std::sync::Mutex;
 
 use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 /// Carries TCP from a port of its own to that of a server. Ends with the runtime of the test.
 #[derive(Debug)]
 pub struct Link {
     port: u16,
+    held: watch::Sender<bool>,
     up: std::sync::Arc<Mutex<CancellationToken>>,
 }
 
@@ -20,10 +22,16 @@ impl Link {
         let port = listener.local_addr().unwrap().port();
         let up = std::sync::Arc::new(Mutex::new(CancellationToken::new()));
         let current = up.clone();
+        let held = watch::Sender::new(false);
+        let waits = held.subscribe();
         tokio::spawn(async move {
             while let Ok((mut near, _)) = listener.accept().await {
                 let cut = current.lock().unwrap().clone();
+                let mut waits = waits.clone();
                 tokio::spawn(async move {
+                    if waits.wait_for(|held| !held).await.is_err() {
+                        return;
+                    }
                     let Ok(mut far) = TcpStream::connect(("127.0.0.1", server)).await else { return };
                     tokio::select! {
                         () = cut.cancelled() => {}
@@ -32,12 +40,23 @@ impl Link {
                 });
             }
         });
-        Self { port, up }
+        Self { port, held, up }
     }
 
     /// Its port on 127.0.0.1.
     pub fn port(&self) -> u16 {
         self.port
+    }
+
+    /// Breaks all connections over it, and carries nothing over new ones until [`Link::release`].
+    pub fn hold(&self) {
+        self.held.send_replace(true);
+        self.cut();
+    }
+
+    /// Carries all again, also what was said meanwhile.
+    pub fn release(&self) {
+        self.held.send_replace(false);
     }
 
     /// Breaks all connections over it; new ones may be made at once.

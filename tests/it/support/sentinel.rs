@@ -58,6 +58,21 @@ impl Sentinels {
         format!("redis-sentinel://{}/0#{SERVICE}", hosts.join(","))
     }
 
+    /// The ports of the sentinels.
+    pub fn ports(&self) -> Vec<u16> {
+        self.processes.iter().map(|(port, _)| *port).collect()
+    }
+
+    /// Makes a replica the primary without a word to the old one, which goes on as one, too.
+    #[track_caller]
+    pub fn proclaim(&self, replica: usize) {
+        let (replica, all) = (&self.replicas[replica], 0..SENTINELS);
+        all.clone().for_each(|sentinel| drop(self.cli(sentinel, &["SENTINEL", "REMOVE", SERVICE])));
+        assert_eq!(replica.cli(&["REPLICAOF", "NO", "ONE"]), "OK");
+        let port = replica.port().to_string();
+        all.for_each(|sentinel| drop(self.cli(sentinel, &["SENTINEL", "MONITOR", SERVICE, "127.0.0.1", &port, "2"])));
+    }
+
     /// The port of what a sentinel calls the primary.
     #[track_caller]
     pub fn primary(&self, sentinel: usize) -> u16 {

@@ -9,5 +9,6 @@ mod queue;
 pub mod scene;
 mod servers;
 mod speech;
+mod stale;
 mod upload;
 mod voice;
