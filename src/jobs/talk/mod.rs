@@ -2,21 +2,24 @@
 //!
 //! Reports of how well talk is heard are kept with who is on the air, the newest of each.
 //!
-//! Consumes the list that Janus writes to, by way of a stream (`broker/talk.rs`), in order, as the holder of a lease. Writes rows of recordings, and
-//! pushes `Spoken` into the input of the room's shard. What Janus says twice is known by its id in SQL. An announcement that was pushed before is
-//! known to the shard by its number, that of the recording: numbers rise in the order of the items, for ever. So a death between any two
-//! steps repeats nothing and loses nothing. There is no limit of attempts: while SQL or Redis is away everything waits. An item that nobody
-//! understands becomes a dead letter and holds up nobody; after a death just then it may become two.
+//! Consumes the list that Janus writes to, by way of a stream (`broker/talk.rs`), in order, as the holder of a lease. Writes rows of
+//! recordings, and pushes `Spoken` into the input of the room's shard. What Janus says twice is known by its id in SQL. An announcement
+//! that was pushed before is known to the shard by its number, that of the recording: numbers rise in the order of the items, for ever. So
+//! a death between any two steps repeats nothing and loses nothing. SQL knows a burst by the entry that brought it. So before that,
+//! replicas have the entry, and who gave it is the primary of Redis still: an item that is moved anew is another entry, a repeat for SQL,
+//! and nobody would be told. There is no limit of attempts: while SQL or Redis is away everything waits. An item that nobody understands
+//! becomes a dead letter and holds up nobody; after a death just then it may become two.
 
 mod program;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use prost::Message as _;
 
-use crate::broker::{self, Reader, Redis, StreamEntry, StreamId, keys};
+use crate::broker::{self, Asked, Facts, Reader, Redis, StreamEntry, StreamId, keys};
 use crate::clock::Clock;
-use crate::model::{MessageKind, TalkQuality, TopicId, UserId};
+use crate::model::{Durability, MessageKind, TalkQuality, TopicId, UserId};
 use crate::retry::ErrorClass;
 use crate::store::{self, Kept, NewRecording, Recorded, Store};
 use crate::talk::{Burst, Said, parse};
@@ -93,8 +96,8 @@ impl Talk {
         Error::Broker { list: self.list.clone(), source }
     }
 
-    /// Works items off, in their order, and takes them from the stream.
-    async fn work_off(&self, entries: Vec<StreamEntry>) -> Result<(), Error> {
+    /// Works items off that a server gave, in their order, and takes them from the stream.
+    async fn work_off(&self, entries: Vec<StreamEntry>, server: Arc<Facts>) -> Result<(), Error> {
         let Some(last) = entries.last().map(|entry| entry.id) else { return Ok(()) };
         let mut bursts = Vec::with_capacity(entries.len());
         let (mut dead, mut qualities) = (Vec::new(), BTreeMap::new());
@@ -109,12 +112,22 @@ impl Talk {
                 None => dead.push((entry, "the entry has no item".to_owned())),
             }
         }
+        if !bursts.is_empty() {
+            self.make_sure_of(server).await.map_err(|source| self.broker(source))?;
+        }
         self.announce(bursts, &mut dead).await?;
         self.note(qualities).await?;
         // Behind what may have to be done again while SQL is away: each attempt would be one more letter.
         self.bury(dead).await?;
         let stream = keys::talk(&self.list);
         self.redis.trim(&stream, last.next()).await.map(drop).map_err(|source| self.broker(source))
+    }
+
+    /// That what a server gave is not given again under other ids, for the next primary has it as well.
+    async fn make_sure_of(&self, server: Arc<Facts>) -> Result<(), broker::Error> {
+        let server = [server];
+        self.redis.secured(&server, Durability::Replica).await?;
+        self.redis.confirm(&server, Asked::Most).await
     }
 
     /// Gives an answer to who asked, who knows it when it comes twice. Nobody waits for one that is late, and it is no loss.
@@ -244,6 +257,8 @@ impl Ordered for Talk {
         let (mut waiting, mut reader) = (Reader::new(&self.redis, BLOCK), Reader::new(&self.redis, BLOCK));
         while !tenure.stop.is_cancelled() {
             tenure.progress.turn();
+            // Asked before it is read: what answers later may be another server, of which that would not be known.
+            let (_, server) = self.redis.hold(&stream).await.map_err(|source| self.broker(source))?;
             let entries = self.next(&mut reader, &stream).await.map_err(|source| self.broker(source))?;
             if entries.is_empty() {
                 if self.redis.move_list(&self.list, ITEMS_MAX).await.map_err(|source| self.broker(source))? > 0 {
@@ -257,7 +272,7 @@ impl Ordered for Talk {
                 continue;
             }
             // What comes next is moved meanwhile: the one waits for SQL most of the time, the other for Redis.
-            let (worked, moved) = tokio::join!(self.work_off(entries), self.redis.move_list(&self.list, ITEMS_MAX));
+            let (worked, moved) = tokio::join!(self.work_off(entries, server), self.redis.move_list(&self.list, ITEMS_MAX));
             if let Err(Error::Store { .. }) = &worked {
                 tenure.progress.waits_for("SQL");
             }

@@ -2,9 +2,16 @@
 
 use std::time::Duration;
 
-use roger::broker::{Redis, Replication, Settings};
+use roger::broker::{Redis, Replication, Settings, keys};
+use roger::clock::Clock;
+use roger::jobs::talk::Talk;
+use roger::model::UserKind;
+use roger::shutdown::Shutdown;
+use roger::store::NewAccount;
+use roger::worker::{OrderedSettings, Readiness, run_ordered};
 
-use super::scene::LIST;
+use super::scene::{LIST, burst};
+use crate::store::Database;
 use crate::support::link::Link;
 use crate::support::redis::{self, Appendfsync};
 use crate::support::sentinel::{SERVICE, Sentinels};
@@ -68,4 +75,29 @@ async fn a_burst_is_not_taken_before_the_primary_has_it() {
     assert!(eventually("it is announced", async || announce(failover.program.clone()).await.ok()).await);
     assert!(!announce(failover.program.clone()).await.unwrap());
     assert_eq!(failover.now().cli(&["LRANGE", LIST, "0", "-1"]), "a burst");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_burst_that_was_moved_on_a_primary_of_before_is_told_by_the_next_one() {
+    let (failover, database) = (Failover::prepare().await, Database::sqlite().await);
+    let store = &database.store;
+    let tenant = store.ensure_tenant("apollo").await.unwrap().id();
+    let (name, nickname, kind, password_hash) = ("neil".to_owned(), "neil".to_owned(), UserKind::Device, String::new());
+    let neil = store.create_account(NewAccount { name, nickname, kind, tenant, password_hash, parent: None }, 5).await.unwrap();
+    let group = store.create_group(tenant, "loop").await.unwrap();
+    failover.before.cli(&["RPUSH", LIST, &burst(neil.0, group.0, 1).to_string()]);
+    wait_until("the replica has it", || failover.now().cli(&["LLEN", LIST]) == "1");
+    failover.happens();
+
+    let job = Talk::new(failover.program.clone(), store.clone(), Clock::system(), 1, LIST.to_owned());
+    let (shutdown, part) = (Shutdown::manual(), Readiness::new().part("talk"));
+    let lease = OrderedSettings::new(1, Duration::from_secs(2)).unwrap();
+    let working = tokio::spawn(run_ordered(job, failover.program.clone(), lease, Clock::system(), shutdown.clone(), part));
+    wait_until("it is moved on the primary of before", || failover.before.cli(&["LLEN", LIST]) == "0");
+    // As long as it takes to be kept and told of there, if nobody asked.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    failover.is_heard_of();
+    wait_until("the room is told", || failover.now().cli(&["XLEN", &keys::input(0)]) == "1");
+    shutdown.start();
+    working.await.unwrap();
 }
