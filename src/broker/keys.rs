@@ -63,6 +63,12 @@ pub fn floor_replies(shard: u32) -> String {
     format!("{{s{shard}}}:floor:")
 }
 
+/// STRING: that offline is gathering the answer to a floor request of the shard. Written by the job `floor`, again and again; read by the
+/// archive, which takes no epoch for forgotten meanwhile. Expires within seconds of the last word.
+pub fn floor_under_way(shard: u32) -> String {
+    format!("{{s{shard}}}:gathering")
+}
+
 /// STREAM of [`crate::topic::frame::FloorRequest`], consumer group `offline`: shards that lost state. Written by their owners; read
 /// by offline. No expiry.
 pub fn floor() -> String {

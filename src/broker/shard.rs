@@ -1,6 +1,7 @@
 //! What the owner of a shard does to its keys: claim, load, commit, checkpoint, begin an epoch, release.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use prost::Message as _;
 use redis::Value;
@@ -252,6 +253,13 @@ impl Redis {
         let mut call = LOSE.call(&[&keys::meta(shard)]);
         call.arg(fence.map(|fence| fence.nonce.to_string()).unwrap_or_default()).arg(how);
         self.command("note a loss", call).await
+    }
+
+    /// Says, to be said again within `lifetime`, that what SQL knows of a shard is being gathered for its owner.
+    pub async fn note_gathering(&self, shard: u32, lifetime: Duration) -> Result<(), Error> {
+        let mut command = redis::cmd("SET");
+        command.arg(keys::floor_under_way(shard)).arg("").arg("PX").arg(lifetime.as_millis() as u64);
+        self.command("say that a floor is under way", command).await
     }
 
     /// What the meta of a shard says of its log; `None` when there is no state.

@@ -5,15 +5,20 @@
 //! epoch, which is harmless. There is no limit of attempts, for a shard without a floor serves nobody; but a request is given up once its
 //! reply stream is gone, because its owner asked again or is no more.
 //!
+//! While SQL is asked the owner hears every second that it still is, in frames with nothing in them, and so does the archive: within the
+//! deadline of an attempt neither gives up an epoch for the size of a shard, or because SQL is slow.
+//!
 //! The epoch comes first: from then on the archive writes nothing that it read before, so the rows are all there will be. And whether the Redis
 //! of the request is the primary still is asked last: an owner that is connected to a primary of before gets no epoch above the one that the
 //! present primary began.
 
+use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use prost::Message as _;
 
-use crate::broker::{self, Asked, Redis, keys};
+use crate::broker::{self, Asked, Facts, Redis, keys};
 use crate::retry::ErrorClass;
 use crate::store::{self, Store};
 use crate::topic::frame::{FloorFrame, FloorRequest};
@@ -23,6 +28,9 @@ use crate::worker::{Classed, Competing, Verdict, Work};
 const ROWS_A_FRAME: u32 = 1_000;
 /// How many frames a reply has at most: far above what a shard needs.
 const FRAMES_MAX: usize = 1 << 20;
+/// How often it is said that an answer is being gathered; and for how long one word holds, which is below the patience of whoever waits.
+const BEAT_EVERY: Duration = Duration::from_secs(1);
+const BEAT_HOLDS: Duration = Duration::from_secs(8);
 /// How long a reply stays for the owner to read it.
 const REPLY_LIFETIME: Duration = Duration::from_secs(60);
 /// The longest wait until a request is tried again: owners ask again after 10 s.
@@ -75,7 +83,6 @@ impl Floor {
 
     async fn answer(&self, request: &FloorRequest) -> Result<(), Error> {
         let shard = request.shard;
-        let failed = |source| Error::Store { shard, source };
         let broker_failed = |source| Error::Broker { shard, source };
         // All of it over one connection, and so at one server.
         let (redis, facts) = self.redis.hold(&request.reply).await.map_err(broker_failed)?;
@@ -83,8 +90,23 @@ impl Floor {
             tracing::debug!(shard, "a floor that nobody waits for any more");
             return Ok(());
         }
+        let mut gathering = pin!(self.gather(&redis, request, [facts]));
+        loop {
+            tokio::select! {
+                done = &mut gathering => return done,
+                () = tokio::time::sleep(BEAT_EVERY) => {
+                    reply(&redis, request, FloorFrame::default()).await?;
+                    redis.note_gathering(shard, BEAT_HOLDS).await.map_err(broker_failed)?;
+                }
+            }
+        }
+    }
+
+    async fn gather(&self, redis: &Redis, request: &FloorRequest, asker: [Arc<Facts>; 1]) -> Result<(), Error> {
+        let shard = request.shard;
+        let failed = |source| Error::Store { shard, source };
+        let broker_failed = |source| Error::Broker { shard, source };
         // Before, too: an epoch that nobody begins costs the shard one more, and its archive the time until that.
-        let asker = [facts];
         redis.confirm(&asker, Asked::Any).await.map_err(broker_failed)?;
         let epoch = self.store.allocate_epoch(shard, request.epoch_above).await.map_err(failed)?;
         let (mut cursor, mut rows) = (None, 0);
@@ -92,7 +114,7 @@ impl Floor {
             let page = self.store.floor_rows(shard, cursor.take(), ROWS_A_FRAME).await.map_err(failed)?;
             rows += page.rows.len();
             if !page.rows.is_empty() {
-                reply(&redis, request, FloorFrame { rows: page.rows, ..FloorFrame::default() }).await?;
+                reply(redis, request, FloorFrame { rows: page.rows, ..FloorFrame::default() }).await?;
             }
             match page.next {
                 Some(next) => cursor = Some(next),
@@ -103,11 +125,11 @@ impl Floor {
         let items = current.len();
         while !current.is_empty() {
             let rest = current.split_off(current.len().min(ROWS_A_FRAME as usize));
-            reply(&redis, request, FloorFrame { current: std::mem::replace(&mut current, rest), ..FloorFrame::default() }).await?;
+            reply(redis, request, FloorFrame { current: std::mem::replace(&mut current, rest), ..FloorFrame::default() }).await?;
         }
         let archived = self.store.archive_state(shard).await.map_err(failed)?.position.epoch;
         redis.confirm(&asker, Asked::Any).await.map_err(broker_failed)?;
-        reply(&redis, request, FloorFrame { epoch, archived, ..FloorFrame::default() }).await?;
+        reply(redis, request, FloorFrame { epoch, archived, ..FloorFrame::default() }).await?;
         tracing::info!(shard, epoch, rows, items, why = request.why, "epoch allocated");
         Ok(())
     }

@@ -5,8 +5,9 @@
 //! limit of attempts: while SQL is away the log grows, and nothing of it is trimmed.
 //!
 //! A transaction is fenced by the highest epoch that was allocated when its frames were read. So what a shard is told at the begin of an
-//! epoch is all that SQL will ever hold of the older ones, but for what still stands in the log and the shard knows itself. An epoch that was
-//! allocated and that nobody begins, for whoever asked for it was too late, is told to the owner: it begins another.
+//! epoch is all that SQL will ever hold of the older ones, but for what still stands in the log and the shard knows itself. An epoch that
+//! was allocated and that nobody begins, for whoever asked for it was too late, is told to the owner: it begins another. One is not given
+//! up while the rows are gathered that it begins with, however long that takes.
 
 mod log;
 mod trim;
@@ -228,6 +229,10 @@ impl<'a> Shelf<'a> {
     async fn await_epoch(&mut self, since: Duration) -> Result<(), Error> {
         let shard = self.shard;
         if since >= self.job.settings.epoch_patience {
+            if self.job.redis.exists(&keys::floor_under_way(shard)).await.map_err(|source| self.broker(source))? {
+                self.log = Log::new(&self.job.redis, shard);
+                return Ok(());
+            }
             let how = format!("SQL allocated epoch {}, and nobody began it within {} ms", self.allocated, since.as_millis());
             tracing::warn!(shard, allocated = self.allocated, "nobody begins the epoch that was allocated: a new one is needed");
             self.job.redis.note_loss(shard, None, &how).await.map_err(|source| self.broker(source))?;

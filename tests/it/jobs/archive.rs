@@ -99,6 +99,23 @@ async fn an_epoch_that_nobody_begins_unseats_the_owner() {
     assert_eq!(all(&database.store, "g:1").await.len(), 3);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn an_epoch_is_waited_for_while_its_rows_are_gathered() {
+    let (server, database) = (redis::Redis::start(), Database::sqlite().await);
+    let redis = handle(&server);
+    let mut owner = Owner::begin(&redis, 1).await;
+    let patience = Duration::from_millis(300);
+    let _archiving = Archiving::start_with(&redis, &database.store, FOREVER, patience);
+    database.store.allocate_epoch(0, 4).await.unwrap();
+    redis.note_gathering(0, FOREVER).await.unwrap();
+    owner.post(topic("g:1"), [1]).await;
+    tokio::time::sleep(patience * 5).await;
+    assert_eq!(redis.meta(0).await.unwrap().get("lost"), None);
+    // Whoever gathered them died.
+    server.cli(&["DEL", &keys::floor_under_way(0)]);
+    eventually("the owner is unseated", async || Some(redis.meta(0).await.ok()?.get("lost")?.clone())).await;
+}
+
 async fn a_message_at_a_taken_place_stops_the_shard_and_files_one_letter(database: &Database) {
     let (store, group) = (&database.store, topic("g:1"));
     let mut other = ArchiveBatch::new(9);

@@ -8,11 +8,13 @@ use roger::broker::{Reader, StreamId, keys};
 use roger::clock::Clock;
 use roger::jobs::floor::Floor;
 use roger::shutdown::Shutdown;
-use roger::store::ArchiveBatch;
+use roger::store::{ArchiveBatch, Store};
 use roger::topic::frame::{FloorFrame, FloorRequest, Outcome};
 use roger::worker::{CompetingSettings, Readiness, deadletter, run_competing};
+use sqlx::{Connection as _, Executor as _, MySqlConnection};
 
 use crate::store::{Database, entry, frame, over_both, topic};
+use crate::support::mariadb::MariaDb;
 use crate::support::{eventually, redis};
 use crate::worker::handle;
 
@@ -76,4 +78,30 @@ async fn a_floor_is_complete_and_ends_with_the_epoch(database: &Database) {
     assert_eq!(letters[0].letter.reason, "shard 0 of 1 does not read edges");
     shutdown.start();
     task.await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_owner_hears_that_its_floor_is_under_way_however_long_sql_takes() {
+    let (server, sql) = (redis::Redis::start(), MariaDb::start());
+    let (redis, url) = (handle(&server), sql.database().await);
+    let store = Store::open(&url).unwrap();
+    store.migrate().await.unwrap();
+    // As accounts without number: the last that is gathered does not come to its end.
+    let mut accounts = MySqlConnection::connect(&url).await.unwrap();
+    accounts.execute("LOCK TABLES account WRITE").await.unwrap();
+    let settings = CompetingSettings::new::<Floor>(4, 64, Duration::from_secs(130)).unwrap();
+    let (job, part) = (Floor::new(redis.clone(), store), Readiness::new().part("floor"));
+    tokio::spawn(run_competing(job, redis.clone(), settings, Clock::system(), Shutdown::manual(), part));
+    let reply = keys::floor_reply(0, 7);
+    let request = FloorRequest { shard: 0, shards: 1, reply: reply.clone(), epoch_above: 6, why: "a test".to_owned() };
+    redis.make_stream(&reply, Duration::from_secs(20)).await.unwrap();
+    redis.add(&keys::floor(), &request.encode_to_vec()).await.unwrap();
+
+    let heard = async || redis.range(&reply, StreamId::default(), StreamId(u64::MAX, u64::MAX), 100).await.unwrap();
+    let frames = eventually("three frames", async || Some(heard().await).filter(|frames| frames.len() >= 3)).await;
+    assert!(frames.iter().all(|frame| frame.decode::<FloorFrame>(&reply).unwrap() == FloorFrame::default()), "{frames:?}");
+    assert!(redis.exists(&keys::floor_under_way(0)).await.unwrap(), "the archive is not told");
+    accounts.execute("UNLOCK TABLES").await.unwrap();
+    let last = async || heard().await.last().and_then(|frame| frame.decode::<FloorFrame>(&reply).ok()).filter(|frame| frame.epoch > 0);
+    assert_eq!(eventually("the floor", last).await.epoch, 7);
 }
