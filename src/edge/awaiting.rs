@@ -42,6 +42,8 @@ pub(super) struct AwaitingSql {
 struct Waiting<T> {
     /// In the order of their frames, by lane.
     lanes: [VecDeque<Held<T>>; 2],
+    /// The last frame that was taken in, by lane, and at which commit: that may be heard before the push of the frame is answered.
+    taken: [(u64, StreamId); 2],
     /// How far SQL was when it was found not to follow.
     missing: Option<Option<StreamId>>,
 }
@@ -61,7 +63,7 @@ struct Held<T> {
 
 impl<T> Default for Waiting<T> {
     fn default() -> Self {
-        Self { lanes: Default::default(), missing: None }
+        Self { lanes: Default::default(), taken: Default::default(), missing: None }
     }
 }
 
@@ -70,7 +72,16 @@ impl<T> Waiting<T> {
         self.lanes.iter().all(VecDeque::is_empty)
     }
 
+    fn hold(&mut self, lane: Lane, held: Held<T>) {
+        let (number, at) = self.taken[lane as usize];
+        let taken = (held.number <= number).then_some(at);
+        self.lanes[lane as usize].push_back(Held { taken, ..held });
+    }
+
     fn taken_in(&mut self, lane: Lane, number: u64, at: StreamId) {
+        if number > self.taken[lane as usize].0 {
+            self.taken[lane as usize] = (number, at);
+        }
         for held in self.lanes[lane as usize].iter_mut().take_while(|held| held.number <= number) {
             held.taken.get_or_insert(at);
         }
@@ -125,7 +136,7 @@ impl AwaitingSql {
             drop(waiting);
             return send(senders, reached);
         }
-        waiting.lanes[lane as usize].push_back(Held { number, epoch, taken: None, since: Instant::now(), reached, senders });
+        waiting.hold(lane, Held { number, epoch, taken: None, since: Instant::now(), reached, senders });
         drop(waiting);
         self.begun.notify_one();
     }
@@ -232,6 +243,20 @@ mod tests {
         waiting.lanes[Lane::Normal as usize].push_back(Held { epoch: 0, ..held(3, now) });
         waiting.taken_in(Lane::Normal, 3, StreamId(2, 4));
         assert_eq!(waiting.due(Some(StreamId(2, 9)), now, PATIENCE), [(3, Durability::Replica)]);
+    }
+
+    #[test]
+    fn what_was_taken_in_before_its_push_was_answered_waits_for_no_second_word() {
+        let now = Instant::now();
+        let mut waiting = waiting(&[], now);
+        waiting.taken_in(Lane::Normal, 2, StreamId(1, 7));
+        (1..=3).for_each(|number| waiting.hold(Lane::Normal, held(number, now)));
+        assert_eq!(waiting.due(Some(StreamId(1, 6)), now, PATIENCE), []);
+        assert_eq!(waiting.due(Some(StreamId(1, 7)), now, PATIENCE), [(1, Durability::Sql), (2, Durability::Sql)]);
+        // Of another epoch it counts as little as what is heard later.
+        waiting.taken_in(Lane::Normal, 4, StreamId(2, 1));
+        waiting.hold(Lane::Normal, held(4, now));
+        assert_eq!(waiting.due(Some(StreamId(2, 5)), now, PATIENCE), [(3, Durability::Replica), (4, Durability::Replica)]);
     }
 
     #[test]
