@@ -365,6 +365,8 @@ impl<'a> Shelf<'a> {
             // When it was archived is not known, so its time begins now.
             let bytes = self.job.redis.memory_bytes(self.log.key()).await.map_err(|source| self.broker(source))?;
             self.trimmer.archived(self.at, bytes, self.job.clock.now_ms());
+            // A Redis that lost its last moments may have lost that, too, and a shard in which nothing happens would look late for ever.
+            self.job.redis.set_archived(self.shard, self.at).await.map_err(|source| self.broker(source))?;
         }
         let Some(last) = self.trimmer.trimmable(marks.checkpoint, self.job.clock.now_ms()) else { return Ok(()) };
         let trimmed = self.job.redis.trim(self.log.key(), last.next()).await.map_err(|source| self.broker(source))?;

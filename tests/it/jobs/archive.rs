@@ -206,6 +206,23 @@ async fn what_sql_does_not_have_any_more_is_archived_again_from_the_log() {
     assert_eq!(places(&all(&store, "g:1").await), expected);
 }
 
+#[tokio::test]
+async fn a_note_that_redis_lost_is_made_again_though_nothing_happens() {
+    let server = redis::Redis::start();
+    let redis = handle(&server);
+    let mut owner = Owner::begin(&redis, 1).await;
+    let database = Database::sqlite().await;
+    let archiving = Archiving::start(&redis, &database.store, FOREVER);
+    owner.post(topic("g:1"), 1..=5).await;
+    archived(&database.store, owner.at).await;
+    let noted = async || (server.cli(&["GET", &keys::archived(0)]) == "1-5").then_some(());
+    eventually("the position on Redis", noted).await;
+    archiving.task.abort();
+    server.cli(&["DEL", &keys::archived(0)]);
+    let _archiving = Archiving::start(&redis, &database.store, FOREVER);
+    eventually("the position on Redis once more", noted).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_owner_whose_redis_lost_what_sql_has_is_unseated_once() {
     let server = redis::Redis::start();
