@@ -82,9 +82,12 @@ impl Alert {
     /// one that takes back may come late: a press behind it stands.
     ///
     /// # Errors
-    /// [`NotNow`] while it is not decided who is told.
+    /// [`NotNow`] while it is not decided who is told, and when the alert is over: what is pressed then is of the next one.
     pub fn press(&mut self, press: &Press, entry: (u64, u64), now_ms: u64) -> Result<Effects, NotNow> {
         self.ready()?;
+        if self.stage == Stage::Over {
+            return Err(NotNow);
+        }
         if press.cancel {
             if entry < self.pressed_by {
                 return Ok(Effects::default());
@@ -300,6 +303,9 @@ mod tests {
         assert_eq!((events(&taken_back), alert.stage), (vec![AlertEvent::Cancelled as u32], Stage::Over));
         let late = alert.act(&act(4, UserKind::Dispatcher, 0, AlertEvent::Resolved), NOW_MS);
         assert_eq!(late, Ok(Err(Reason::AlertOver)));
+        let over = alert.clone();
+        assert_eq!([press(false), press(true)].map(|press| alert.press(&press, (10, 0), NOW_MS)), [Err(NotNow), Err(NotNow)]);
+        assert_eq!(alert, over, "what is over takes no press in");
     }
 
     #[test]

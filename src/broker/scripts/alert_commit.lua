@@ -33,7 +33,10 @@ if KEYS[7] ~= KEYS[1] then
 end
 redis.call('HSET', KEYS[1], 'version', ARGV[3], 'device', ARGV[4], 'state', ARGV[5])
 if ARGV[7] == '1' then
-    redis.call('HDEL', KEYS[2], ARGV[4])
+    -- By then the device may have another one.
+    if redis.call('HGET', KEYS[2], ARGV[4]) == ARGV[1] then
+        redis.call('HDEL', KEYS[2], ARGV[4])
+    end
     redis.call('ZREM', KEYS[3], ARGV[1])
     redis.call('PEXPIRE', KEYS[1], ARGV[8])
 else

@@ -57,6 +57,8 @@ impl TakeSos {
                     let Some(mut alert) = self.0.load(id).await? else { return Ok(Taken::Again) };
                     match alert.press(press, (entry.0, entry.1), clock.now_ms()) {
                         Ok(effects) => (alert, effects),
+                        // It ended since the list was read, and the device may have another one by now.
+                        Err(NotNow) if alert.closed_ms.is_some() => continue,
                         Err(NotNow) => {
                             let known = sos.knows_press(&name).await.map_err(Alerts::failed("look for a press"))?;
                             return Ok(if known { Taken::Done } else { Taken::Again });

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use roger::model::{Reason, UserId};
+use roger::broker::{AlertAnswer, AlertCommit, Settings};
+use roger::model::{AlertId, Reason, UserId};
 use roger::proto::status::Refused;
 use roger::proto::v1::AlertEvent;
 
@@ -103,4 +104,24 @@ async fn alerts_on_a_redis_of_their_own_survive_that_it_is_emptied() {
     eventually("the alert is back", held).await;
     hears(&mut desk, own(scene.first.id), AlertEvent::Acknowledged).await;
     assert_eq!(events(&desk.heard, raised.alert_id), [AlertEvent::Raised, AlertEvent::Acknowledged]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_changes_an_alert_that_is_over_leaves_the_next_one_of_the_device_open() {
+    let server = Redis::start();
+    let settings = Settings { url: server.url(), ..Settings::from(&roger::config::Config::defaults().unwrap().redis) };
+    let redis = roger::broker::Redis::new(settings).unwrap();
+    let commit = async |alert, version, over| {
+        let change =
+            AlertCommit { id: AlertId(alert), from_version: version - 1, version, device: UserId(7), over, ..AlertCommit::default() };
+        assert_eq!(redis.commit_alert(&change).await.unwrap(), AlertAnswer::Done);
+    };
+    commit(1, 1, false).await;
+    commit(1, 2, true).await;
+    commit(2, 1, false).await;
+    // Read while it was the open one, or just after.
+    commit(1, 3, true).await;
+    assert_eq!(redis.open_alerts().await.unwrap(), [AlertId(2)]);
+    commit(2, 2, true).await;
+    assert_eq!(redis.open_alerts().await.unwrap(), []);
 }
