@@ -143,11 +143,14 @@ impl MariaDb {
         sqlx::raw_sql(sqlx::AssertSqlSafe(sql)).execute(&mut connection).await.unwrap();
     }
 
-    /// Sends the server a signal.
+    /// Sends the server a signal. After SIGSTOP it does nothing any more.
     pub(crate) fn signal(&self, signal: Signal) {
         let child = self.child.lock().unwrap();
         let id = child.as_ref().expect("the server was stopped by the test").id();
         kill(Pid::from_raw(id.cast_signed()), signal).unwrap();
+        if signal == Signal::SIGSTOP {
+            super::process::wait_until_stopped(id);
+        }
     }
 
     /// Whether the server has ended of itself.

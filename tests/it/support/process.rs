@@ -12,10 +12,21 @@ use std::time::Duration;
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 
-use super::{PATIENCE, clocks, wait_for};
+use super::{PATIENCE, clocks, wait_for, wait_until};
 
 /// The lines of a log that a failing test shows.
 const TAIL_LINES: usize = 40;
+
+/// Waits until SIGSTOP, which was sent to a process, holds all its threads: until then they work on.
+#[track_caller]
+pub fn wait_until_stopped(pid: u32) {
+    let stopped = |stat: String| stat.contains(") T ") || stat.contains(") Z ");
+    wait_until(&format!("all threads of process {pid} are stopped"), || {
+        // What has ended meanwhile does nothing either.
+        let Ok(mut threads) = fs::read_dir(format!("/proc/{pid}/task")) else { return true };
+        threads.all(|thread| thread.and_then(|thread| fs::read_to_string(thread.path().join("stat"))).map_or(true, stopped))
+    });
+}
 
 /// How to start a program.
 #[derive(Clone, Debug)]
@@ -66,11 +77,14 @@ impl Process {
         self.child.id()
     }
 
-    /// Sends a signal to the program and its children.
+    /// Sends a signal to the program and its children. After SIGSTOP the program does nothing any more.
     #[track_caller]
     pub fn signal(&self, signal: Signal) {
         if self.ended.is_none() {
             killpg(Pid::from_raw(i32::try_from(self.pid()).unwrap()), signal).unwrap();
+            if signal == Signal::SIGSTOP {
+                wait_until_stopped(self.pid());
+            }
         }
     }
 
