@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use rand::seq::SliceRandom as _;
-use tokio::task::{Id, JoinSet};
+use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -97,6 +97,9 @@ struct Held {
     until: Instant,
 }
 
+/// How a task ended.
+type Ended = Result<(Id, ()), JoinError>;
+
 struct Worker<J> {
     job: J,
     redis: Redis,
@@ -112,13 +115,6 @@ struct Worker<J> {
     shards: HashMap<Id, u32>,
     /// When the streams were measured last.
     measured: Option<Instant>,
-}
-
-/// What one round on Redis found.
-struct Round {
-    begun: Instant,
-    renewed: Vec<(u32, Result<bool, Error>)>,
-    others: Result<Others, Error>,
 }
 
 /// Who else there is.
@@ -137,26 +133,37 @@ impl<J: Ordered> Worker<J> {
             tokio::select! {
                 () = shutdown.cancelled() => return,
                 Some(ended) = self.tasks.join_next_with_id() => {
-                    self.ended(ended.map_or_else(|error| error.id(), |(id, ())| id)).await;
+                    self.ended(ended).await;
                     continue;
                 }
                 _ = ticks.tick() => {}
             }
-            let result = {
+            let others = {
+                let begun = Instant::now();
                 let shards: Vec<u32> = self.held.keys().copied().collect();
-                let mut round = pin!(round(J::JOB, self.redis.clone(), self.settings, self.clock.now_ms(), self.name.clone(), shards));
+                let (redis, name, now_ms) = (self.redis.clone(), self.name.clone(), self.clock.now_ms());
+                // Side by side, and each counts as soon as it is answered: on a machine out of breath an answer takes a good part of a lease.
+                let mut renewed = pin!(renew(J::JOB, &redis, self.settings, &name, shards));
+                let mut others = pin!(others(J::JOB, &redis, self.settings, now_ms, &name));
+                let (mut waits, mut found) = (true, None);
                 loop {
                     let lapse = self.held.values().map(|held| held.until).min();
                     tokio::select! {
+                        biased;
                         () = shutdown.cancelled() => return,
-                        result = &mut round => break result,
+                        renewed = &mut renewed, if waits => {
+                            waits = false;
+                            self.renewed(begun, renewed);
+                        }
+                        others = &mut others, if found.is_none() => found = Some(others),
                         () = lapsed(lapse) => self.give_up_lapsed(),
+                    }
+                    if !waits && let Some(others) = found.take() {
+                        break others;
                     }
                 }
             };
-            // What was renewed counts, whatever else failed.
-            self.renew(result.begun, result.renewed);
-            match result.others {
+            match others {
                 Ok(mut others) => {
                     failing = false;
                     self.bury(&mut others).await;
@@ -174,14 +181,16 @@ impl<J: Ordered> Worker<J> {
         }
     }
 
-    fn renew(&mut self, begun: Instant, renewed: Vec<(u32, Result<bool, Error>)>) {
+    fn renewed(&mut self, begun: Instant, renewed: Vec<(u32, Result<bool, Error>)>) {
         let until = begun + self.settings.lease_ttl;
         for (shard, renewed) in renewed {
             let Some(held) = self.held.get_mut(&shard) else { continue };
             match renewed {
                 Ok(true) => held.until = until,
                 Ok(false) => {
-                    tracing::warn!(job = J::JOB, shard, "lease lost to another worker");
+                    if !held.tenure.stop.is_cancelled() {
+                        tracing::warn!(job = J::JOB, shard, "lease lost to another worker");
+                    }
                     held.tenure.stop.cancel();
                 }
                 Err(_) => {}
@@ -195,13 +204,13 @@ impl<J: Ordered> Worker<J> {
         dead.sort_unstable();
         dead.dedup();
         for name in dead {
-            let mut buried = self.redis.retire_worker(J::JOB, &name).await;
-            for (shard, holder) in (0..).zip(&mut round.holders) {
-                if buried.is_ok() && holder.as_ref() == Some(&name) {
-                    // Only if it still is theirs.
-                    buried = self.redis.release_lease(shard, J::JOB, &name, None).await;
-                    *holder = None;
-                }
+            let shards = (0..).zip(&round.holders).filter(|(_, holder)| holder.as_ref() == Some(&name)).map(|(shard, _)| shard);
+            // Only if they still are theirs.
+            let releases = join_all(shards.map(|shard: u32| self.redis.release_lease(shard, J::JOB, &name, None)));
+            let (retired, released) = tokio::join!(self.redis.retire_worker(J::JOB, &name), releases);
+            let buried: Result<(), Error> = released.into_iter().chain([retired]).collect();
+            if buried.is_ok() {
+                round.holders.iter_mut().filter(|holder| holder.as_ref() == Some(&name)).for_each(|holder| *holder = None);
             }
             match buried {
                 Ok(()) => tracing::info!(job = J::JOB, worker = name, "a worker of this machine died, its leases are free"),
@@ -233,9 +242,7 @@ impl<J: Ordered> Worker<J> {
         free.retain(|shard| !self.held.contains_key(shard) && !paused(shard));
         free.shuffle(&mut rand::rng());
         let wanted = share.saturating_sub(active.len());
-        for shard in free.iter().take(wanted) {
-            self.acquire(*shard).await;
-        }
+        self.acquire(free.iter().copied().take(wanted).collect()).await;
         // A worker that was ready stays so while it begins on a shard it took over.
         let (ready, patience) = (self.ready, self.settings.patience);
         let progress = self.held.values().map(|held| &held.tenure.progress).filter(|progress| !(ready && progress.is_starting(patience)));
@@ -272,21 +279,23 @@ impl<J: Ordered> Worker<J> {
         }
     }
 
-    async fn acquire(&mut self, shard: u32) {
+    async fn acquire(&mut self, shards: Vec<u32>) {
         let until = Instant::now() + self.settings.lease_ttl;
-        match self.redis.renew_lease(shard, J::JOB, &self.name, self.settings.lease_ms()).await {
-            Ok(true) => {}
-            Ok(false) => return,
-            Err(error) => {
-                tracing::debug!(job = J::JOB, shard, error = chain(&error), "cannot take a lease");
-                return;
+        for (shard, taken) in renew(J::JOB, &self.redis, self.settings, &self.name, shards).await {
+            match taken {
+                Ok(true) => {}
+                Ok(false) => continue,
+                Err(error) => {
+                    tracing::debug!(job = J::JOB, shard, error = chain(&error), "cannot take a lease");
+                    continue;
+                }
             }
+            tracing::info!(job = J::JOB, shard, "lease taken");
+            let tenure = Tenure { shard, holder: self.name.clone(), stop: CancellationToken::new(), progress: Progress::default() };
+            let task = self.tasks.spawn(keep_serving(self.job.clone(), tenure.clone()));
+            self.shards.insert(task.id(), shard);
+            self.held.insert(shard, Held { tenure, until });
         }
-        tracing::info!(job = J::JOB, shard, "lease taken");
-        let tenure = Tenure { shard, holder: self.name.clone(), stop: CancellationToken::new(), progress: Progress::default() };
-        let task = self.tasks.spawn(keep_serving(self.job.clone(), tenure.clone()));
-        self.shards.insert(task.id(), shard);
-        self.held.insert(shard, Held { tenure, until });
     }
 
     /// A lease that Redis may have let go is no longer worked on.
@@ -303,14 +312,25 @@ impl<J: Ordered> Worker<J> {
         }
     }
 
-    /// A tenure came to its end: somebody else may have the shard.
-    async fn ended(&mut self, task: Id) {
-        let Some(shard) = self.shards.remove(&task) else { return };
-        self.held.remove(&shard);
-        if let Err(error) = self.redis.release_lease(shard, J::JOB, &self.name, None).await {
-            tracing::debug!(job = J::JOB, shard, error = chain(&error), "cannot release a lease, it lapses");
+    /// A tenure came to its end, and perhaps others with it: somebody else may have their shards.
+    async fn ended(&mut self, first: Ended) {
+        let mut shards = Vec::new();
+        let mut next = Some(first);
+        while let Some(ended) = next {
+            let task = ended.map_or_else(|error| error.id(), |(id, ())| id);
+            shards.extend(self.shards.remove(&task));
+            next = self.tasks.try_join_next_with_id();
         }
-        tracing::info!(job = J::JOB, shard, "shard given up");
+        for shard in &shards {
+            self.held.remove(shard);
+        }
+        let released = join_all(shards.iter().map(|shard| self.redis.release_lease(*shard, J::JOB, &self.name, None))).await;
+        for (shard, released) in shards.into_iter().zip(released) {
+            if let Err(error) = released {
+                tracing::debug!(job = J::JOB, shard, error = chain(&error), "cannot release a lease, it lapses");
+            }
+            tracing::info!(job = J::JOB, shard, "shard given up");
+        }
     }
 
     /// Hands everything over. First the heartbeat goes, so that the others already want more when the leases come free.
@@ -327,7 +347,7 @@ impl<J: Ordered> Worker<J> {
         while !self.held.is_empty() {
             tokio::select! {
                 ended = self.tasks.join_next_with_id() => match ended {
-                    Some(ended) => self.ended(ended.map_or_else(|error| error.id(), |(id, ())| id)).await,
+                    Some(ended) => self.ended(ended).await,
                     None => return,
                 },
                 _ = ticks.tick() => {
@@ -347,18 +367,17 @@ impl<J: Ordered> Worker<J> {
     }
 }
 
-/// Renews what is held, shows that the worker lives, and looks at who has what.
-async fn round(job: &'static str, redis: Redis, settings: OrderedSettings, now_ms: u64, name: String, held: Vec<u32>) -> Round {
-    let begun = Instant::now();
-    let renewals = join_all(held.iter().map(|shard| redis.renew_lease(*shard, job, &name, settings.lease_ms()))).await;
-    let renewed = held.into_iter().zip(renewals).collect();
-    let others = async {
-        let live = redis.beat_worker(job, &name, now_ms, settings.lease_ms()).await?;
-        let holders = redis.lease_holders(job, settings.shards).await?;
-        let pauses = redis.pauses(now_ms).await?;
-        Ok(Others { live, holders, pauses })
-    };
-    Round { begun, renewed, others: others.await }
+/// Renews what is held.
+async fn renew(job: &'static str, redis: &Redis, settings: OrderedSettings, name: &str, held: Vec<u32>) -> Vec<(u32, Result<bool, Error>)> {
+    let answers = join_all(held.iter().map(|shard| redis.renew_lease(*shard, job, name, settings.lease_ms()))).await;
+    held.into_iter().zip(answers).collect()
+}
+
+/// Shows that the worker lives, and looks at who has what.
+async fn others(job: &'static str, redis: &Redis, settings: OrderedSettings, now_ms: u64, name: &str) -> Result<Others, Error> {
+    let live = redis.beat_worker(job, name, now_ms, settings.lease_ms());
+    let (live, holders, pauses) = tokio::try_join!(live, redis.lease_holders(job, settings.shards), redis.pauses(now_ms))?;
+    Ok(Others { live, holders, pauses })
 }
 
 async fn lapsed(at: Option<Instant>) {

@@ -1,8 +1,9 @@
 //! A link between a client and a server of this machine that a test can cut.
 
 use std::sync::Mutex;
+use std::time::Duration;
 
-use tokio::io::copy_bidirectional;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, copy, copy_bidirectional};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -18,6 +19,11 @@ pub struct Link {
 impl Link {
     /// A link to a port on 127.0.0.1.
     pub async fn to(server: u16) -> Self {
+        Self::slow(server, Duration::ZERO).await
+    }
+
+    /// The same, over which whatever the server says comes so much later.
+    pub async fn slow(server: u16, delay: Duration) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let up = std::sync::Arc::new(Mutex::new(CancellationToken::new()));
@@ -35,7 +41,7 @@ impl Link {
                     let Ok(mut far) = TcpStream::connect(("127.0.0.1", server)).await else { return };
                     tokio::select! {
                         () = cut.cancelled() => {}
-                        _ = copy_bidirectional(&mut near, &mut far) => {}
+                        () = carry(&mut near, &mut far, delay) => {}
                     }
                 });
             }
@@ -62,5 +68,27 @@ impl Link {
     /// Breaks all connections over it; new ones may be made at once.
     pub fn cut(&self) {
         std::mem::take(&mut *self.up.lock().unwrap()).cancel();
+    }
+}
+
+/// Carries what both say until one of them ends.
+async fn carry(near: &mut TcpStream, far: &mut TcpStream, delay: Duration) {
+    if delay.is_zero() {
+        let _ended = copy_bidirectional(near, far).await;
+        return;
+    }
+    let ((mut asks, mut hears), (mut answers, mut asked)) = (near.split(), far.split());
+    let late = async {
+        let mut said = vec![0; 1 << 16];
+        while let Ok(bytes @ 1..) = answers.read(&mut said).await {
+            tokio::time::sleep(delay).await;
+            if hears.write_all(&said[..bytes]).await.is_err() {
+                return;
+            }
+        }
+    };
+    tokio::select! {
+        _ = copy(&mut asks, &mut asked) => {}
+        () = late => {}
     }
 }

@@ -11,8 +11,12 @@ use roger::broker::{Redis, Replication, Settings};
 
 /// A handle as the programs have it.
 pub fn handle(server: &crate::support::redis::Redis) -> Redis {
+    handle_at(server.url())
+}
+
+pub fn handle_at(url: String) -> Redis {
     let settings = Settings {
-        url: server.url(),
+        url,
         connect_timeout: Duration::from_secs(1),
         response_timeout: Duration::from_secs(2),
         replication: Replication::none(),

@@ -10,7 +10,8 @@ use roger::shutdown::Shutdown;
 use roger::worker::{Ordered, OrderedSettings, Readiness, Tenure, own_name, run_ordered};
 use tokio::task::JoinHandle;
 
-use super::handle;
+use super::{handle, handle_at};
+use crate::support::link::Link;
 use crate::support::{eventually, redis};
 
 const SHARDS: u32 = 8;
@@ -161,6 +162,18 @@ async fn a_stall_of_redis_ends_no_tenure_and_a_long_one_ends_all() {
     assert!(!worker.readiness.is_ready());
     server.cont();
     worker.wait_for(8).await;
+}
+
+/// As on a machine out of breath. Whoever gives up then what is theirs makes it no better: all leases would go round and nobody would work.
+#[tokio::test(flavor = "multi_thread")]
+async fn answers_that_take_a_quarter_of_a_lease_end_no_tenure() {
+    let server = redis::Redis::start();
+    let link = Link::slow(server.port(), LEASE / 4).await;
+    let redis = handle_at(format!("redis://127.0.0.1:{}", link.port()));
+    let worker = Running::start(&redis);
+    worker.wait_for(8).await;
+    tokio::time::sleep(LEASE * 3).await;
+    assert_eq!((worker.serving(), worker.job.begun.load(Ordering::SeqCst)), (8, 8));
 }
 
 #[tokio::test(flavor = "multi_thread")]
