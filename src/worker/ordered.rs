@@ -367,10 +367,16 @@ impl<J: Ordered> Worker<J> {
     }
 }
 
-/// Renews what is held.
-async fn renew(job: &'static str, redis: &Redis, settings: OrderedSettings, name: &str, held: Vec<u32>) -> Vec<(u32, Result<bool, Error>)> {
-    let answers = join_all(held.iter().map(|shard| redis.renew_lease(*shard, job, name, settings.lease_ms()))).await;
-    held.into_iter().zip(answers).collect()
+/// Renews leases, and takes those that are free.
+async fn renew(
+    job: &'static str,
+    redis: &Redis,
+    settings: OrderedSettings,
+    name: &str,
+    shards: Vec<u32>,
+) -> Vec<(u32, Result<bool, Error>)> {
+    let answers = join_all(shards.iter().map(|shard| redis.renew_lease(*shard, job, name, settings.lease_ms()))).await;
+    shards.into_iter().zip(answers).collect()
 }
 
 /// Shows that the worker lives, and looks at who has what.
