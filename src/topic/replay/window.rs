@@ -3,10 +3,10 @@
 //! Filled when somebody asks, from where it left off, so each frame is read once however many sessions ask. Bounded by bytes: the oldest
 //! frames leave, and what only they had must come from SQL.
 //!
-//! To fill it: ask where the log ends ([`Window::ends_at`]), and read on behind [`Window::upto`]. If what comes next, the first frame or without one the
-//! end, [may lack something before it](Window::may_lack_before), look whether the last frame of the window is still in the log; if not,
-//! [`Window::clear`] it and read the log from its start. [`Window::take`] each frame, and at last say that there are
-//! [no more](Window::is_read_to).
+//! To fill it: ask where the log ends ([`Window::ends_at`]), and read on behind [`Window::upto`]; first [leap](Window::leap) over what SQL has if that is
+//! far ahead. If what comes next, the first frame or without one the end, [may lack something before it](Window::may_lack_before), look whether the
+//! last frame of the window is still in the log; if not, [`Window::clear`] it and begin again. [`Window::take`] each frame, and at last say that there
+//! are [no more](Window::is_read_to).
 
 use std::collections::{HashMap, VecDeque};
 
@@ -75,13 +75,36 @@ impl Window {
         }
     }
 
+    /// Whether the log ends so far ahead that a [leap](Self::leap) may be due: more than `recent` commits, or in another epoch.
+    pub fn is_far_from(&self, end: CommitId, recent: u64) -> bool {
+        end.0 != self.upto.0 || end.1 > self.upto.1 + recent
+    }
+
+    /// Behind which commit to go on instead of behind [`Self::upto`], in a log that ends at `end` and of which SQL has everything up to `archived`:
+    /// so that of the newest epoch at most the last `recent` commits are read, unless more are not archived. `None` when that is not ahead.
+    pub fn leap(&self, end: CommitId, archived: CommitId, recent: u64) -> Option<CommitId> {
+        let behind = archived.min((end.0, end.1.saturating_sub(recent)));
+        (behind > self.upto).then_some(behind)
+    }
+
+    /// Goes on behind a commit ahead, as if everything up to it had been in and had left. `next` is the first commit of the log at or behind it: without
+    /// the commit itself or the one behind it this is not done, and `false`, for then there is little to leap over, or something may be missing.
+    pub fn leap_to(&mut self, behind: CommitId, next: Option<CommitId>) -> bool {
+        let there = next.is_some_and(|next| next == behind || next == (behind.0, behind.1 + 1));
+        if there {
+            self.clear();
+            (self.whole_behind, self.evicted, self.upto) = (behind, behind, behind);
+        }
+        there
+    }
+
     /// Whether commits may be missing before `next`, which is the next one behind the window: a new epoch began, or some were trimmed. Only while
     /// the last one of the window is still in the log, none are.
     pub fn may_lack_before(&self, next: CommitId) -> bool {
         self.upto != CommitId::default() && next != (self.upto.0, self.upto.1 + 1)
     }
 
-    /// Forgets everything: the log is to be read from its start. Of an epoch that lost its end it may have what is not archived yet.
+    /// Forgets everything: the log is to be read anew. Of an epoch that lost its end it may have what is not archived yet.
     pub fn clear(&mut self) {
         *self = Self::new(self.bytes_max);
     }

@@ -28,6 +28,7 @@ struct Replaying {
     reader: Reader,
     after: StreamId,
     request: u64,
+    shutdown: Shutdown,
     task: JoinHandle<()>,
 }
 
@@ -42,17 +43,21 @@ impl Replaying {
         let job = Replay::new(redis.clone(), store.clone(), Clock::system(), super::SHARDS, window_bytes_max);
         let settings = CompetingSettings::new::<Replay>(4, 64, Duration::from_secs(10)).unwrap();
         let part = Readiness::new().part("replay");
-        let task = tokio::spawn(run_competing(job, redis.clone(), settings, Clock::system(), Shutdown::manual(), part));
+        let shutdown = Shutdown::manual();
+        let task = tokio::spawn(run_competing(job, redis.clone(), settings, Clock::system(), shutdown.clone(), part));
         let beat = EdgeBeat { boot: "boot".to_owned(), ..EdgeBeat::default() };
         redis.beat_edge(&beat, 1, FOREVER).await.unwrap();
-        Self { redis: redis.clone(), reader: Reader::new(redis, Duration::from_millis(100)), after: StreamId::default(), request: 0, task }
+        let reader = Reader::new(redis, Duration::from_millis(100));
+        Self { redis: redis.clone(), reader, after: StreamId::default(), request: 0, shutdown, task }
     }
 
     /// Another program in its place, which has read nothing yet.
-    async fn another(self, store: &Store) -> Self {
+    async fn another(mut self, store: &Store) -> Self {
         let (redis, after) = (self.redis.clone(), self.after);
         eventually("all requests are done", async || (redis.lengths(&[keys::replay()]).await.ok()? == [0]).then_some(())).await;
-        drop(self);
+        // Not while it reads: it would take the next request with it.
+        self.shutdown.start();
+        (&mut self.task).await.unwrap();
         let mut another = Self::start(&redis, store, 1 << 20).await;
         another.after = after;
         another
@@ -318,6 +323,59 @@ async fn a_window_that_is_too_small_waits_for_the_archive() {
     eventually("the request waits", async || (waiting(&server) == 1).then_some(())).await;
     let _archiving = Archiving::start(&redis, &database.store, FOREVER);
     assert_eq!(replaying.page().await.entries.len(), 20);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_a_long_log_only_its_end_is_read_and_what_sql_lacks() {
+    let server = redis::Redis::start();
+    let (redis, database) = (handle(&server), Database::sqlite().await);
+    let group = topic("g:1");
+    let mut owner = Owner::begin(&redis, 1).await;
+    owner.post(group, 1..=9_000).await;
+    let archive = async |store: &Store, commits: std::ops::RangeInclusive<u64>| {
+        let mut batch = ArchiveBatch::new(0);
+        commits.for_each(|seq| batch.take(frame(1, seq, [Outcome::Entry(entry(group, 1, seq, seq))])).unwrap());
+        store.archive(batch).await.unwrap();
+    };
+    let reads = || {
+        let stats = server.cli(&["INFO", "commandstats"]);
+        let calls = stats.lines().find_map(|line| line.strip_prefix("cmdstat_xrange:calls=")).unwrap();
+        calls.split(',').next().unwrap().parse::<u32>().unwrap()
+    };
+    let last = |count: u64| (9_001 - count..=9_000).map(|seq| (1, seq)).collect::<Vec<_>>();
+    let whole = 9_000 / 128;
+
+    // SQL has most of it: the last few thousand frames are read, as many as answer what was said just now without it.
+    archive(&database.store, 1..=8_000).await;
+    redis.set_archived(0, StreamId(1, 8_000)).await.unwrap();
+    let mut replaying = Replaying::start(&redis, &database.store, 64 << 20).await;
+    server.cli(&["CONFIG", "RESETSTAT"]);
+    replaying.check((1, 8_998), (1, 9_000), 0, &last(2), (1, 9_000), 0).await;
+    assert!(reads() < whole * 2 / 3, "{} of {whole} reads", reads());
+    replaying.check((1, 10), (1, 12), 0, &[(1, 11), (1, 12)], (1, 12), 0).await;
+    replaying.check((1, 6_000), (1, 9_000), 0, &last(3_000), (1, 9_000), 0).await;
+    // Again at once, and after a while of which nobody asked for anything.
+    let before = reads();
+    replaying.check((1, 8_999), (1, 9_000), 0, &last(1), (1, 9_000), 0).await;
+    assert!(reads() - before < 3, "what was read once is read again");
+
+    // SQL has little: everything that it lacks is read.
+    let little = Database::sqlite().await;
+    archive(&little.store, 1..=1_000).await;
+    redis.set_archived(0, StreamId(1, 1_000)).await.unwrap();
+    let mut replaying = replaying.another(&little.store).await;
+    replaying.check((1, 998), (1, 1_002), 0, &[(1, 999), (1, 1_000), (1, 1_001), (1, 1_002)], (1, 1_002), 0).await;
+    replaying.check((1, 8_998), (1, 9_000), 0, &last(2), (1, 9_000), 0).await;
+
+    // What Redis says is of an SQL that is gone: what the new one lacks is waited for, and not called lost.
+    let behind = Database::sqlite().await;
+    redis.set_archived(0, StreamId(1, 9_000)).await.unwrap();
+    let mut replaying = replaying.another(&behind.store).await;
+    replaying.ask("boot", (1, 0), (1, 3), 0).await;
+    eventually("the request waits", async || (waiting(&server) == 1).then_some(())).await;
+    archive(&behind.store, 1..=9_000).await;
+    let page = replaying.page().await;
+    assert_eq!((places(&page.entries).len(), page.lost.len()), (3, 0), "{page:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

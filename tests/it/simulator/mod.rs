@@ -55,7 +55,8 @@
 //!   Redis has again after a loss must be judged again.
 //! - The log is trimmed behind the lower of archived and checkpointed. A log that ends before the archive is told to the owner with a
 //!   frame whose `seen` is the archive's position.
-//! - A replay answers alone from a [`roger::topic::replay::Window`] on the log what that proves to be all. Otherwise it reads SQL, and the window
+//! - A replay answers alone from a [`roger::topic::replay::Window`] on the log what that proves to be all. In a log that ends far ahead the window
+//!   leaps over what Redis says SQL has, and counts it as left, for that may be of an SQL that is gone. Otherwise it reads SQL, and the window
 //!   for what lies behind. Seq has no holes over epochs either, so it sees what it lacks. That is lost once something
 //!   behind it is archived; until then nothing is answered, for the archive may have it in hand. What seems lost is looked
 //!   for once more: the archive may have brought it in between the first look and what shows that it is lost.

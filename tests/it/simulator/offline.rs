@@ -24,6 +24,8 @@ struct Archiving {
     position: Commit,
     folded: Shard,
     read: Vec<LogFrame>,
+    /// The position is to be noted in Redis.
+    unnoted: bool,
 }
 
 impl Archiver {
@@ -40,9 +42,13 @@ impl Archiver {
         let Some(state) = &mut self.state else {
             let sql = &world.sql.shards[shard];
             let folded = Shard::from_checkpoint(sql.position.0, sql.position.1, sql.rows.values().cloned());
-            self.state = Some(Archiving { epoch: sql.epoch, position: sql.position, folded, read: Vec::new() });
+            self.state = Some(Archiving { epoch: sql.epoch, position: sql.position, folded, read: Vec::new(), unnoted: true });
             return;
         };
+        if std::mem::take(&mut state.unnoted) {
+            world.redis.shards[shard].archived = state.position;
+            return;
+        }
         if state.read.is_empty() {
             let keys = &world.redis.shards[shard];
             // An epoch that did not begin here: this may be a primary of before, and what it has behind its failover no epoch knows of. If nobody
@@ -75,6 +81,7 @@ impl Archiver {
                 state.folded = folded;
                 state.position = state.read.last().map_or(state.position, |frame| (frame.epoch, frame.commit));
                 state.read.clear();
+                state.unnoted = true;
                 let position = state.position;
                 world.note(|| format!("archive of {shard} at {position:?}"));
                 if world.faults.trim_at_once {

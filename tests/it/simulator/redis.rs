@@ -84,6 +84,8 @@ pub(super) struct Keys {
     pub(super) log: BTreeMap<Commit, LogFrame>,
     pub(super) rows: BTreeMap<String, RowKind>,
     pub(super) meta: Option<Meta>,
+    /// Up to where SQL has the log, as it was noted last.
+    pub(super) archived: Commit,
     pub(super) lease: Option<u64>,
     pub(super) tokens: u64,
 }

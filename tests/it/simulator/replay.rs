@@ -12,6 +12,8 @@ use super::world::World;
 
 /// How many frames of a log are read at a time: few, so that something comes in between.
 const FRAMES_A_CALL: usize = 2;
+/// How many frames of what SQL has are worth reading: few, so that it leaps often.
+const FRAMES_RECENT: u64 = 3;
 
 /// A request, and what its topic's head in SQL and the epoch of the last commit there were when something seemed lost: then it is looked for once
 /// more.
@@ -28,6 +30,10 @@ enum Next {
     Nothing,
     /// To ask where the log ends.
     End(Asked),
+    /// To ask up to where SQL has the log, which ends far behind what the window has.
+    Noted(Asked, Commit),
+    /// To look what the log has there, and to leap there.
+    Leap(Asked, Commit, Commit),
     /// To read on in the log, which ends there or behind.
     Log(Asked, Commit),
     /// To look whether the last commit of the window is in the log still, before these are taken.
@@ -68,6 +74,18 @@ impl Replayer {
                 let shard = asked.shard(world);
                 let end = world.redis.shards[shard].meta.as_ref().map_or((0, 0), |meta| meta.commit);
                 self.window(shard).ends_at(end);
+                self.begin(world, asked, end)
+            }
+            Next::Noted(asked, end) => {
+                let (shard, archived) = (asked.shard(world), world.redis.shards[asked.shard(world)].archived);
+                match self.window(shard).leap(end, archived, FRAMES_RECENT) {
+                    Some(behind) => Next::Leap(asked, end, behind),
+                    None => Next::Log(asked, end),
+                }
+            }
+            Next::Leap(asked, end, behind) => {
+                let next = world.redis.shards[asked.shard(world)].log.range(behind..).next().map(|(next, _)| *next);
+                self.window(asked.shard(world)).leap_to(behind, next);
                 Next::Log(asked, end)
             }
             Next::Log(asked, end) => {
@@ -87,7 +105,7 @@ impl Replayer {
                     self.take(world, asked, end, frames)
                 } else {
                     window.clear();
-                    Next::Log(asked, end)
+                    self.begin(world, asked, end)
                 }
             }
             Next::Archived(asked) => {
@@ -110,6 +128,12 @@ impl Replayer {
 
     fn window(&mut self, shard: usize) -> &mut Window {
         self.windows.entry(shard).or_insert_with(|| Window::new(self.frames_max))
+    }
+
+    /// Reads on, or looks first whether to leap.
+    fn begin(&mut self, world: &World, asked: Asked, end: Commit) -> Next {
+        let far = self.window(asked.shard(world)).is_far_from(end, FRAMES_RECENT);
+        if far { Next::Noted(asked, end) } else { Next::Log(asked, end) }
     }
 
     /// Takes frames of the log in; when there are no more, answers if the window has all.
