@@ -91,6 +91,10 @@ async fn look_after(edge: &Arc<Edge>) {
         if !state.behind.is_empty() {
             session.pump(edge, &mut state);
         }
+        if !state.queue.is_empty() {
+            // What was found out here is told now, and not when something else is.
+            session.wake();
+        }
         if let Some(percent) = state.battery.take() {
             batteries.entry(session.presence.shard(edge.shards)).or_default().push((session.claims.user, percent, state.heard_ms));
         }

@@ -173,9 +173,6 @@ impl Session {
         } else {
             self.send_refused(edge, state, topic, Reason::NotMember);
         }
-        if topic == self.inbox() {
-            self.judge_strangers(edge, state);
-        }
         self.pump(edge, state);
     }
 

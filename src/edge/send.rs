@@ -14,8 +14,10 @@ use crate::proto::{status, v1};
 use crate::topic::frame::{Delivered, Input, Post, Watch, Watched};
 use crate::topic::{Recent, fingerprint};
 
-/// How many messages of a topic may wait for its owner's word that the session may write there.
+/// How many messages of a topic may wait for its owner's word that the session may write there; and of all groups that its inbox does not name.
 const PARKED_MAX: usize = 256;
+/// How long messages wait for a group that the user's inbox does not name: the user may have made it, or been put there, a moment ago.
+const STRANGER_MS: u64 = 3_000;
 /// How many pushed messages of a topic are remembered with their content.
 const RECENT_MAX: usize = 256;
 /// The highest client_seq: SQL keeps it as a signed number.
@@ -29,7 +31,8 @@ pub(super) struct Sending {
     open: bool,
     /// The owner of somebody's inbox was asked.
     asked: bool,
-    asked_ms: u64,
+    /// Since when messages wait.
+    parked_ms: u64,
     /// The highest client_seq the owner had accepted, if it said so.
     pub(super) known: Option<u64>,
     /// The highest client_seq pushed in this session.
@@ -48,7 +51,7 @@ pub(super) struct Sending {
 impl Sending {
     fn new(now_ms: u64, known: Option<u64>) -> Self {
         let (recent, parked) = (Recent::default(), VecDeque::new());
-        Self { open: false, asked: false, asked_ms: now_ms, known, pushed: 0, sure: 0, refused: None, stored: 0, recent, parked }
+        Self { open: false, asked: false, parked_ms: now_ms, known, pushed: 0, sure: 0, refused: None, stored: 0, recent, parked }
     }
 
     /// Refuses a message for now.
@@ -68,6 +71,19 @@ impl Sending {
     /// Whether a message is a repeat that is answered from memory: that costs nothing, so nothing limits it.
     fn has(&self, client_seq: u64) -> bool {
         self.open && client_seq <= self.stored.min(self.sure)
+    }
+
+    /// Keeps a message until it is known whether the session may write there.
+    fn park(&mut self, message: v1::Message, index: usize, now_ms: u64) {
+        if self.parked.is_empty() {
+            self.parked_ms = now_ms;
+        }
+        self.parked.push_back((message, index));
+    }
+
+    /// Whether messages have waited for longer.
+    fn waits_longer_than(&self, patience_ms: u64, now_ms: u64) -> bool {
+        !self.parked.is_empty() && now_ms.saturating_sub(self.parked_ms) > patience_ms
     }
 
     /// Whether nothing waits, for the owner's word or for a receipt, in a topic that is closed.
@@ -105,17 +121,17 @@ impl Session {
         if let Err(reason) = check_text(&message.text) {
             return refuse(state, reason, ".text");
         }
+        let is_stranger = state.is_strange(topic);
+        if is_stranger && state.strangers().map(|(_, sending)| sending.parked.len()).sum::<usize>() >= PARKED_MAX {
+            return refuse(state, Reason::NotMember, ".to");
+        }
         let follow = state.follows.get(&topic);
         let is_member = follow.is_some_and(Follow::is_member);
         let is_asked = follow.is_some_and(|follow| follow.standing == Standing::Asked);
-        let is_group = topic.group_of().is_some();
-        if is_group && !is_member && !is_asked && state.register.known && !state.register.has(topic) {
-            return refuse(state, Reason::NotMember, ".to");
-        }
         let known = follow.filter(|_| is_member).map(|follow| follow.client_seq_high);
         let now_ms = edge.clock.now_ms();
         let sending = state.sends.entry(topic).or_insert_with(|| Sending::new(now_ms, known));
-        sending.open |= is_member;
+        sending.open = is_member || sending.open && !is_stranger;
         if sending.has(message.client_seq) {
             return self.post(edge, state, topic, message, index);
         }
@@ -129,8 +145,8 @@ impl Session {
         if sending.open {
             return self.post(edge, state, topic, message, index);
         }
-        sending.parked.push_back((message, index));
-        if !is_group && !is_asked && !std::mem::replace(&mut sending.asked, true) {
+        sending.park(message, index, now_ms);
+        if topic.inbox_of().is_some() && !is_asked && !std::mem::replace(&mut sending.asked, true) {
             self.watch(edge, topic);
         }
     }
@@ -174,7 +190,7 @@ impl Session {
     pub(super) fn send_refused(&self, edge: &Edge, state: &mut State, topic: TopicId, reason: Reason) {
         let Some(sending) = state.sends.get_mut(&topic) else { return };
         let parked = std::mem::take(&mut sending.parked);
-        (sending.open, sending.asked, sending.asked_ms) = (false, false, edge.clock.now_ms());
+        (sending.open, sending.asked) = (false, false);
         if sending.is_settled() {
             state.sends.remove(&topic);
         }
@@ -183,20 +199,15 @@ impl Session {
         }
     }
 
-    /// The inbox said which groups there are: what waits for others is refused.
-    pub(super) fn judge_strangers(&self, edge: &Edge, state: &mut State) {
-        let asked = |topic: &TopicId| state.follows.get(topic).is_some_and(|follow| follow.standing != Standing::Over);
-        let stranger = |topic: &TopicId| topic.group_of().is_some() && !asked(topic) && !state.register.has(*topic);
-        let strangers: Vec<_> = state.sends.keys().copied().filter(stranger).collect();
-        for topic in strangers {
+    /// Refuses what waited too long for groups that the inbox does not name, and pushes what waited too long for an owner: it will judge when it comes.
+    pub(super) fn give_up_waiting(self: &Arc<Self>, edge: &Edge, state: &mut State, now_ms: u64) {
+        let over = |sending: &Sending| sending.parked.is_empty() || sending.waits_longer_than(STRANGER_MS, now_ms);
+        let strange: Vec<_> = state.strangers().filter(|(_, sending)| over(sending)).map(|(topic, _)| topic).collect();
+        for topic in strange {
             self.send_refused(edge, state, topic, Reason::NotMember);
         }
-    }
-
-    /// Pushes what waited too long for an owner: it will judge when it comes.
-    pub(super) fn give_up_waiting(self: &Arc<Self>, edge: &Edge, state: &mut State, now_ms: u64) {
-        let late = |sending: &Sending| !sending.parked.is_empty() && now_ms.saturating_sub(sending.asked_ms) > SILENCE_MS;
-        let late: Vec<_> = state.sends.iter().filter(|(_, sending)| late(sending)).map(|(topic, _)| *topic).collect();
+        let late = |(topic, sending): &(TopicId, &Sending)| sending.waits_longer_than(SILENCE_MS, now_ms) && !state.is_strange(*topic);
+        let late: Vec<_> = state.sends.iter().map(|(topic, sending)| (*topic, sending)).filter(late).map(|(topic, _)| topic).collect();
         for topic in late {
             self.opened(edge, state, topic, None);
         }
@@ -238,6 +249,20 @@ impl Session {
     }
 }
 
+impl State {
+    /// Whether the inbox has said which groups there are and this is none of them, nor does its owner say, or was asked, that the user is a member.
+    fn is_strange(&self, topic: TopicId) -> bool {
+        let hopeful = |follow: &Follow| follow.is_member() || follow.standing == Standing::Asked;
+        let is_group = topic.group_of().is_some();
+        is_group && self.register.known && !self.register.has(topic) && !self.follows.get(&topic).is_some_and(hopeful)
+    }
+
+    /// What was sent to such groups.
+    fn strangers(&self) -> impl Iterator<Item = (TopicId, &Sending)> {
+        self.sends.iter().map(|(topic, sending)| (*topic, sending)).filter(|(topic, _)| self.is_strange(*topic))
+    }
+}
+
 /// A message in its frame, for a refusal.
 fn field(index: usize, part: &str) -> String {
     format!("messages[{index}]{part}")
@@ -274,20 +299,52 @@ mod tests {
     use crate::edge::hub::tests;
     use crate::model::{Durability, GroupId, UserId};
 
+    fn message(topic: TopicId, client_seq: u64) -> v1::Message {
+        v1::Message {
+            to: Some(topic.into()),
+            client_seq,
+            predecessor: client_seq - 1,
+            kind: v1::MessageKind::Text as i32,
+            text: "on its way".into(),
+        }
+    }
+
+    #[test]
+    fn a_group_that_the_inbox_does_not_name_is_waited_for_and_then_refused() {
+        let (mut edge, _hand) = tests::edge();
+        (edge.config.rate_messages_per_s, edge.config.rate_burst) = (0, 0);
+        let session = tests::session(&edge, UserId(1));
+        let mut state = session.lock();
+        state.register.known = true;
+        let (begun_ms, strange) = (edge.clock.now_ms(), TopicId::group(GroupId(7)));
+        session.accept(&edge, &mut state, message(strange, 1), 0);
+        // Not pushed either, as what waits for a silent owner is.
+        session.give_up_waiting(&edge, &mut state, begun_ms + STRANGER_MS);
+        assert!(state.queue.is_empty() && !state.sends[&strange].open);
+        // No more wait for groups than may for one, however many groups they name.
+        for number in 1..PARKED_MAX as u64 {
+            session.accept(&edge, &mut state, message(TopicId::group(GroupId(100 + number)), 1), 0);
+        }
+        assert!(state.queue.is_empty());
+        session.accept(&edge, &mut state, message(TopicId::group(GroupId(8)), 1), 0);
+        let refused = |state: &mut State| {
+            let (frame, _) = state.queue.next_frame().unwrap();
+            frame.refusals.into_iter().map(|refusal| (refusal.reason(), refusal.topic)).collect::<Vec<_>>()
+        };
+        let not_member = |group| (v1::Reason::NotMember, Some(TopicId::group(GroupId(group)).into()));
+        assert_eq!(refused(&mut state), [not_member(8)]);
+        session.give_up_waiting(&edge, &mut state, begun_ms + STRANGER_MS + 1);
+        assert_eq!(refused(&mut state).len(), PARKED_MAX);
+        assert!(state.sends.is_empty(), "nothing is left of them");
+    }
+
     #[test]
     fn what_was_pushed_before_a_refusal_still_gets_its_receipt() {
         let (edge, _hand) = tests::edge();
         let session = tests::session(&edge, UserId(1));
         let topic = TopicId::group(GroupId(7));
-        let message = v1::Message {
-            to: Some(topic.into()),
-            client_seq: 1,
-            predecessor: 0,
-            kind: v1::MessageKind::Text as i32,
-            text: "on its way".into(),
-        };
         let mut state = session.lock();
-        session.accept(&edge, &mut state, message, 0);
+        session.accept(&edge, &mut state, message(topic, 1), 0);
         session.opened(&edge, &mut state, topic, Some(0));
         session.send_refused(&edge, &mut state, topic, Reason::NotMember);
         assert!(state.queue.is_empty(), "it is under way");

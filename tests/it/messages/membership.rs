@@ -1,5 +1,6 @@
 //! Who hears what of a group: from joining on, up to leaving.
 
+use roger::model::TopicId;
 use roger::proto::v1;
 
 use super::radio::Radio;
@@ -120,4 +121,26 @@ async fn who_is_a_member_again_hears_what_comes_and_nothing_of_the_time_between_
     let login = stage.login("buzz", 1).await;
     let mut back = Radio::open(&stage.fleet.edge(0), hello(&login, 1)).await.unwrap();
     back.hears(group, &["m1", "m3"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_was_just_put_into_a_group_may_write_there_before_the_edge_has_heard_of_it() {
+    let mut stage = Stage::start().await;
+    let group = stage.group;
+    let mut neil = stage.radio(0, "neil").await;
+    let own = TopicId::inbox(stage.login("neil", 1).await.user);
+    let mut guest = Radio::open(&stage.fleet.edge(1), hello(&stage.login("guest", 1).await, 1)).await.unwrap();
+    // By then the edge knows which groups there are.
+    guest.say(own, 1, "may I come in?").await;
+    guest.receipt(own, 1).await;
+    // SQL knows, and whoever tells the shards does not get to it.
+    stage.fleet.stop("directory");
+    stage.member(&["add"], "guest");
+    guest.say(group, 1, "here I am").await;
+    guest.say(group, 2, "and I stay").await;
+    guest.beat().await;
+    stage.fleet.cont("directory");
+    guest.receipt(group, 2).await;
+    assert!(guest.heard.refusals.is_empty(), "{:?}", guest.heard.refusals);
+    neil.hears(group, &["here I am", "and I stay"]).await;
 }
