@@ -6,6 +6,7 @@ use super::connection::Redis;
 use super::error::Error;
 use super::groups::GroupState;
 use super::keys;
+use super::route::Route;
 use super::streams::{StreamId, parse_entries};
 
 /// How a shard stands.
@@ -59,6 +60,15 @@ impl StreamLook {
     pub fn pending(&self) -> u64 {
         self.groups.iter().map(|group| group.pending).sum()
     }
+}
+
+/// What a sentinel says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SentinelLook {
+    /// `host:port`.
+    pub name: String,
+    /// Whom it names as the primary, `host:port`, and the epoch of that configuration; or why it says nothing.
+    pub primary: Result<(String, u64), String>,
 }
 
 /// What the server says of itself.
@@ -170,6 +180,17 @@ impl Redis {
             looks.push(ServerLook { shards, ..server.look_at_server().await? });
         }
         Ok(looks)
+    }
+
+    /// What each sentinel says; nothing where there are none.
+    ///
+    /// # Errors
+    /// Of a cluster none of whose servers answers.
+    pub async fn look_at_sentinels(&self) -> Result<Vec<SentinelLook>, Error> {
+        match self.server_of(None).await?.route() {
+            Route::Sentinels(sentinels) => Ok(sentinels.look().await),
+            _ => Ok(Vec::new()),
+        }
     }
 
     /// What the server says of itself; of a cluster one of them. Not the number of shards.

@@ -1,8 +1,8 @@
 //! Sentinels: who the primary is by the newest of their configurations, whichever of them live.
 //!
-//! Each failover gives the configuration of a service a higher epoch. Of several answers the one of the highest counts, so a sentinel that was
-//! cut off and still names the old primary is not believed; the old primary itself, back and writable until a sentinel reaches it, is
-//! not asked at all.
+//! Each failover gives the configuration of a service a higher epoch. Of several answers the one of the highest counts, and of several of that the
+//! one of the most. So a sentinel that was cut off and still names the old primary is not believed; the old primary itself, back and writable until
+//! a sentinel reaches it, is not asked at all.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -11,6 +11,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
+use futures_util::future::join_all;
 use futures_util::stream::FuturesUnordered;
 use redis::aio::MultiplexedConnection;
 use redis::{Client, ConnectionAddr, ConnectionInfo};
@@ -18,6 +19,7 @@ use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout};
 
 use super::error::Error;
+use super::look::SentinelLook;
 use super::peer::Peer;
 use super::route::{Asked, Named};
 
@@ -49,7 +51,7 @@ struct Known {
     configuration: Configuration,
     /// When the question began that this is the answer to.
     asked: Instant,
-    /// How many answered it.
+    /// How many answered it, without those that contradict.
     answered: usize,
 }
 
@@ -133,6 +135,16 @@ impl Sentinels {
         Ok(())
     }
 
+    /// What each of them says.
+    pub(super) async fn look(&self) -> Vec<SentinelLook> {
+        let one = async |sentinel: &Peer| {
+            let said = ask(sentinel, &self.0.service).await;
+            let primary = said.map(|Configuration { epoch, host, port }| (format!("{host}:{port}"), epoch));
+            SentinelLook { name: sentinel.name.clone(), primary }
+        };
+        join_all(self.0.sentinels.iter().map(one)).await
+    }
+
     /// A connection to the first sentinel that answers.
     pub(super) async fn somebody(&self) -> Result<MultiplexedConnection, Error> {
         for sentinel in &self.0.sentinels {
@@ -174,7 +186,9 @@ impl Inner {
             // Also when it names the same server: it may have been another one meanwhile, and a history is known by the epoch.
             self.generation.fetch_add(1, Ordering::AcqRel);
         }
-        let newest = known.insert(Known { configuration: newest, asked, answered: said.len() }).clone();
+        // Whoever names another one of the same epoch is no witness.
+        let answered = said.iter().filter(|one| one.epoch < newest.epoch || **one == newest).count();
+        let newest = known.insert(Known { configuration: newest, asked, answered }).clone();
         Ok((newest, self.generation.load(Ordering::Acquire)))
     }
 
@@ -203,14 +217,17 @@ fn is_most(count: usize, of: usize) -> bool {
     count * 2 > of
 }
 
-/// The configuration of the highest epoch. One below what was known already is from a sentinel that was cut off, unless most of them agree: then
-/// they were made anew. `None` when nobody said anything, and nothing was known.
+/// The configuration of the highest epoch, and of several of that the one that most of them name. One that is not above what was known already is
+/// from a sentinel that was cut off, unless most of them agree: then they were made anew. `None` when nobody said anything, and nothing was known.
+///
+/// An epoch can have two primaries. Nobody votes on a failover that is asked for (SENTINEL FAILOVER): the sentinel that is asked takes the next
+/// epoch, and others may have elected somebody for that same one. Each then takes the other for the loser, until the next failover.
 fn newest(said: &[Configuration], before: Option<&Configuration>, sentinels: usize) -> Option<Configuration> {
-    let best = said.iter().max_by_key(|configuration| configuration.epoch);
+    let agreeing = |configuration: &Configuration| said.iter().filter(|other| *other == configuration).count();
+    let best = said.iter().max_by_key(|configuration| (configuration.epoch, agreeing(configuration)));
     match (best, before) {
-        (Some(best), Some(before)) if best.epoch < before.epoch => {
-            let agreed = is_most(said.iter().filter(|other| *other == best).count(), sentinels);
-            Some(if agreed { best } else { before }.clone())
+        (Some(best), Some(before)) if best.epoch <= before.epoch => {
+            Some(if is_most(agreeing(best), sentinels) { best } else { before }.clone())
         }
         // With nobody to ask the last good answer is as good as any: the server itself says whether it is a primary.
         (best, before) => best.or(before).cloned(),
@@ -275,5 +292,11 @@ mod tests {
         assert_eq!(newest(&[at(1, 4)], Some(&at(2, 5))), Some(2));
         // Made anew.
         assert_eq!(newest(&[at(3, 0), at(3, 0)], Some(&at(2, 5))), Some(3));
+        // Two primaries of one epoch, in whatever order they are heard of.
+        assert_eq!(newest(&[at(1, 5), at(2, 5), at(2, 5)], None), Some(2));
+        assert_eq!(newest(&[at(2, 5), at(2, 5), at(1, 5)], Some(&at(1, 5))), Some(2));
+        assert_eq!(newest(&[at(2, 5), at(1, 5)], Some(&at(2, 5))), Some(2));
+        assert_eq!(newest(&[at(1, 5), at(2, 5)], Some(&at(2, 5))), Some(2));
+        assert_eq!(newest(&[at(1, 5)], Some(&at(2, 5))), Some(2));
     }
 }

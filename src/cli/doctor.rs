@@ -3,6 +3,7 @@
 mod groups;
 mod machine;
 mod pair;
+mod sentinels;
 mod server;
 mod shards;
 mod sos;
@@ -81,6 +82,7 @@ pub(super) async fn doctor(context: &Context, fix: bool) -> Result<(), Error> {
         Err(error) => checks.add(server::check_of(&error), Verdict::Fail, chain(&error), server::fix_of(&error)),
         Ok(servers) => {
             server::judge_all(&mut checks, &servers, &context.config, context.clock.now_ms());
+            sentinels::judge(&mut checks, &redis.look_at_sentinels().await.unwrap_or_default());
             let run_ids: Vec<&str> = servers.iter().map(|server| server.run_id.as_str()).collect();
             if let Err(error) = judge_fleet(&mut checks, &redis, &run_ids, context).await {
                 checks.add("redis", Verdict::Fail, chain(&error), "see its log; it stopped answering while it was looked at");

@@ -107,6 +107,43 @@ mod long {
         traffic.end(&fleet).await;
     }
 
+    /// As after a failover that was asked for while the other sentinels elected one: the one that was asked takes the same epoch as they do.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn one_sentinel_that_names_another_primary_of_the_same_epoch_is_not_believed_and_told() {
+        let mut fleet = fleet(1);
+        let pids = pids(&mut fleet);
+        let traffic = Traffic::begin(&fleet).await;
+        let seen = |fleet: &Fleet| {
+            let checks = fleet.roger(&["--json", "doctor"]).json();
+            let found = checks.as_array().unwrap().iter().find(|check| check["check"] == "redis.sentinels").cloned().unwrap();
+            (found["verdict"].as_str().unwrap().to_lowercase(), found["reason"].as_str().unwrap().to_owned())
+        };
+        let (primary, replica) = (fleet.redis.port(), fleet.sentinels.as_ref().unwrap().replicas[0].port());
+        assert_eq!(seen(&fleet), ("ok".to_owned(), format!("3 of 3 name 127.0.0.1:{primary} in epoch 0")));
+        for sentinel in 0..3 {
+            let sentinels = fleet.sentinels.as_mut().unwrap();
+            sentinels.mislead(sentinel, replica);
+            wait_until("it is back", || sentinels.try_cli(&["PING"]).is_some());
+            // Until everybody has asked it some times.
+            tokio::time::sleep(Duration::from_secs(3)).await;
+            let says = |sentinel| fleet.sentinels.as_ref().unwrap().primary(sentinel);
+            assert_eq!([says(sentinel), says((sentinel + 1) % 3), says((sentinel + 2) % 3)], [replica, primary, primary]);
+            traffic.more(50).await;
+            let (verdict, reason) = seen(&fleet);
+            let told = format!("names 127.0.0.1:{replica} in epoch 0, most name 127.0.0.1:{primary}");
+            assert!(verdict == "warn" && reason.contains(&told), "{verdict} {reason}");
+            // What its owner does then.
+            let sentinels = fleet.sentinels.as_mut().unwrap();
+            sentinels.cli(sentinel, &["SENTINEL", "REMOVE", "roger"]);
+            sentinels.cli(sentinel, &["SENTINEL", "MONITOR", "roger", "127.0.0.1", &primary.to_string(), "2"]);
+        }
+        for name in pids.keys() {
+            assert!(!fleet.program(name).log().contains(&format!("primary=\"127.0.0.1:{replica}\"")), "{name} believed it");
+        }
+        all_still_run(&mut fleet, &pids);
+        traffic.end(&fleet).await;
+    }
+
     #[tokio::test(flavor = "multi_thread")]
     async fn a_planned_switch_loses_nothing_and_is_over_in_seconds() {
         let mut fleet = fleet(1);

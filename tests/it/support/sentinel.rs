@@ -105,6 +105,21 @@ impl Sentinels {
         *process = Process::start(process.program().clone());
     }
 
+    /// Has a sentinel take another server for the primary, in the epoch that it knows: it is stopped, and finds that written down.
+    #[track_caller]
+    pub fn mislead(&mut self, sentinel: usize, port: u16) {
+        self.processes[sentinel].1.kill();
+        let config = self.folder.path().join(sentinel.to_string()).join("sentinel.conf");
+        let before = format!("sentinel monitor {SERVICE} 127.0.0.1 {} 2", self.primary((sentinel + 1) % SENTINELS));
+        let known = fs::read_to_string(&config).unwrap();
+        assert!(known.contains(&before), "{known}");
+        let lines = known.lines().filter(|line| !line.starts_with("sentinel known-replica"));
+        let lines =
+            lines.map(|line| if line == before { format!("sentinel monitor {SERVICE} 127.0.0.1 {port} 2") } else { line.to_owned() });
+        fs::write(&config, lines.collect::<Vec<_>>().join("\n") + "\n").unwrap();
+        self.restart(sentinel);
+    }
+
     /// A sentinel as a process.
     pub fn process(&mut self, sentinel: usize) -> &mut Process {
         &mut self.processes[sentinel].1
@@ -142,8 +157,13 @@ fn start(folder: &TempDir, number: usize, of: &str) -> (u16, Process) {
 
 /// What redis-cli prints; `None` when there is no answer within a second.
 pub fn try_cli(port: u16, args: &[&str]) -> Option<String> {
-    let port = port.to_string();
-    let output = Command::new("timeout").args(["1", "redis-cli", "-p", &port]).args(args).output().ok()?;
+    cli_within(1, port, args)
+}
+
+/// What redis-cli prints; `None` when there is no answer within so many seconds.
+pub fn cli_within(seconds: u32, port: u16, args: &[&str]) -> Option<String> {
+    let (seconds, port) = (seconds.to_string(), port.to_string());
+    let output = Command::new("timeout").args([&seconds, "redis-cli", "-p", &port]).args(args).output().ok()?;
     output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim_end().to_owned())
 }
 
