@@ -51,8 +51,11 @@ async fn the_next_one_is_told_and_then_telephones_until_somebody_has_it() {
     scene.acknowledge(1, &second, raised.alert_id).await.unwrap();
     let held = hears(&mut first, own(scene.first.id), AlertEvent::Acknowledged).await;
     assert_eq!(held.holder_name, "second");
-    let state = scene.store.alerts(true, None, 10).await.unwrap();
-    assert_eq!(state.iter().map(|kept| kept.alert.due_ms).collect::<Vec<_>>(), [None]);
+    let nothing_due = async || {
+        let state = scene.store.alerts(true, None, 10).await.unwrap();
+        (state.iter().map(|kept| kept.alert.due_ms).collect::<Vec<_>>() == [None]).then_some(())
+    };
+    eventually("SQL knows that nothing is due", nothing_due).await;
     let all = [AlertEvent::Raised, AlertEvent::Escalated, AlertEvent::Texted, AlertEvent::Acknowledged];
     assert_eq!(events(&first.heard, raised.alert_id), all);
 }

@@ -57,8 +57,9 @@ async fn it_comes_through_again_and_again_and_nobody_hears_it_and_nothing_keeps_
         radio.beat().await;
         assert_eq!(alerts(&radio.heard), []);
     }
-    let said = doctor(&scene.fleet, &[]).unwrap();
-    assert_eq!(said["verdict"], "OK", "{said}");
+    // Of a machine out of breath it may say once that the last one was long ago.
+    let well = || async { doctor(&scene.fleet, &[]).filter(|said| said["verdict"] == "OK") };
+    let said = eventually("the doctor has nothing to say", well).await;
     assert!(said["reason"].as_str().unwrap().contains("one came through"), "{said}");
     assert_eq!(doctor(&scene.fleet, &[("ROGER_SOS_PROBE_INTERVAL_S", "0")]), None);
     // As clients look for edges, there are only edges.
@@ -111,12 +112,12 @@ async fn of_two_programs_one_probes_at_a_time_and_the_other_goes_on_alone() {
     let mut fleet = Fleet::start(every_second(2));
     let redis = broker(&fleet);
     passes(&redis, 0).await;
-    let before = presses(&fleet);
+    let (begun, before) = (std::time::Instant::now(), presses(&fleet));
     // The pace is what is tested.
-    tokio::time::sleep(Duration::from_secs(4)).await;
-    // A press and what takes it back.
-    let probes = (presses(&fleet) - before).div_ceil(2);
-    assert!(probes <= 5, "{probes} in 4 s");
+    tokio::time::sleep(Duration::from_secs(6)).await;
+    // A press and what takes it back. Two that probe apart would make twice as many.
+    let (probes, most) = ((presses(&fleet) - before).div_ceil(2), begun.elapsed().as_secs() + 2);
+    assert!(probes <= most, "{probes}, and not {most} at most");
     fleet.kill9("sos-0");
     let now_ms = roger::clock::Clock::system().now_ms();
     let first = passes(&redis, now_ms).await;

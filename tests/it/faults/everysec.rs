@@ -25,6 +25,7 @@ mod long {
 
     use crate::faults::loss::Traffic;
     use crate::faults::options;
+    use crate::support::eventually;
     use crate::support::fleet::{Fleet, FleetOptions};
     use crate::support::redis::Appendfsync;
 
@@ -74,8 +75,8 @@ mod long {
         traffic.more(100).await;
         let before = traffic.cast.archived(traffic.topic).await.len();
         traffic.more(50).await;
-        let kept = traffic.cast.archived(traffic.topic).await;
-        assert!(kept.len() > before, "the archive stands still");
+        let more = async || Some(traffic.cast.archived(traffic.topic).await).filter(|kept| kept.len() > before);
+        let kept = eventually("the archive goes on", more).await;
         cut_power(&mut fleet, written);
         traffic.judge(&fleet, kept).await;
     }

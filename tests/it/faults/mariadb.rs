@@ -11,8 +11,8 @@ mod long {
     use crate::faults::cast::Cast;
     use crate::faults::loss::Traffic;
     use crate::faults::{audit, options, quiet};
-    use crate::support::eventually;
     use crate::support::fleet::{Fleet, FleetOptions, SqlServer};
+    use crate::support::{PATIENCE, eventually};
     use crate::worker::handle;
 
     const SPEAKERS: [&str; 2] = ["alice", "bob"];
@@ -115,9 +115,15 @@ mod long {
         for name in ["offline-0", "directory"] {
             fleet.stop(name);
         }
-        fleet.mariadb.as_ref().unwrap().admin(&format!("SET GLOBAL max_connections = 10; {KILL_ALL}")).await;
         let url = format!("mysql://admin:admin@{address}/mysql");
-        let mut taken = Vec::new();
+        let mut taken = vec![MySqlConnection::connect(&url).await.unwrap()];
+        sqlx::raw_sql("SET GLOBAL max_connections = 10").execute(&mut taken[0]).await.unwrap();
+        sqlx::raw_sql(KILL_ALL).execute(&mut taken[0]).await.unwrap();
+        // One that is killed counts until its thread has ended.
+        let theirs = "SELECT COUNT(*) FROM information_schema.processlist WHERE user = 'roger'";
+        while sqlx::query_scalar::<_, i64>(theirs).fetch_one(&mut taken[0]).await.unwrap() > 0 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
         while let Ok(connection) = MySqlConnection::connect(&url).await {
             taken.push(connection);
         }
@@ -150,7 +156,7 @@ mod long {
         // It works a twentieth of the time, until it has fallen far behind though it never stood still for as long as anybody waits.
         let signal = |signal| fleet.mariadb.as_ref().unwrap().signal(signal);
         let (begun, mut most, before) = (Instant::now(), 0, archived(&fleet, shard));
-        while begun.elapsed() < Duration::from_secs(10) {
+        while begun.elapsed() < Duration::from_secs(10) || most <= 100 && begun.elapsed() < PATIENCE {
             signal(Signal::SIGSTOP);
             tokio::time::sleep(Duration::from_millis(950)).await;
             signal(Signal::SIGCONT);

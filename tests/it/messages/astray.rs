@@ -69,6 +69,7 @@ async fn a_session_whose_presence_was_lost_is_present_again_and_goes_on() {
     loop {
         assert!(begun.elapsed() < PATIENCE, "neil is not present again");
         neil.send(beat()).await;
+        buzz.send(beat()).await;
         if let Ok(close) = tokio::time::timeout(Duration::from_millis(100), neil.closed()).await {
             panic!("neil was closed: {close:?}");
         }

@@ -44,7 +44,7 @@ async fn with_appendfsync_no_a_receipt_says_written() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_receipt_that_waits_for_sql_comes_once_sql_has_the_message_and_says_less_while_that_does_not_follow() {
-    let overrides = vec![("durability.messages", "\"sql\"".to_owned()), ("durability.sql_wait_ms", "1000".to_owned())];
+    let overrides = vec![("durability.messages", "\"sql\"".to_owned()), ("durability.sql_wait_ms", "5000".to_owned())];
     let stage = Stage::with(FleetOptions { edges: 1, overrides, ..FleetOptions::default() }).await;
     let config = Config::load(Program::Roger, &Sources { file: Some(stage.fleet.config()), ..Sources::default() }).unwrap();
     let store = Store::open_with(&Options::from(&config.sql)).unwrap();
@@ -66,7 +66,8 @@ async fn a_receipt_that_waits_for_sql_comes_once_sql_has_the_message_and_says_le
         neil.say(stage.group, number, "roger").await;
         assert_eq!(neil.receipt(stage.group, number).await.durability(), Durability::Fsync);
     }
-    assert!(begun.elapsed().as_secs() < 10, "they waited for SQL, which does not follow: {:?}", begun.elapsed());
+    // One of them waits.
+    assert!(begun.elapsed().as_secs() < 30, "they waited for SQL, which does not follow: {:?}", begun.elapsed());
     assert_eq!(stored().await, before);
 
     stage.fleet.roger(&["resume", "archive"]).succeeded();

@@ -1,8 +1,10 @@
 //! A Redis Cluster: primaries that share the slots, with replicas or without.
 
+use std::time::Instant;
+
 use super::redis::{Appendfsync, Redis};
-use super::sentinel::try_cli;
-use super::{ports, wait_until};
+use super::sentinel::{cli_within, try_cli};
+use super::{PATIENCE, pause, ports, wait_until};
 
 /// After so long without an answer a server counts as failing. Milliseconds.
 const NODE_TIMEOUT_MS: &str = "1500";
@@ -120,7 +122,12 @@ impl Cluster {
     /// Moves the slot of a key to another server, key by key, as `redis-cli --cluster reshard` does.
     #[track_caller]
     pub fn move_slot(&self, key: &str, to: u16) {
-        self.try_move_slot(key, to).unwrap_or_else(|why| panic!("{key} does not move to {to}: {why}"));
+        let begun = Instant::now();
+        // One that stood still for a moment is taken for dead by the others.
+        while let Err(why) = self.try_move_slot(key, to) {
+            assert!(begun.elapsed() < PATIENCE, "{key} does not move to {to}: {why}");
+            pause();
+        }
     }
 
     /// As [`Cluster::move_slot`]. Where an earlier move broke off, it goes on: what both have is as who answers for it has it.
@@ -174,7 +181,7 @@ impl Cluster {
 }
 
 fn ask(port: u16, args: &[&str]) -> Result<String, String> {
-    try_cli(port, args).ok_or_else(|| format!("{port} does not answer {}", args.join(" ")))
+    cli_within(5, port, args).ok_or_else(|| format!("{port} does not answer {}", args.join(" ")))
 }
 
 fn expect(port: u16, args: &[&str], answers: &[&str]) -> Result<(), String> {

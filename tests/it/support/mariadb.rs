@@ -4,7 +4,7 @@
 //! starts one of its own. The server dies with its last user, and with the process at the latest.
 
 use std::fs::File;
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -105,7 +105,7 @@ impl MariaDb {
         let accounts =
             if place.is_some() { format!("SET SESSION sql_log_bin = 0;\n{accounts}{PAIR_ACCOUNTS}") } else { accounts.to_owned() };
         std::fs::write(folder.path().join("accounts.sql"), accounts).unwrap();
-        let server = Self { folder, port: free_port(), place, child: Mutex::new(None) };
+        let server = Self { folder, port: super::ports::free(), place, child: Mutex::new(None) };
         server.resume();
         server
     }
@@ -255,16 +255,4 @@ fn as_root() -> Option<&'static str> {
 fn run(command: &mut Command) {
     let output = command.output().unwrap();
     assert!(output.status.success(), "{command:?} failed: {}", String::from_utf8_lossy(&output.stderr));
-}
-
-/// A port below those that outgoing connections use. Each process looks from another place on.
-fn free_port() -> u16 {
-    const FIRST: u32 = 20_000;
-    const COUNT: u32 = 12_000;
-    static NEXT: AtomicU32 = AtomicU32::new(0);
-    let start = std::process::id().wrapping_mul(37);
-    (0..COUNT)
-        .map(|_| (FIRST + start.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed)) % COUNT) as u16)
-        .find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok())
-        .expect("no free port from 20000 to 31999")
 }

@@ -18,6 +18,11 @@ use gateway::Gateway;
 
 /// The configuration of a listener that tells one person by a gateway; the paces are short.
 fn configure(folder: &Path, gateway: &Gateway, more: &str) {
+    configure_paces(folder, gateway, [300, 400], more);
+}
+
+/// The same with how long it gathers, and how long it waits for the gateway, in milliseconds.
+fn configure_paces(folder: &Path, gateway: &Gateway, [group_ms, timeout_ms]: [u32; 2], more: &str) {
     let at = |name: &str| folder.join(name).display().to_string();
     let rules = concat!(
         "host = \"test-1\"\nalways = [\"Kari\"]\n[[person]]\nname = \"Kari\"\nnumber = \"+4740000001\"\n",
@@ -31,7 +36,7 @@ fn configure(folder: &Path, gateway: &Gateway, more: &str) {
     );
     std::fs::write(at("sms-http.toml"), call).unwrap();
     let config = format!(
-        "[sms]\nprovider = \"http\"\nhttp_file = {:?}\ntimeout_ms = 400\n[listener]\ndir = {:?}\nrules_file = {:?}\ngroup_ms = 300\nrepeat_s = 0\n\
+        "[sms]\nprovider = \"http\"\nhttp_file = {:?}\ntimeout_ms = {timeout_ms}\n[listener]\ndir = {:?}\nrules_file = {:?}\ngroup_ms = {group_ms}\nrepeat_s = 0\n\
          steady_s = 0\nmessages_per_hour_max = 100\n{more}",
         at("sms-http.toml"),
         at("listener"),

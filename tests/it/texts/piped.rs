@@ -11,7 +11,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use super::gateway::{Gateway, Mode};
-use super::{changes_in, configure};
+use super::{changes_in, configure, configure_paces};
 use crate::support::{ports, wait_until};
 
 pub struct Piped {
@@ -165,7 +165,8 @@ fn events_in_any_pieces_are_answered_at_once_and_told() {
 fn an_end_of_supervisord_ends_it_and_what_was_heard_is_told_by_the_next_one() {
     let folder = tempfile::tempdir().unwrap();
     let gateway = Gateway::start(Mode::Down);
-    configure(folder.path(), &gateway, "");
+    // What it hears is told together.
+    configure_paces(folder.path(), &gateway, [3_000, 400], "");
     let mut listener = Piped::start(folder.path(), "a");
     listener.say(1, "SUPERVISOR_STATE_CHANGE_RUNNING", "");
     listener.say(2, "PROCESS_STATE_EXITED", &state("gps", "expected:0 pid:7"));
@@ -195,7 +196,8 @@ fn an_end_of_supervisord_ends_it_and_what_was_heard_is_told_by_the_next_one() {
 fn a_text_that_is_refused_for_good_does_not_hold_up_the_next_one() {
     let folder = tempfile::tempdir().unwrap();
     let gateway = Gateway::start(Mode::Refuses);
-    configure(folder.path(), &gateway, "");
+    // A late answer would be none, and no refusal.
+    configure_paces(folder.path(), &gateway, [300, 10_000], "");
     let mut listener = Piped::start(folder.path(), "a");
     listener.say(1, "PROCESS_STATE_FATAL", &state("gps", ""));
     wait_until("it is given up", || gateway.calls() == 3);

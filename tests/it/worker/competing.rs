@@ -65,8 +65,12 @@ struct Running {
 
 impl Running {
     fn start(server: &redis::Redis) -> Self {
+        Self::start_with(server, IDLE)
+    }
+
+    fn start_with(server: &redis::Redis, idle: Duration) -> Self {
         let (job, redis, shutdown, readiness) = (Obey::default(), handle(server), Shutdown::manual(), Readiness::new());
-        let settings = CompetingSettings::new::<Obey>(4, 16, IDLE).unwrap();
+        let settings = CompetingSettings::new::<Obey>(4, 16, idle).unwrap();
         let part = readiness.part("obey");
         let task = tokio::spawn(run_competing(job.clone(), redis.clone(), settings, Clock::system(), shutdown.clone(), part));
         Self { job, redis, shutdown, readiness, task }
@@ -141,10 +145,12 @@ async fn a_zombie_does_not_get_back_what_was_taken_over() {
 #[tokio::test(flavor = "multi_thread")]
 async fn slow_but_alive_is_not_taken_over() {
     let server = redis::Redis::start();
-    let slow = Running::start(&server);
+    // Shorter than until its second attempt, and longer than this machine may stand still.
+    let idle = IDLE * 5 / 2;
+    let slow = Running::start_with(&server, idle);
     slow.redis.add(STREAM, b"twice").await.unwrap();
     eventually("the first attempt", async || (slow.job.runs("twice") == 1).then_some(())).await;
-    let other = Running::start(&server);
+    let other = Running::start_with(&server, idle);
     other.drained().await;
     assert_eq!((slow.job.runs("twice"), other.job.runs("twice")), (2, 0));
 }

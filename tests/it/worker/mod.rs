@@ -15,11 +15,14 @@ pub fn handle(server: &crate::support::redis::Redis) -> Redis {
 }
 
 pub fn handle_at(url: String) -> Redis {
-    let settings = Settings {
-        url,
-        connect_timeout: Duration::from_secs(1),
-        response_timeout: Duration::from_secs(2),
-        replication: Replication::none(),
-    };
-    Redis::new(settings).unwrap()
+    handle_that_waits(url, Duration::from_secs(1), Duration::from_secs(2))
+}
+
+/// One that waits for answers that are slow on purpose.
+pub fn patient_handle_at(url: String) -> Redis {
+    handle_that_waits(url, Duration::from_secs(30), Duration::from_secs(30))
+}
+
+fn handle_that_waits(url: String, connect_timeout: Duration, response_timeout: Duration) -> Redis {
+    Redis::new(Settings { url, connect_timeout, response_timeout, replication: Replication::none() }).unwrap()
 }

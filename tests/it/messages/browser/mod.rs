@@ -157,11 +157,14 @@ async fn a_page_logs_in_and_sends_and_receives_over_grpc_web() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_page_lives_as_long_as_it_beats_and_no_longer_than_its_connection() {
-    let stage = stage(&[("edge.heartbeat_interval_ms", "500")]).await;
+    let stage = stage(&[("edge.heartbeat_interval_ms", "1000")]).await;
     let group = stage.group;
-    let mut pages = Vec::new();
+    let (mut tokens, mut pages) = (Vec::new(), Vec::new());
     for installation in 1..=3 {
-        let token = log_in(&stage, Form::Binary, "capcom", installation).await;
+        tokens.push(log_in(&stage, Form::Binary, "capcom", installation).await);
+    }
+    // At once, for from now on they have to beat.
+    for (installation, token) in (1..).zip(tokens) {
         pages.push(Page::open(&stage, Form::Binary, &token, installation).await);
     }
     let [mut silent, beating, gone] = <[_; 3]>::try_from(pages).ok().unwrap();
