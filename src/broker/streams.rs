@@ -1,6 +1,6 @@
 //! Stream entries: adding, reading without blocking others, trimming.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -163,6 +163,37 @@ impl Reader {
     /// A reader that waits at most `block` for something to come. Finite, so that a shutdown is seen.
     pub fn new(redis: &Redis, block: Duration) -> Self {
         Self { redis: redis.clone(), connection: None, block, sips: Sips::default(), asked: 0 }
+    }
+
+    /// Sets back to its start whatever was read of a stream beyond where it ends now; to be called before each read, by whoever keeps ids in memory. It
+    /// looks on a new connection only: another server, or an older file, may lack the end of a stream, and where that was given by a clock that was
+    /// ahead, what comes next would be passed over for as long as the clock was.
+    ///
+    /// # Errors
+    /// When there is no connection, or it does not answer.
+    pub async fn rewind(&mut self, after: &mut BTreeMap<String, StreamId>) -> Result<(), Error> {
+        const OPERATION: &str = "look where streams end";
+        let Some(first) = after.keys().next() else { return Ok(()) };
+        let server = self.redis.server_of(Some(first.as_bytes())).await?;
+        if self.connection.as_ref().is_some_and(|(of, live)| Arc::ptr_eq(of, &server) && server.is_current(live)) {
+            return Ok(());
+        }
+        let mut live = server.connect(self.block + Duration::from_secs(2)).await?;
+        for (key, after) in after.iter_mut().filter(|(_, after)| **after > StreamId::default()) {
+            let mut command = redis::cmd("XINFO");
+            command.arg("STREAM").arg(key);
+            let end = match command.query_async::<HashMap<String, Value>>(&mut live.connection).await {
+                Ok(mut facts) => facts.remove("last-generated-id").and_then(|id| redis::from_redis_value::<String>(id).ok()?.parse().ok()),
+                Err(error) if error.to_string().contains("no such key") => Some(StreamId::default()),
+                Err(source) => return Err(Error::of(OPERATION, source)),
+            };
+            if end.is_some_and(|end| end < *after) {
+                tracing::info!(key, read = %after, ends = ?end, "a stream ends before what was read of it; reading it from its start");
+                *after = StreamId::default();
+            }
+        }
+        self.connection = Some((server, live));
+        Ok(())
     }
 
     /// What lies behind the given ids, by key; at most `count` entries a stream, and fewer while they are large. Empty when nothing came in time. Reading removes nothing: a call

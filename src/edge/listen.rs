@@ -70,8 +70,12 @@ impl<'a> Ear<'a> {
                 self.after.values_mut().for_each(|id| *id = StreamId::default());
             }
             let begun_ms = edge.clock.now_ms();
+            let next = async {
+                reader.rewind(&mut self.after).await?;
+                reader.read(FRAMES_A_READ, &self.after).await
+            };
             let read = tokio::select! {
-                read = reader.read(FRAMES_A_READ, &self.after) => read,
+                read = next => read,
                 () = shutdown.cancelled() => return,
             };
             match read {

@@ -237,8 +237,10 @@ impl<J: Ordered> Worker<J> {
             tracing::info!(job = J::JOB, shard, share, "giving a shard up to another worker");
             self.held[shard].tenure.stop.cancel();
         }
+        // One that was given up while Redis was away is its own still: until it lapses, which is long where a primary of before was ahead of its time.
+        let is_free = |holder: &Option<String>| holder.as_ref().is_none_or(|holder| *holder == self.name);
         let mut free: Vec<u32> =
-            (0..self.settings.shards).zip(&round.holders).filter(|(_, holder)| holder.is_none()).map(|(shard, _)| shard).collect();
+            (0..self.settings.shards).zip(&round.holders).filter(|(_, holder)| is_free(holder)).map(|(shard, _)| shard).collect();
         free.retain(|shard| !self.held.contains_key(shard) && !paused(shard));
         free.shuffle(&mut rand::rng());
         let wanted = share.saturating_sub(active.len());

@@ -72,6 +72,7 @@ pub(super) async fn run_answers(alerts: &Alerts, ear: &Ear, shutdown: Shutdown, 
                 after.insert(key.clone(), StreamId::default());
                 alerts.fleet.make_stream(&key, ANSWERS_LIFETIME).await?;
             }
+            reader.rewind(&mut after).await?;
             reader.read(FRAMES_A_READ, &after).await
         };
         let read = tokio::select! {

@@ -153,6 +153,7 @@ impl Desk {
                 redis.keep_media_streams(shards, STREAMS_LIFETIME).await.map_err(Error::Broker)?;
                 self.look().await?;
             }
+            reader.rewind(&mut after).await.map_err(Error::Broker)?;
             let told = futures_util::future::select_all(events.iter_mut().map(|events| Box::pin(events.recv())));
             let read = tokio::select! {
                 biased;

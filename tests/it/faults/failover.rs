@@ -107,6 +107,23 @@ mod long {
         traffic.end(&fleet).await;
     }
 
+    /// Leases are replicated with the moment at which they lapse, and that is an hour away.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn what_a_primary_leased_by_a_clock_an_hour_ahead_is_taken_up_again_by_who_holds_it() {
+        let mut options = FleetOptions { replicas: 1, clocks: true, ..options() };
+        options.overrides.push(("durability.messages", "\"replica\"".to_owned()));
+        let mut fleet = Fleet::start(options);
+        let traffic = Traffic::begin(&fleet).await;
+        let replica = |fleet: &Fleet, signal| fleet.sentinels.as_ref().unwrap().replicas[0].signal(signal);
+        replica(&fleet, Signal::SIGSTOP);
+        fleet.set_clock("redis", 3_600);
+        traffic.more(100).await;
+        let kept = traffic.cast.archived(traffic.topic).await;
+        fleet.redis.kill();
+        replica(&fleet, Signal::SIGCONT);
+        traffic.judge(&fleet, kept).await;
+    }
+
     /// As after a failover that was asked for while the other sentinels elected one: the one that was asked takes the same epoch as they do.
     #[tokio::test(flavor = "multi_thread")]
     async fn one_sentinel_that_names_another_primary_of_the_same_epoch_is_not_believed_and_told() {

@@ -2,6 +2,7 @@
 
 mod competing;
 mod deadletter;
+mod ends;
 mod ordered;
 mod spread;
 
