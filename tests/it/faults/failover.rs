@@ -26,6 +26,16 @@ mod long {
 
     #[tokio::test(flavor = "multi_thread")]
     async fn after_a_failover_everything_goes_on_within_seconds_and_nothing_is_lost_or_repeated() {
+        for _ in 0..3 {
+            if fails_over_once().await {
+                return;
+            }
+        }
+        panic!("each time sentinels promoted one more: the machine is too slow for what is promised of one failover");
+    }
+
+    /// One failover, judged; `false` when another one came behind it, which takes along what had lesser receipts.
+    async fn fails_over_once() -> bool {
         let mut fleet = fleet(2);
         let pids = pids(&mut fleet);
         let traffic = Traffic::begin(&fleet).await;
@@ -42,16 +52,20 @@ mod long {
         let is_replica = || fleet.redis.cli(&["INFO", "replication"]).contains("role:slave").then_some(());
         wait_for("the old primary is a replica", PATIENCE, is_replica);
         traffic.more(100).await;
+        let facts = fleet.sentinels.as_ref().unwrap().cli(0, &["SENTINEL", "MASTER", "roger"]);
+        if facts.lines().skip_while(|line| *line != "config-epoch").nth(1) != Some("1") {
+            return false;
+        }
         let errors = fleet.redis.cli(&["INFO", "errorstats"]);
         assert!(!errors.contains("READONLY"), "somebody writes into the replica: {errors}");
         // What scripts write comes from the primary as plain commands.
         let commands = fleet.redis.cli(&["INFO", "commandstats"]);
         assert!(!commands.contains("cmdstat_evalsha"), "somebody wrote into the old primary: {commands}");
-        // On a machine out of breath they may promote the other replica by now.
-        assert_ne!(fleet.sentinels.as_ref().unwrap().primary(0), fleet.redis.port());
         all_still_run(&mut fleet, &pids);
+        assert_ne!(fleet.sentinels.as_ref().unwrap().primary(0), fleet.redis.port());
         assert!(traffic.cast.heard("alice").durabilities.contains(&Durability::Replica));
         traffic.end(&fleet).await;
+        true
     }
 
     /// How often what is left to chance is tried: `ROGER_SEEDS`, or twice.
