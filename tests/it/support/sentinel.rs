@@ -13,8 +13,8 @@ use super::{ports, wait_until};
 pub const SERVICE: &str = "roger";
 /// How many sentinels there are.
 const SENTINELS: usize = 3;
-/// After so long without an answer a sentinel takes a server for dead. Milliseconds.
-const DOWN_AFTER_MS: u32 = 1_000;
+/// After so long without an answer a sentinel takes a server for dead: more than a busy machine stands still. Milliseconds.
+const DOWN_AFTER_MS: u32 = 2_000;
 
 /// The servers besides the first primary.
 #[derive(Debug)]
