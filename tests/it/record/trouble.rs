@@ -103,6 +103,8 @@ async fn a_second_recorder_of_the_folder_waits_until_the_first_is_gone() {
     eventually("the second says what it waits for", waits).await;
     stage.record(&stage.name(stage.neil, 1), &tone(100));
     stage.until_announced(1).await;
+    // Stopped before it has put the recording away, the first would leave it to the second.
+    eventually("it is put away", async || stage.files("").is_empty().then_some(())).await;
     first.stop().await;
     eventually("the second works", async || second.readiness.is_ready().then_some(())).await;
     second.stop().await;
