@@ -67,8 +67,17 @@ impl StreamLook {
 pub struct SentinelLook {
     /// `host:port`.
     pub name: String,
-    /// Whom it names as the primary, `host:port`, and the epoch of that configuration; or why it says nothing.
-    pub primary: Result<(String, u64), String>,
+    /// Whom it names as the primary, or why it says nothing.
+    pub primary: Result<PrimaryLook, String>,
+}
+
+/// A primary as a sentinel names it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PrimaryLook {
+    /// `host:port`.
+    pub address: String,
+    /// Of the sentinel's configuration: the higher is the newer.
+    pub epoch: u64,
 }
 
 /// What the server says of itself.

@@ -54,7 +54,7 @@ pub use facts::Facts;
 pub use floor_bench::FloorLoad;
 pub use groups::{Delivery, Group, GroupState, Reclaimed};
 pub use live::Live;
-pub use look::{SentinelLook, ServerLook, ShardLook, StreamLook};
+pub use look::{PrimaryLook, SentinelLook, ServerLook, ShardLook, StreamLook};
 pub use measure::{Failing, GroupTrouble, StreamMeasure};
 pub use pause::{Pause, Pauses};
 pub use presence::{FoundSession, OpenAnswer, Opening, Void};

@@ -19,7 +19,7 @@ use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout};
 
 use super::error::Error;
-use super::look::SentinelLook;
+use super::look::{PrimaryLook, SentinelLook};
 use super::peer::Peer;
 use super::route::{Asked, Named};
 
@@ -139,7 +139,7 @@ impl Sentinels {
     pub(super) async fn look(&self) -> Vec<SentinelLook> {
         let one = async |sentinel: &Peer| {
             let said = ask(sentinel, &self.0.service).await;
-            let primary = said.map(|Configuration { epoch, host, port }| (format!("{host}:{port}"), epoch));
+            let primary = said.map(|Configuration { epoch, host, port }| PrimaryLook { address: format!("{host}:{port}"), epoch });
             SentinelLook { name: sentinel.name.clone(), primary }
         };
         join_all(self.0.sentinels.iter().map(one)).await

@@ -175,7 +175,7 @@ impl Reader {
         const OPERATION: &str = "look where streams end";
         let Some(first) = after.keys().next() else { return Ok(()) };
         let server = self.redis.server_of(Some(first.as_bytes())).await?;
-        if self.connection.as_ref().is_some_and(|(of, live)| Arc::ptr_eq(of, &server) && server.is_current(live)) {
+        if self.connection.as_ref().is_some_and(|connection| is_of(connection, &server)) {
             return Ok(());
         }
         let mut live = server.connect(self.block + Duration::from_secs(2)).await?;
@@ -249,8 +249,7 @@ impl Reader {
     pub(super) async fn blocking(&mut self, operation: &'static str, command: &redis::Cmd) -> Result<Value, Error> {
         // Taken out, so that a connection is dropped with whatever is still under way on it when this future fails or is dropped.
         let server = self.redis.server_of(key_of(command)).await?;
-        let usable = |(of, live): &(Arc<Server>, Live)| Arc::ptr_eq(of, &server) && server.is_current(live);
-        let mut live = match self.connection.take().filter(usable) {
+        let mut live = match self.connection.take().filter(|connection| is_of(connection, &server)) {
             Some((_, live)) => live,
             None => server.connect(self.block + Duration::from_secs(2)).await?,
         };
@@ -265,6 +264,11 @@ impl Reader {
         self.connection = Some((server, live));
         Ok(value)
     }
+}
+
+/// Whether a connection goes to a server as it is now: no other took its place since.
+fn is_of((of, live): &(Arc<Server>, Live), server: &Arc<Server>) -> bool {
+    Arc::ptr_eq(of, server) && server.is_current(live)
 }
 
 impl Redis {

@@ -1,19 +1,19 @@
 //! What the doctor says of sentinels: whether they name the same primary, and enough of them live for a failover.
 
 use super::{Checks, Verdict};
-use crate::broker::SentinelLook;
+use crate::broker::{PrimaryLook, SentinelLook};
 
 /// Says nothing where there are none, and nothing where none answers: that is told of the Redis.
 pub(super) fn judge(checks: &mut Checks, sentinels: &[SentinelLook]) {
-    let said: Vec<&(String, u64)> = sentinels.iter().filter_map(|sentinel| sentinel.primary.as_ref().ok()).collect();
-    let agreeing = |named: &(String, u64)| said.iter().filter(|other| **other == named).count();
-    let Some(most) = said.iter().copied().max_by_key(|named| (agreeing(named), named.1)) else { return };
+    let said: Vec<&PrimaryLook> = sentinels.iter().filter_map(|sentinel| sentinel.primary.as_ref().ok()).collect();
+    let agreeing = |named: &PrimaryLook| said.iter().filter(|other| **other == named).count();
+    let Some(most) = said.iter().copied().max_by_key(|named| (agreeing(named), named.epoch)) else { return };
     let (mut seen, mut fix) = (Vec::new(), "");
     for SentinelLook { name, primary } in sentinels {
         match primary {
             Ok(named) if named == most => {}
-            Ok((address, epoch)) => {
-                seen.push(format!("{name} names {address} in epoch {epoch}, most name {} in {}", most.0, most.1));
+            Ok(PrimaryLook { address, epoch }) => {
+                seen.push(format!("{name} names {address} in epoch {epoch}, most name {} in {}", most.address, most.epoch));
                 fix = "when this lasts longer than a failover, SENTINEL REMOVE and MONITOR at that one: see docs/redis.md";
             }
             Err(why) => seen.push(format!("{name}: {why}")),
@@ -27,7 +27,7 @@ pub(super) fn judge(checks: &mut Checks, sentinels: &[SentinelLook]) {
         (true, false) => Verdict::Warn,
         (true, true) => Verdict::Ok,
     };
-    seen.insert(0, format!("{} of {} name {} in epoch {}", agreeing(most), sentinels.len(), most.0, most.1));
+    seen.insert(0, format!("{} of {} name {} in epoch {}", agreeing(most), sentinels.len(), most.address, most.epoch));
     checks.add("redis.sentinels", verdict, seen.join("; "), fix);
 }
 
@@ -37,8 +37,8 @@ mod tests {
 
     #[test]
     fn one_that_is_silent_or_names_another_is_told_and_too_few_are_a_failure() {
-        let names = |address: &str, epoch| Ok((address.to_owned(), epoch));
-        let check = |said: [Result<(String, u64), String>; 3], expected: Option<(Verdict, &str)>| {
+        let names = |address: &str, epoch| Ok(PrimaryLook { address: address.to_owned(), epoch });
+        let check = |said: [Result<PrimaryLook, String>; 3], expected: Option<(Verdict, &str)>| {
             let name = |number: usize| format!("s{number}");
             let looks: Vec<_> = (1..).zip(said).map(|(number, primary)| SentinelLook { name: name(number), primary }).collect();
             let mut checks = Checks::default();

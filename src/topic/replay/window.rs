@@ -88,14 +88,12 @@ impl Window {
     }
 
     /// Goes on behind a commit ahead, as if everything up to it had been in and had left. `next` is the first commit of the log at or behind it: without
-    /// the commit itself or the one behind it this is not done, and `false`, for then there is little to leap over, or something may be missing.
-    pub fn leap_to(&mut self, behind: CommitId, next: Option<CommitId>) -> bool {
-        let there = next.is_some_and(|next| next == behind || next == (behind.0, behind.1 + 1));
-        if there {
+    /// the commit itself or the one behind it this is not done, for then there is little to leap over, or something may be missing.
+    pub fn leap_to(&mut self, behind: CommitId, next: Option<CommitId>) {
+        if next.is_some_and(|next| next == behind || next == (behind.0, behind.1 + 1)) {
             self.clear();
             (self.whole_behind, self.evicted, self.upto) = (behind, behind, behind);
         }
-        there
     }
 
     /// Whether commits may be missing before `next`, which is the next one behind the window: a new epoch began, or some were trimmed. Only while
