@@ -83,27 +83,30 @@ pub struct Options {
     pub standby_url: Option<String>,
     /// How far the standby may be behind for [`Store`] to read history from it; `None`: it is not read from.
     pub standby_lag_max: Option<Duration>,
-    /// The most connections to MariaDB, or readers of SQLite (which always has one writer). At the bound an operation waits, for two
-    /// seconds at most.
+    /// The most connections to MariaDB, or readers of SQLite (which always has one writer). At the bound an operation waits.
     pub connections_max: u32,
+    /// How long an operation waits for a connection. Where the primary has to be found first, the servers have three quarters of that to say what they are.
+    pub acquire_timeout: Duration,
     /// How long an operation may take once it has a connection.
     pub deadline: Duration,
 }
 
 impl Options {
-    /// Eight connections, ten seconds.
+    /// Eight connections, two seconds until there is one, ten from then on.
     pub fn new(url: impl Into<String>) -> Self {
-        Self { url: url.into(), standby_url: None, standby_lag_max: None, connections_max: 8, deadline: Duration::from_secs(10) }
+        let (acquire_timeout, deadline) = (Duration::from_secs(2), Duration::from_secs(10));
+        Self { url: url.into(), standby_url: None, standby_lag_max: None, connections_max: 8, acquire_timeout, deadline }
     }
 }
 
 impl fmt::Debug for Options {
     /// Without the URLs, which may hold a password.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { url: _, standby_url: _, standby_lag_max, connections_max, deadline } = self;
+        let Self { url: _, standby_url: _, standby_lag_max, connections_max, acquire_timeout, deadline } = self;
         f.debug_struct("Options")
             .field("standby_lag_max", standby_lag_max)
             .field("connections_max", connections_max)
+            .field("acquire_timeout", acquire_timeout)
             .field("deadline", deadline)
             .finish_non_exhaustive()
     }
@@ -118,8 +121,6 @@ impl From<&config::Sql> for Options {
     }
 }
 
-/// How long an operation waits for a connection.
-const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long SQLite waits for another process that writes.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a migration may take: another program may be at it.
@@ -284,7 +285,7 @@ fn sqlite_pools(options: &Options) -> Result<Pools, Error> {
         .foreign_keys(true);
     let write = base.clone().pragma("cache_size", "-65536").pragma("wal_autocheckpoint", "4000");
     let read = base.pragma("query_only", "ON");
-    let pool = || SqlitePoolOptions::new().acquire_timeout(ACQUIRE_TIMEOUT).idle_timeout(None).max_lifetime(None);
+    let pool = || SqlitePoolOptions::new().acquire_timeout(options.acquire_timeout).idle_timeout(None).max_lifetime(None);
     Ok(Pools::Sqlite {
         // Whoever waits here waits for other writers of this program, not for a server: failing would only make it begin anew.
         write: pool().max_connections(1).acquire_timeout(options.deadline).connect_lazy_with(write),

@@ -18,12 +18,10 @@ use std::time::{Duration, Instant};
 use sqlx::mysql::{MySqlConnectOptions, MySqlConnection, MySqlPool, MySqlPoolOptions};
 use sqlx::{ConnectOptions as _, Connection as _};
 
-use super::{ACQUIRE_TIMEOUT, Error, Options, error};
+use super::{Error, Options, error};
 use crate::retry::ErrorClass;
 use choice::choose;
 
-/// How long a server has to say what it is.
-const LOOK_TIMEOUT: Duration = Duration::from_millis(1_500);
 /// How often a process compares its epoch with what Redis says.
 const AGREE_EVERY: Duration = Duration::from_secs(1);
 /// MariaDB: there is no such table.
@@ -84,6 +82,7 @@ struct Refusal {
 pub(super) struct Primary {
     servers: Vec<Server>,
     connections_max: u32,
+    acquire_timeout: Duration,
     /// How far the standby may be behind to be read from; `None`: it is not.
     standby_lag_max: Option<Duration>,
     standby: tokio::sync::Mutex<Option<standby::Standby>>,
@@ -106,6 +105,7 @@ impl Primary {
         Ok(Self {
             servers: servers.collect::<Result<_, Error>>()?,
             connections_max: options.connections_max,
+            acquire_timeout: options.acquire_timeout,
             standby_lag_max: options.standby_lag_max,
             standby: tokio::sync::Mutex::default(),
             known: AtomicU64::new(0),
@@ -115,6 +115,11 @@ impl Primary {
             current: Mutex::default(),
             looking: tokio::sync::Mutex::default(),
         })
+    }
+
+    /// How long a server has to say what it is.
+    fn look_timeout(&self) -> Duration {
+        self.acquire_timeout * 3 / 4
     }
 
     /// The highest epoch seen; 0 for none.
@@ -165,9 +170,9 @@ impl Primary {
         if self.servers.len() > 1 {
             // While one of them is away, all depends on what Redis says.
             let mut asking = self.asking.subscribe();
-            let _late = tokio::time::timeout(LOOK_TIMEOUT, asking.wait_for(|asking| !asking)).await;
+            let _late = tokio::time::timeout(self.look_timeout(), asking.wait_for(|asking| !asking)).await;
         }
-        let looks = futures_util::future::join_all(self.servers.iter().map(look_at)).await;
+        let looks = futures_util::future::join_all(self.servers.iter().map(|server| look_at(server, self.look_timeout()))).await;
         for look in looks.iter().flatten() {
             self.known.fetch_max(look.epoch(), Ordering::AcqRel);
         }
@@ -214,7 +219,7 @@ impl Primary {
         let (epoch, named) = (look.epoch(), self.servers.len() > 1);
         let lost = Arc::new(AtomicBool::new(false));
         let (changed, broken) = (lost.clone(), lost.clone());
-        let pool = MySqlPoolOptions::new().acquire_timeout(ACQUIRE_TIMEOUT).max_connections(self.connections_max);
+        let pool = MySqlPoolOptions::new().acquire_timeout(self.acquire_timeout).max_connections(self.connections_max);
         let pool = pool.after_connect(move |connection, _| {
             let changed = changed.clone();
             Box::pin(async move {
@@ -286,7 +291,7 @@ where
     });
 }
 
-async fn look_at(server: &Server) -> Result<Look, sqlx::Error> {
+async fn look_at(server: &Server, within: Duration) -> Result<Look, sqlx::Error> {
     let work = async {
         let mut connection = server.connect.connect().await?;
         let look = look_over(&mut connection).await?;
@@ -294,7 +299,7 @@ async fn look_at(server: &Server) -> Result<Look, sqlx::Error> {
         Ok(look)
     };
     // The connection is its own: one that is dropped half-way harms nobody.
-    tokio::time::timeout(LOOK_TIMEOUT, work).await.unwrap_or_else(|_| Err(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into())))
+    tokio::time::timeout(within, work).await.unwrap_or_else(|_| Err(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into())))
 }
 
 pub(super) async fn look_over(connection: &mut MySqlConnection) -> Result<Look, sqlx::Error> {

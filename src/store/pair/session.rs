@@ -49,7 +49,8 @@ impl<'a> Session<'a> {
 
     /// Takes the lock of whoever changes the pair, on this server. It ends with the connection, so a command that was killed leaves none.
     pub(super) async fn lock(&mut self) -> Result<(), PairError> {
-        match self.ask_for_lock(0).await? {
+        // That of a command that is over goes once MariaDB has seen its connection end.
+        match self.ask_for_lock(1).await? {
             None => Ok(()),
             Some(connection) => Err(PairError::Busy { server: self.server.name.clone(), connection }),
         }

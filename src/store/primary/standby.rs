@@ -6,7 +6,7 @@ use sqlx::mysql::{MySql, MySqlPool, MySqlPoolOptions};
 use sqlx::pool::PoolConnection;
 use sqlx::{ConnectOptions as _, Connection as _, Row as _};
 
-use super::{ACQUIRE_TIMEOUT, LOOK_TIMEOUT, Primary, Server, look_over};
+use super::{Primary, Server, look_over};
 
 /// For how long what was seen of it holds.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -42,11 +42,11 @@ impl Primary {
                 same && seen.at.elapsed() < if seen.fit { LOOK_EVERY } else { LOOK_AGAIN }
             };
             if !seen.as_ref().is_some_and(holds) {
-                let fit = follows(server, generation.epoch, lag_max).await;
+                let fit = tokio::time::timeout(self.look_timeout(), follows(server, generation.epoch, lag_max)).await.unwrap_or_default();
                 let pool = match seen.take().filter(|seen| seen.server == at) {
                     Some(seen) => seen.pool,
                     None => MySqlPoolOptions::new()
-                        .acquire_timeout(ACQUIRE_TIMEOUT)
+                        .acquire_timeout(self.acquire_timeout)
                         .max_connections(self.connections_max)
                         .connect_lazy_with(server.connect.clone()),
                 };
@@ -70,12 +70,8 @@ async fn follows(server: &Server, epoch: u64, lag_max: Duration) -> bool {
         let behind = of("Seconds_Behind_Master").and_then(|seconds| seconds.parse::<u64>().ok());
         Ok::<_, sqlx::Error>(look.epoch() == epoch && runs && behind.is_some_and(|behind| behind <= lag_max.as_secs()))
     };
-    match tokio::time::timeout(LOOK_TIMEOUT, work).await {
-        Ok(Ok(fit)) => fit,
-        Ok(Err(error)) => {
-            tracing::debug!(server = server.name, error = &error as &dyn std::error::Error, "the standby cannot be read from");
-            false
-        }
-        Err(_) => false,
-    }
+    work.await.unwrap_or_else(|error| {
+        tracing::debug!(server = server.name, error = &error as &dyn std::error::Error, "the standby cannot be read from");
+        false
+    })
 }

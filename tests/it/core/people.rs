@@ -114,7 +114,7 @@ fn bits<T: Copy>(all: &[T], bits: u8) -> Vec<T> {
 impl World {
     async fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let store = Store::open(&format!("sqlite:{}", folder.path().join("people.db").display())).unwrap();
+        let store = crate::store::open(&format!("sqlite:{}", folder.path().join("people.db").display()));
         store.migrate().await.unwrap();
         let tenant = store.ensure_tenant("apollo").await.unwrap().id();
         let mut desks = Vec::new();

@@ -164,7 +164,7 @@ async fn tables_are_made_once_by_many(database: &Database) {
     };
     let starts: Vec<_> = (0..4)
         .map(|_| {
-            let store = Store::open(&url).unwrap();
+            let store = super::open(&url);
             tokio::spawn(async move { store.migrate().await.map(|()| store) })
         })
         .collect();

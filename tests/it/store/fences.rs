@@ -267,7 +267,7 @@ async fn what_is_changed_or_deleted_counts_from_then_on(database: &Database) {
     let of = |fence: FenceId, event, fix_ms| (TopicId::inbox(ann), fence.0, device.0, event, fix_ms);
     assert_eq!(take(store, vec![frame(1, [fix(device, 10, INSIDE)])]).await, [of(fence, Enter, 10)]);
     // Another program changes them: what this one remembers is old.
-    let other = Store::open(&database.url).unwrap();
+    let other = super::open(&database.url);
     let away = Shape::Circle { latitude: OUTSIDE, longitude: 179.9999, radius_m: 500.0 };
     other.put_fence(ann, Fence { id: fence, shape: away, ..yard("away", 0) }).await.unwrap();
     assert_eq!(take(store, vec![frame(2, [fix(device, 20, INSIDE)])]).await, [of(fence, Leave, 20)]);
@@ -285,7 +285,7 @@ async fn two_programs_with_one_device_tell_once(database: &Database) {
     let devices = stock(store, ann, 1..40).await;
     store.put_fence(ann, yard("yard", 0)).await.unwrap();
     drain(store).await;
-    let other = Store::open(&database.url).unwrap();
+    let other = super::open(&database.url);
     for round in 0..4_u64 {
         // Two fixes inside, in frames of different days: which one is first does not matter, but only one of them comes in.
         let part = |program: u64| {

@@ -163,7 +163,7 @@ async fn epochs_are_given_once(database: &Database) {
     assert_eq!(store.allocate_epoch(3, 0).await.unwrap(), 7, "not above the archive's");
     assert_eq!(store.allocate_epoch(3, 20).await.unwrap(), 21);
     assert_eq!(store.allocate_epoch(4, 0).await.unwrap(), 1);
-    let others = Store::open(&database.url).unwrap();
+    let others = super::open(&database.url);
     let calls: Vec<_> = (0..20)
         .map(|n| {
             let store = if n % 2 == 0 { store.clone() } else { others.clone() };

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use roger::model::{GroupId, UserId, UserKind};
-use roger::store::{Ensured, Store};
+use roger::store::Ensured;
 use sqlx::migrate::Migrator;
 use sqlx::{Connection, MySqlConnection, SqliteConnection};
 
@@ -39,7 +39,7 @@ macro_rules! fill {
 }
 
 async fn what_was_there_is_there(url: &str) {
-    let store = Store::open(url).unwrap();
+    let store = super::open(url);
     store.migrate().await.unwrap();
     let (neil, capcom, group) = (UserId(1), UserId(2), GroupId(1));
     let account = store.account_by_name("neil").await.unwrap().unwrap();

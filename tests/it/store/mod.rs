@@ -25,9 +25,10 @@ mod tree;
 mod wifi;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use roger::model::{Place, TopicId};
-use roger::store::{ArchiveBatch, Archived, Error, Store};
+use roger::store::{ArchiveBatch, Archived, Error, Options, Store};
 use roger::topic::frame::{Entry, LogFrame, Outcome};
 
 use crate::support::mariadb::MariaDb;
@@ -67,7 +68,7 @@ impl Database {
     pub(crate) async fn sqlite() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let url = format!("sqlite:{}", folder.path().join("roger.db").display());
-        let store = Store::open(&url).unwrap();
+        let store = open(&url);
         store.migrate().await.unwrap();
         Self { store, url, _folder: Some(folder), _server: None }
     }
@@ -75,10 +76,21 @@ impl Database {
     pub(crate) async fn mariadb() -> Self {
         let server = MariaDb::shared();
         let url = server.database().await;
-        let store = Store::open(&url).unwrap();
+        let store = open(&url);
         store.migrate().await.unwrap();
         Self { store, url, _folder: None, _server: Some(server) }
     }
+}
+
+/// A store that waits for longer than a server stands still beside other tests; for every test that is not about that.
+pub(crate) fn open(url: &str) -> Store {
+    Store::open_with(&patient(url)).unwrap()
+}
+
+/// The options of [`open`].
+pub(crate) fn patient(url: &str) -> Options {
+    let (acquire_timeout, deadline) = (Duration::from_secs(30), Duration::from_secs(60));
+    Options { acquire_timeout, deadline, ..Options::new(url) }
 }
 
 pub(crate) fn topic(text: &str) -> TopicId {

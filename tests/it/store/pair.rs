@@ -1,12 +1,13 @@
 //! The switch of a pair where it fails, is refused, or meets another.
 
 use std::sync::Mutex;
-use std::time::Duration;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use nix::sys::signal::Signal;
 use roger::store::{Done, Options, Pair, PairAccounts, PairError, Store, Wish};
 use sqlx::{Connection as _, MySqlConnection};
 
+use super::patient;
 use crate::support::eventually;
 use crate::support::mariadb::MariaDb;
 
@@ -22,7 +23,7 @@ struct Scene {
 impl Scene {
     async fn set() -> Self {
         let [old, new] = MariaDb::pair().await;
-        let options = Options { standby_url: Some(new.fleet_url()), ..Options::new(old.fleet_url()) };
+        let options = Options { standby_url: Some(new.fleet_url()), ..patient(&old.fleet_url()) };
         Store::open_with(&options).unwrap().migrate().await.unwrap();
         let accounts = PairAccounts {
             admin_user: "roger_admin".to_owned(),
@@ -47,8 +48,7 @@ impl Scene {
 
     /// Nobody was promoted, and the primary takes writes.
     async fn stays(&self) {
-        let [old, _] = self.pair.look().await.servers;
-        let old = old.unwrap();
+        let old = eventually("the primary answers", async || self.pair.look().await.servers[0].as_ref().ok().cloned()).await;
         assert!(old.is_named() && old.epoch == 1 && !old.read_only, "{old:?}");
         self.follows().await;
     }
@@ -72,6 +72,17 @@ fn refused(done: &Result<Done, PairError>, why: &str) {
     assert!(matches!(done, Err(PairError::Refused { .. })), "{done:?}");
     let text = done.as_ref().unwrap_err().to_string();
     assert!(text.contains(why), "{text}");
+}
+
+/// How many connections to a server there are, taken by it or not yet: the kernel makes them while it is stopped.
+fn connections(server: &MariaDb) -> usize {
+    let port: u16 = server.address().rsplit(':').next().unwrap().parse().unwrap();
+    let (theirs, table) = (format!("0100007F:{port:04X}"), std::fs::read_to_string("/proc/net/tcp").unwrap());
+    let is_one = |line: &&str| {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        fields.get(1) == Some(&theirs.as_str()) && fields.get(3) == Some(&"01")
+    };
+    table.lines().filter(is_one).count()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -129,16 +140,19 @@ async fn an_epoch_that_nobody_knows_of_is_not_undone() {
 async fn an_epoch_whose_answer_was_late_is_looked_for() {
     let scene = Scene::set().await;
     let frozen = tokio::sync::Notify::new();
+    let before = AtomicUsize::new(0);
     let freeze = |step| {
         if step == 3 {
             scene.new.signal(Signal::SIGSTOP);
+            before.store(connections(&scene.new), Ordering::SeqCst);
             frozen.notify_one();
         }
     };
     let thaw = async {
         frozen.notified().await;
-        // Longer than a statement has, and shorter than a statement and a new connection.
-        tokio::time::sleep(Duration::from_secs(4)).await;
+        // The statement is given up, and what became of it is asked on another connection.
+        let asked = async || (connections(&scene.new) > before.load(Ordering::SeqCst)).then_some(());
+        eventually("it is looked for", asked).await;
         scene.new.signal(Signal::SIGCONT);
     };
     let (done, ()) = tokio::join!(scene.told(GO, freeze), thaw);
