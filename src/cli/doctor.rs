@@ -76,12 +76,13 @@ pub(super) async fn doctor(context: &Context, fix: bool) -> Result<(), Error> {
     if fix {
         mend(&mut checks, &redis).await;
     }
+    let asked_ms = context.clock.now_ms();
     let servers = redis.look_at_servers().await;
     let answers = servers.is_ok();
     match servers {
         Err(error) => checks.add(server::check_of(&error), Verdict::Fail, chain(&error), server::fix_of(&error)),
         Ok(servers) => {
-            server::judge_all(&mut checks, &servers, &context.config, context.clock.now_ms());
+            server::judge_all(&mut checks, &servers, &context.config, asked_ms..=context.clock.now_ms());
             sentinels::judge(&mut checks, &redis.look_at_sentinels().await.unwrap_or_default());
             let run_ids: Vec<&str> = servers.iter().map(|server| server.run_id.as_str()).collect();
             if let Err(error) = judge_fleet(&mut checks, &redis, &run_ids, context).await {
@@ -147,17 +148,18 @@ async fn judge_fleet(checks: &mut Checks, redis: &Redis, run_ids: &[&str], conte
     for (stream, name) in worked::requests().iter().zip(["replay", "floor"]) {
         let look = stream.look(redis, now_ms).await?;
         streams::judge_requests(checks, name, &look, pauses.iter().any(|pause| pause.work == name));
-        groups::judge(checks, name, redis, &look).await?;
+        groups::judge(checks, name, redis, stream, &look, now_ms).await?;
     }
-    let fix = worked::reports().look(redis, now_ms).await?;
+    let reports = worked::reports();
+    let fix = reports.look(redis, now_ms).await?;
     streams::judge_talk(checks, &worked::talk(redis, &context.config.janus.list, now_ms).await?);
     if context.config.janus.url.is_some() {
         let commands = worked::commands(redis, &context.config.janus.commands, now_ms).await?;
         streams::judge_media(checks, &commands, &worked::media(redis, context.shards(), now_ms).await?);
     }
-    let paused = pauses.iter().any(|pause| pause.work == worked::reports().job);
+    let paused = pauses.iter().any(|pause| pause.work == reports.job);
     streams::judge_reports(checks, &fix, redis.memory_bytes(&keys::fix()).await?, context.config.gps.backlog_bytes_max, paused);
-    groups::judge(checks, "fix", redis, &fix).await
+    groups::judge(checks, "fix", redis, &reports, &fix, now_ms).await
 }
 
 /// Edges that died or hang, unless one of the same name lives.
@@ -233,8 +235,8 @@ async fn judge_alerts(checks: &mut Checks, sos: &Redis, context: &Context) {
     if context.sos_apart() {
         judge_pauses(checks, "sos.paused", &pauses);
     }
-    for (name, look) in streams::ALERT_NAMES.into_iter().zip(&looks) {
-        if let Err(error) = groups::judge(checks, name, sos, look).await {
+    for ((name, look), stream) in streams::ALERT_NAMES.into_iter().zip(&looks).zip(&worked::alerts()) {
+        if let Err(error) = groups::judge(checks, name, sos, stream, look, now_ms).await {
             checks.add("sos", Verdict::Fail, chain(&error), "see the log of the Redis of sos.redis_url");
         }
     }

@@ -1,22 +1,34 @@
 //! What the doctor says of consumer groups beyond who works on them: what the dead hold, what fails again and again, what was deleted unread.
 //! Nothing is said of what is well.
 
+use super::super::streams::Worked;
 use super::{Checks, Verdict};
 use crate::broker::{Error, Failing, GroupTrouble, Redis, StreamLook};
 
 /// After how many failed attempts an entry is told.
 const FAILURES_MIN: u64 = 3;
 
-/// `name` is what the stream is called.
-pub(super) async fn judge(checks: &mut Checks, name: &'static str, redis: &Redis, look: &StreamLook) -> Result<(), Error> {
+/// `name` is what the stream is called, `look` how it stood at `now_ms` or later.
+pub(super) async fn judge(
+    checks: &mut Checks,
+    name: &'static str,
+    redis: &Redis,
+    stream: &Worked,
+    look: &StreamLook,
+    now_ms: u64,
+) -> Result<(), Error> {
     for group in &look.groups {
-        judge_trouble(checks, name, look, &redis.look_for_trouble(&look.stream, group).await?);
+        let trouble = redis.look_for_trouble(&look.stream, &group.name).await?;
+        let are_known = trouble.held.iter().all(|(holder, _)| look.workers.contains(holder));
+        // One that is not known may have begun since the look.
+        let workers = if are_known { look.workers.clone() } else { stream.look(redis, now_ms).await?.workers };
+        judge_trouble(checks, name, &workers, &trouble);
     }
     Ok(())
 }
 
-fn judge_trouble(checks: &mut Checks, name: &'static str, look: &StreamLook, trouble: &GroupTrouble) {
-    let dead: Vec<_> = trouble.held.iter().filter(|(holder, _)| !look.workers.contains(holder)).collect();
+fn judge_trouble(checks: &mut Checks, name: &'static str, workers: &[String], trouble: &GroupTrouble) {
+    let dead: Vec<_> = trouble.held.iter().filter(|(holder, _)| !workers.contains(holder)).collect();
     if !dead.is_empty() {
         let count: u64 = dead.iter().map(|(_, count)| count).sum();
         let names = dead.iter().map(|(holder, _)| holder.as_str()).collect::<Vec<_>>().join(", ");
@@ -46,8 +58,7 @@ mod tests {
     fn the_dead_the_failing_and_the_deleted_are_named() {
         let judged = |trouble: &GroupTrouble| {
             let mut checks = Checks::default();
-            let look = StreamLook { workers: vec!["alive".to_owned()], ..StreamLook::default() };
-            judge_trouble(&mut checks, "replay", &look, trouble);
+            judge_trouble(&mut checks, "replay", &["alive".to_owned()], trouble);
             checks.0.into_iter().map(|check| (check.check, check.reason)).collect::<Vec<_>>()
         };
         let failing = |id: &str, failures| Failing { id: id.to_owned(), failures, why: "SQL is away".to_owned() };

@@ -1,5 +1,7 @@
 //! What the doctor says of a Redis: whether it keeps what it is given, and takes more.
 
+use std::ops::RangeInclusive;
+
 use super::{Checks, SKEW_FAIL_MS, SKEW_WARN_MS, Verdict, verdict};
 use crate::broker::{self, ServerLook};
 use crate::config;
@@ -7,11 +9,11 @@ use crate::config;
 /// Of how many hundredths of a bound is warned.
 const NEAR_PERCENT: u64 = 90;
 
-/// Of several servers each check names the one it is about.
-pub(super) fn judge_all(checks: &mut Checks, servers: &[ServerLook], config: &config::Config, now_ms: u64) {
+/// Of several servers each check names the one it is about. They said what time it is within `asked_ms`, by the clock of this machine.
+pub(super) fn judge_all(checks: &mut Checks, servers: &[ServerLook], config: &config::Config, asked_ms: RangeInclusive<u64>) {
     for server in servers {
         let first = checks.0.len();
-        judge(checks, server, u32::from(config.fleet.shards), now_ms);
+        judge(checks, server, u32::from(config.fleet.shards), &asked_ms);
         judge_replicas(checks, server, &config.redis);
         if servers.len() > 1 {
             for check in &mut checks.0[first..] {
@@ -21,7 +23,7 @@ pub(super) fn judge_all(checks: &mut Checks, servers: &[ServerLook], config: &co
     }
 }
 
-pub(super) fn judge(checks: &mut Checks, server: &ServerLook, shards: u32, now_ms: u64) {
+fn judge(checks: &mut Checks, server: &ServerLook, shards: u32, asked_ms: &RangeInclusive<u64>) {
     let major = server.version.split('.').next().and_then(|major| major.parse::<u32>().ok()).unwrap_or(0);
     let seen = format!("version {}, run id {}", server.version, server.run_id);
     checks.add("redis", verdict(major < 7, false), seen, "upgrade to Redis 7.0 or later");
@@ -38,7 +40,8 @@ pub(super) fn judge(checks: &mut Checks, server: &ServerLook, shards: u32, now_m
         let seen = format!("last write {}", server.aof_last_write_status);
         checks.add("redis.aof", verdict(bad, false), seen, "free the disk Redis writes to");
     }
-    let skew = server.time_ms.abs_diff(now_ms);
+    // Slow answers are no skew.
+    let skew = server.time_ms.saturating_sub(*asked_ms.end()).max(asked_ms.start().saturating_sub(server.time_ms));
     let seen = format!("Redis and this machine differ by {skew} ms");
     checks.add("clock", verdict(skew > SKEW_FAIL_MS, skew > SKEW_WARN_MS), seen, "run an NTP client on both machines");
     match server.shards {
@@ -135,14 +138,15 @@ mod tests {
         };
         let judged = |server: &ServerLook| {
             let mut checks = Checks::default();
-            judge(&mut checks, server, 16, 1_100);
+            judge(&mut checks, server, 16, &(1_100..=5_000));
             checks.0.into_iter().filter(|check| check.verdict != Verdict::Ok).map(|check| (check.check, check.verdict)).collect::<Vec<_>>()
         };
         assert_eq!(judged(&good), []);
         assert_eq!(judged(&ServerLook { appendfsync: "everysec".into(), ..good.clone() }), [("redis.durability", Verdict::Warn)]);
         assert_eq!(judged(&ServerLook { version: "6.2.1".into(), ..good.clone() }), [("redis", Verdict::Fail)]);
         assert_eq!(judged(&ServerLook { shards: Some(8), ..good.clone() }), [("shards", Verdict::Fail)]);
-        assert_eq!(judged(&ServerLook { time_ms: 9_000, ..good.clone() }), [("clock", Verdict::Fail)]);
+        let at = |time_ms| judged(&ServerLook { time_ms, ..good.clone() });
+        assert_eq!((at(4_000), at(5_900), at(19_000)), (vec![], vec![("clock", Verdict::Warn)], vec![("clock", Verdict::Fail)]));
         let memory = |used_memory| judged(&ServerLook { used_memory, maxmemory: 1_000, ..good.clone() });
         assert_eq!(
             (memory(899), memory(900), memory(1_000)),

@@ -54,7 +54,7 @@ fn talk_of_a_bench_reaches_everybody_and_every_press_its_grant() {
 
 #[test]
 fn of_a_list_of_a_bench_becomes_what_has_to_while_janus_is_killed_again_and_again() {
-    let found = bench(&["recordings", "--spawn", "--items", "20000", "--kill-every", "200ms"]);
+    let found = bench(&["recordings", "--spawn", "--items", "20000", "--kill-every", "500ms"]);
     let recordings = &found["recordings"];
     let number = |name: &str| recordings["verdict"][name].as_u64().unwrap();
     assert_eq!(number("good") + number("again") + number("bad"), 20_000, "{recordings}");

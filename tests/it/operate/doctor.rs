@@ -30,6 +30,11 @@ impl Said {
     }
 
     /// A check has this verdict and says this; what is wrong says what to do.
+    /// Whether a check has this verdict.
+    pub fn is(&self, check: &str, verdict: &str) -> bool {
+        self.0.get(check).is_some_and(|found| found["verdict"] == verdict)
+    }
+
     #[track_caller]
     pub fn says(&self, check: &str, verdict: &str, words: &str) {
         let found = self.0.get(check).unwrap_or_else(|| panic!("no check {check}"));

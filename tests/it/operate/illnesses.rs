@@ -74,6 +74,10 @@ mod long {
         let mut fleet = well(overrides);
         let redis = handle(&fleet.redis);
 
+        // What a Redis that stood still was taken for until now is not looked at: a clean stop is no death.
+        for shard in 0..16 {
+            fleet.redis.cli(&["HSET", &keys::meta(shard), "deaths", "0"]);
+        }
         // Whoever works goes, so that nothing that is planted is worked off.
         for name in ["delivery-0", "offline-0", "sos-0", "gps-0"] {
             assert!(fleet.terminate(name).success());
@@ -141,12 +145,12 @@ mod long {
             ("workers.archive", "0 alive"),
             ("workers.deliver", "0 alive"),
         ];
-        // The heartbeat of a killed edge lapses after a while.
-        let seen = wait_for("a silent edge", PATIENCE, || {
+        // The heartbeats of those that were killed lapse after a while.
+        let seen = wait_for("all that was planted and nothing else", PATIENCE * 2, || {
             let seen = ill(&fleet, &[], &[]);
-            seen.contains_key("edges.silent").then_some(seen)
+            println!("{:?}", names(&seen));
+            (names(&seen) == expected.map(|(check, _)| check)).then_some(seen)
         });
-        assert_eq!(names(&seen), expected.map(|(check, _)| check), "{seen:#?}");
         for (check, words) in expected {
             assert!(seen[check].contains(words), "{check}: {}", seen[check]);
         }
@@ -155,9 +159,8 @@ mod long {
         assert!(seen["mended"].contains("evicts nothing any more") && seen["mended"].contains("deleted 1 streams"), "{}", seen["mended"]);
         assert_eq!(fleet.redis.cli(&["EXISTS", "out:{stays}"]), "0");
         let left = expected.map(|(check, _)| check).into_iter().filter(|check| !["edges.streams", "redis.memory"].contains(check));
-        let mut left: Vec<&str> = left.chain(["mended"]).collect();
-        left.sort_unstable();
-        assert_eq!(names(&seen), left);
+        let left: Vec<&str> = left.collect();
+        wait_for("the rest is left", PATIENCE, || (names(&ill(&fleet, &[], &[])) == left).then_some(()));
         drop(aside);
     }
 
@@ -169,28 +172,28 @@ mod long {
         let port = fleet.redis.port().to_string();
         let replica = Redis::start_with(Appendfsync::Always, &["--replicaof", "127.0.0.1", &port]);
         wait_until("it follows", || replica.cli(&["INFO", "replication"]).contains("master_link_status:up"));
-        let seen = ill_with("ROGER_REDIS_URL", &replica.url());
-        assert_eq!(names(&seen), ["redis.role"], "{seen:#?}");
+        let only = |check: &str, name: &str, value: &str| {
+            wait_for(&format!("{check} and nothing else"), PATIENCE, || {
+                let seen = ill_with(name, value);
+                println!("{:?}", names(&seen));
+                (names(&seen) == [check]).then_some(seen)
+            })
+        };
+        let seen = only("redis.role", "ROGER_REDIS_URL", &replica.url());
         assert!(seen["redis.role"].contains("is a replica and takes no writes"), "{seen:#?}");
 
         // Sentinels that are not there.
-        let seen = ill_with("ROGER_REDIS_URL", "redis-sentinel://127.0.0.1:1,127.0.0.1:2/0#roger");
-        assert_eq!(names(&seen), ["redis.sentinels"], "{seen:#?}");
+        let seen = only("redis.sentinels", "ROGER_REDIS_URL", "redis-sentinel://127.0.0.1:1,127.0.0.1:2/0#roger");
         assert!(seen["redis.sentinels"].contains("127.0.0.1:1: "), "{seen:#?}");
 
         // Nearly all of its memory is used.
-        let used: u64 = fleet
-            .redis
-            .cli(&["INFO", "memory"])
-            .lines()
-            .find_map(|line| line.strip_prefix("used_memory:"))
-            .unwrap()
-            .trim()
-            .parse()
-            .unwrap();
-        fleet.redis.cli(&["CONFIG", "SET", "maxmemory", &(used + used / 20).to_string()]);
-        let seen = ill(&fleet, &[], &[]);
-        assert!(seen["redis.full"].contains("bytes used"), "{seen:#?}");
+        let full = wait_for("Redis is nearly full", PATIENCE, || {
+            let memory = fleet.redis.cli(&["INFO", "memory"]);
+            let used: u64 = memory.lines().find_map(|line| line.strip_prefix("used_memory:")).unwrap().trim().parse().unwrap();
+            fleet.redis.cli(&["CONFIG", "SET", "maxmemory", &(used + used / 20).to_string()]);
+            ill(&fleet, &[], &[]).get("redis.full").cloned()
+        });
+        assert!(full.contains("bytes used"), "{full}");
         fleet.redis.cli(&["CONFIG", "SET", "maxmemory", "0"]);
 
         // A snapshot that cannot be written stops all writes.
@@ -228,7 +231,8 @@ mod long {
         let output = command.output().unwrap_or_else(|error| panic!("faketime of the package faketime: {error}"));
         let checks: Value = serde_json::from_slice(&output.stdout).unwrap();
         let clock = checks.as_array().unwrap().iter().find(|check| check["check"] == "clock").unwrap();
-        assert!(clock["verdict"] == "FAIL" && clock["reason"].as_str().unwrap().contains("differ by 36"), "{clock}");
+        let skew_ms: u64 = clock["reason"].as_str().unwrap().split(' ').find_map(|word| word.parse().ok()).unwrap();
+        assert!(clock["verdict"] == "FAIL" && (3_590_000..3_700_000).contains(&skew_ms), "{clock}");
 
         // An SQL that is a standby.
         let server = MariaDb::start();
@@ -236,9 +240,8 @@ mod long {
         let store = roger::store::Store::open(&url).unwrap();
         store.migrate().await.unwrap();
         store.pin_shards(16).await.unwrap();
-        assert!(ill_with("ROGER_SQL_URL", &url).is_empty());
+        wait_for("nothing is wrong", PATIENCE * 3, || ill_with("ROGER_SQL_URL", &url).is_empty().then_some(()));
         server.admin("SET GLOBAL read_only = 1").await;
-        let seen = ill_with("ROGER_SQL_URL", &url);
-        assert_eq!(names(&seen), ["sql.read-only"], "{seen:#?}");
+        only("sql.read-only", "ROGER_SQL_URL", &url);
     }
 }

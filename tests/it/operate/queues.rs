@@ -50,7 +50,9 @@ mod long {
         let seen = wait_for("all workers are alive", PATIENCE, || {
             let lines = streams(&fleet);
             let seen = lines.iter().map(|line| (line["redis"].as_str().unwrap(), line["stream"].as_str().unwrap(), workers(line)));
-            seen.eq(expected.iter().map(|(redis, stream, workers)| (*redis, stream.as_str(), *workers))).then_some(lines.clone())
+            (seen.eq(expected.iter().map(|(redis, stream, workers)| (*redis, stream.as_str(), *workers)))
+                && lines.iter().all(|line| line["length"] == 0))
+            .then_some(lines.clone())
         });
         for line in &seen {
             assert_eq!(names(line), BTreeSet::from(["redis", "stream", "length", "oldest_ms", "groups", "workers"]));
