@@ -38,7 +38,8 @@ impl Desk {
         self.nudge.notify_one();
         let settled = async {
             let Ok(last) = self.store.outbox_last().await else { return };
-            while self.store.outbox_first().await.ok().flatten().is_some_and(|first| first <= last) {
+            // An SQL that does not answer says nothing of what waits.
+            while !self.store.outbox_first().await.is_ok_and(|first| first.is_none_or(|first| first > last)) {
                 tokio::time::sleep(SETTLE_LOOK).await;
             }
         };

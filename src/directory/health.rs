@@ -43,6 +43,11 @@ fn status(moves: bool) -> ServingStatus {
     if moves { ServingStatus::Serving } else { ServingStatus::NotServing }
 }
 
+/// Whoever asks before the first look is not told that all is well, as the service does by itself; to be called before it serves.
+pub(super) async fn begin(reporter: &HealthReporter) {
+    say(reporter, false, false).await;
+}
+
 /// Reports until `shutdown`, and then that nothing serves any more.
 pub(super) async fn report(reporter: HealthReporter, store: Store, pulse: Arc<Pulse>, shutdown: Shutdown) {
     let mut said = None;
@@ -54,16 +59,25 @@ pub(super) async fn report(reporter: HealthReporter, store: Store, pulse: Arc<Pu
                 (true, true) => tracing::info!("ready"),
                 _ => tracing::warn!(sql, relay, "not ready: waiting for what is false"),
             }
-            reporter.set_service_status(LOGINS, status(sql)).await;
-            reporter.set_service_status(RELAY, status(relay)).await;
-            reporter.set_service_status("", status(sql && relay)).await;
+            say(&reporter, sql, relay).await;
         }
         tokio::select! {
             () = tokio::time::sleep(LOOK_EVERY) => {}
             () = shutdown.cancelled() => {}
         }
     }
-    for name in ["", LOGINS, RELAY] {
-        reporter.set_service_status(name, ServingStatus::NotServing).await;
+    say(&reporter, false, false).await;
+}
+
+/// The whole goes down before its parts and comes up behind them.
+async fn say(reporter: &HealthReporter, sql: bool, relay: bool) {
+    let whole = sql && relay;
+    if !whole {
+        reporter.set_service_status("", ServingStatus::NotServing).await;
+    }
+    reporter.set_service_status(LOGINS, status(sql)).await;
+    reporter.set_service_status(RELAY, status(relay)).await;
+    if whole {
+        reporter.set_service_status("", ServingStatus::Serving).await;
     }
 }

@@ -106,6 +106,7 @@ pub async fn run(config: Config, clock: Clock, shutdown: Shutdown) -> Result<(),
     tracing::info!(%address, "listening");
 
     let (reporter, routes) = routes(&desk)?;
+    health::begin(&reporter).await;
     let pulse = Arc::new(Pulse::default());
     let mut parts = JoinSet::new();
     let health = health::report(reporter, store.clone(), pulse.clone(), stop.clone());

@@ -91,6 +91,9 @@ struct Running {
 
 type Client = TalkCloudClient<Channel>;
 
+/// For how long a call waits until the shards have heard what it changed; it answers then all the same.
+const SETTLES: Duration = Duration::from_secs(2);
+
 impl Ground {
     fn new(redis: &str) -> Self {
         let folder = tempfile::Builder::new().prefix("roger-directory-").tempdir().unwrap();
@@ -111,8 +114,9 @@ impl Ground {
         let own = [
             ("fleet.shards", self.shards.to_string()),
             ("redis.url", self.redis.clone()),
-            ("redis.connect_timeout_ms", "200".to_owned()),
-            ("redis.response_timeout_ms", "1000".to_owned()),
+            // A Redis that is away refuses at once; one that stands still beside other tests is waited for.
+            ("redis.connect_timeout_ms", "30000".to_owned()),
+            ("redis.response_timeout_ms", "30000".to_owned()),
             ("sql.url", self.sql()),
             ("auth.public_key_file", file("token.pub")),
             ("auth.secret_key_file", file("token.secret")),
@@ -127,7 +131,7 @@ impl Ground {
 
     /// A store with tables.
     async fn store(&self) -> Store {
-        let store = Store::open(&self.sql()).unwrap();
+        let store = crate::store::open(&self.sql());
         directory::prepare_store(&store, self.shards.into()).await.unwrap();
         store
     }
