@@ -84,7 +84,11 @@ pub(super) async fn run(alerts: &Alerts, interval: Duration, mut heard: mpsc::Re
     while !shutdown.is_cancelled() {
         let turn = tokio::select! {
             turn = take_turn(alerts, interval, &mut heard) => turn,
-            () = shutdown.cancelled() => break,
+            () = shutdown.cancelled() => {
+                // In the middle of a probe, perhaps: whoever is still noted as an edge is missed as one that went silent.
+                drop(alerts.fleet.leave_as_edge(&alerts.boot).await);
+                break;
+            }
         };
         match turn {
             Ok(()) => said.clear(),

@@ -323,8 +323,9 @@ impl<'a> Shelf<'a> {
         let shard = self.shard;
         let position = Position { epoch: self.at.0, commit: self.at.1 };
         metrics::counter!("roger_archive_defects_total").increment(1);
-        let known = self.job.buried.lock().unwrap_or_else(PoisonError::into_inner).insert(shard, position) == Some(position);
-        if !known {
+        let buried = || self.job.buried.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_known = buried().get(&shard) == Some(&position);
+        if !is_known {
             let mut letter = DeadLetter {
                 job: Archive::JOB.to_owned(),
                 reason,
@@ -336,6 +337,7 @@ impl<'a> Shelf<'a> {
             letter.summary =
                 format!("commits of shard {shard} behind {position} up to {at}; the archive of the shard stands still: {}", letter.summary);
             deadletter::add(&self.job.redis, &letter).await.map_err(|source| Error::Bury { shard, source })?;
+            buried().insert(shard, position);
         }
         self.tenure.progress.waits_for("the end of a defect, see the dead letters");
         tokio::select! {

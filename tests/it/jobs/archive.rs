@@ -85,7 +85,7 @@ async fn an_epoch_that_nobody_begins_unseats_the_owner() {
     let (server, database) = (redis::Redis::start(), Database::sqlite().await);
     let redis = handle(&server);
     let mut owner = Owner::begin(&redis, 1).await;
-    let _archiving = Archiving::start_with(&redis, &database.store, FOREVER, Duration::from_millis(300));
+    let _archiving = Archiving::start_with(&redis, &database.store, FOREVER, Duration::from_secs(3));
     owner.post(topic("g:1"), [1]).await;
     archived(&database.store, owner.at).await;
     // Whoever asked for it was too late, or heard nothing of it.
