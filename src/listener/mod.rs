@@ -22,7 +22,7 @@ mod tell;
 mod tests;
 mod text;
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -174,7 +174,7 @@ impl Parts {
             revival: Revival::new(settings.revive_first.as_millis() as u64, settings.revive_longest.as_millis() as u64),
             turned_ms: Arc::new(AtomicU64::new(now_ms)),
             way,
-            silent: BTreeSet::new(),
+            silent: BTreeMap::new(),
             began_ms: now_ms,
             followed_ms: 0,
             tidied_ms: now_ms,

@@ -49,9 +49,9 @@ pub(super) struct Teller {
     /// When the last turn was; signs of life stop with the turns.
     pub(super) turned_ms: Arc<AtomicU64>,
     pub(super) way: Way,
-    /// Listeners that were told to be silent.
-    pub(super) silent: BTreeSet<String>,
-    /// When this listener began: the other one may have begun with it, and has its old sign of life.
+    /// Listeners that were told to be silent, and when each is to be killed next.
+    pub(super) silent: BTreeMap<String, u64>,
+    /// When this listener began, or went on after it had stood still: the other one may have, too, and has its old sign of life.
     pub(super) began_ms: u64,
     pub(super) followed_ms: u64,
     pub(super) tidied_ms: u64,
@@ -72,10 +72,19 @@ impl Teller {
     pub(super) async fn run(mut self) {
         loop {
             self.turn().await;
+            let paused_ms = self.clock.now_ms();
             tokio::select! {
                 () = self.heard.news.notified() => {}
                 () = tokio::time::sleep(TURN) => {}
             }
+            self.went_on(paused_ms, self.clock.now_ms());
+        }
+    }
+
+    /// After a pause that was far longer than meant the machine stood still, and the other listener with it.
+    pub(super) fn went_on(&mut self, paused_ms: u64, now_ms: u64) {
+        if now_ms > paused_ms + self.silent_ms / 2 {
+            self.began_ms = now_ms;
         }
     }
 
@@ -133,18 +142,24 @@ impl Teller {
         for (peer, beat) in self.share.peers() {
             let program = format!("sms-listener-{peer}");
             if !self.is_silent(beat, now_ms) {
-                if self.silent.remove(&peer) {
+                // Who only has time for a sign of life has given none yet.
+                if beat + self.silent_ms >= now_ms && self.silent.remove(&peer).is_some() {
                     self.put(&program, Kind::PeerBack, 0);
                 }
                 continue;
             }
-            if self.silent.insert(peer.clone()) {
+            let known = self.silent.get(&peer).copied();
+            if known.is_none() {
                 tracing::error!(peer, "the other listener gives no sign of life");
                 self.put(&program, Kind::PeerSilent, 0);
+            }
+            if known.is_none_or(|due_ms| due_ms <= now_ms) {
+                // Again as long as it stays silent: supervisord may not have answered, or the next one hangs as well.
+                self.silent.insert(peer.clone(), now_ms + self.silent_ms);
                 if let Some(supervisord) = &self.supervisord
                     && let Err(error) = supervisord.kill(&program).await
                 {
-                    tracing::warn!(error = &error as &dyn std::error::Error, "it cannot be started again");
+                    tracing::warn!(error = &error as &dyn std::error::Error, peer, "it cannot be started again");
                 }
             }
             if self.way.message.is_none() {

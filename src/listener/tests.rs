@@ -231,6 +231,23 @@ async fn a_listener_that_begins_gives_the_other_time_for_a_sign_of_life() {
 }
 
 #[tokio::test]
+async fn a_machine_that_stood_still_takes_no_listener_for_dead_before_it_had_time_for_a_sign_of_life() {
+    let mut bench = Bench::new(NOON_MS, ALWAYS, |_, _| {});
+    let share = Share::open(&bench.folder.path().join("listener"), "b").unwrap();
+    share.beat(NOON_MS).unwrap();
+    bench.pass(MINUTE / 6, MINUTE / 60).await;
+    let paused_ms = bench.teller.clock.now_ms();
+    // As while its image is taken.
+    bench.hand.advance(MINUTE * 60);
+    bench.teller.went_on(paused_ms, bench.teller.clock.now_ms());
+    bench.pass(MINUTE / 2, MINUTE / 6).await;
+    assert_eq!((bench.waits(), bench.texts()), (0, vec![]));
+    bench.pass(MINUTE * 2, MINUTE / 6).await;
+    let texts = bench.texts();
+    assert!(texts.len() == 1 && texts[0].text.starts_with("Roger h: sms-listener-b is silent"), "{texts:?}");
+}
+
+#[tokio::test]
 async fn what_came_up_is_told_also_when_its_trouble_was_told_by_the_other_one_before_a_death() {
     let mut bench = Bench::new(NOON_MS, ALWAYS, |_, _| {});
     bench.hear("EXITED", "gps");
