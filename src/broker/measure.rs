@@ -56,11 +56,16 @@ pub struct GroupTrouble {
 
 impl Redis {
     /// What may hold the consumer group of a stream up; nothing when there is none.
-    pub async fn look_for_trouble(&self, stream: &str, group: &GroupState) -> Result<GroupTrouble, Error> {
+    pub async fn look_for_trouble(&self, stream: &str, group: &str) -> Result<GroupTrouble, Error> {
         const OPERATION: &str = "look for trouble of a consumer group";
         let Some(measure) = self.measure_stream(stream).await? else { return Ok(GroupTrouble::default()) };
+        // Behind the measure: whatever was deleted by then and was given out at all, was given out before.
+        let groups = self.groups(stream).await?;
+        let Some(GroupState { given, .. }) = groups.into_iter().find(|state| state.name == group) else {
+            return Ok(GroupTrouble::default());
+        };
         let mut command = redis::cmd("XPENDING");
-        command.arg(stream).arg(&group.name);
+        command.arg(stream).arg(group);
         type Summary = (u64, Option<String>, Option<String>, Option<Vec<(String, String)>>);
         let (_, _, _, held): Summary = self.command(OPERATION, command).await?;
         let held = held.unwrap_or_default().into_iter().filter_map(|(name, count)| Some((name, count.parse().ok()?))).collect();
@@ -74,7 +79,7 @@ impl Redis {
         });
         let mut failing: Vec<Failing> = failing.collect();
         failing.sort_by(|one, other| other.failures.cmp(&one.failures).then_with(|| one.id.cmp(&other.id)));
-        Ok(GroupTrouble { held, failing, trimmed: measure.deleted > group.given })
+        Ok(GroupTrouble { held, failing, trimmed: measure.deleted > given })
     }
 
     /// Measures a stream; `None` when there is none.

@@ -92,10 +92,10 @@ fn runs(pid: u32) -> bool {
 fn a_killed_program_is_started_again_and_none_outlives_supervisord() {
     let mut supervisor = Supervisor::start();
     for number in 0..2 {
-        let log = supervisor.log(&format!("edge-{number}"));
+        let log = || supervisor.log(&format!("edge-{number}"));
         let expected =
             format!("--config {}/roger.toml --name edge-{number} --listen 127.0.0.1:770{number} ready", supervisor.folder.path().display());
-        assert!(log.contains(&expected), "{log}");
+        wait_until(&expected, || log().contains(&expected));
     }
     let socket = fs::metadata(supervisor.folder.path().join("supervisor.sock")).unwrap();
     assert_eq!(socket.permissions().mode() & 0o777, 0o700);

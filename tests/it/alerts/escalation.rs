@@ -9,6 +9,7 @@ use roger::proto::v1::AlertEvent;
 use super::scene::{Scene, alerts, events, hears};
 use crate::messages::{Heard, Radio};
 use crate::support::{eventually, wait_until};
+use crate::worker::handle;
 
 const NUMBERS: [&str; 2] = ["+4712345678", "+4787654321"];
 
@@ -18,10 +19,7 @@ async fn with_chain(scene: &Scene, wait_ms: u64) {
     let chain = Chain { first_wait_ms: wait_ms, steps: vec![step], numbers, text_every_ms: 10_000 };
     // The company's chain holds for its desks.
     scene.store.put_escalation(UserId(scene.company.id), Some(chain)).await.unwrap();
-    let redis = scene.fleet.redis.url().to_owned();
-    let defaults = roger::config::Config::defaults().unwrap();
-    let redis =
-        roger::broker::Redis::new(roger::broker::Settings { url: redis, ..roger::broker::Settings::from(&defaults.redis) }).unwrap();
+    let redis = handle(&scene.fleet.redis);
     let first = UserId(scene.first.id);
     let known = || async { redis.alert_desk(first).await.unwrap().filter(|desk| desk.contains("first_wait_ms")) };
     eventually("the chain is where alerts are", known).await;

@@ -1,11 +1,11 @@
 //! Who hears SOS, what it says, and how it ends.
 
-use roger::broker::{Redis, Settings};
 use roger::model::{GroupId, Position, PositionSource, TopicId, UserId};
 use roger::proto::status::Refused;
 use roger::proto::v1::{self, AlertEvent, Durability};
 
 use super::scene::{Scene, alerts, at, events, hears};
+use crate::worker::handle;
 
 fn own(id: u64) -> TopicId {
     TopicId::alert_inbox(UserId(id))
@@ -77,6 +77,7 @@ async fn sos_is_heard_in_the_room_and_at_the_desk_and_a_person_has_it() {
     assert_eq!(refused(scene.acknowledge(1, &manned.desk, alert).await.unwrap_err()), "alert_over");
 
     let all = [AlertEvent::Raised, AlertEvent::Acknowledged, AlertEvent::FalseAlarm];
+    hears(&mut manned.desk, own(first.id), AlertEvent::FalseAlarm).await;
     manned.desk.beat().await;
     assert_eq!(events(&manned.desk.heard, alert), all);
     for other in [&mut manned.radios[2], &mut second, &mut stranger] {
@@ -131,8 +132,7 @@ async fn further_presses_join_and_who_was_off_the_air_hears_it_later() {
 async fn without_a_position_of_its_own_the_last_known_one_counts_with_its_age() {
     let mut manned = Manned::start().await;
     let (scene, neil) = (&manned.scene, manned.scene.radios[0].id);
-    let defaults = roger::config::Config::defaults().unwrap();
-    let redis = Redis::new(Settings { url: scene.fleet.redis.url().to_owned(), ..Settings::from(&defaults.redis) }).unwrap();
+    let redis = handle(&scene.fleet.redis);
     let position = Position {
         latitude: 45.1,
         longitude: 13.2,
@@ -187,11 +187,7 @@ async fn what_is_taken_back_at_once_leaves_no_alert_open() {
         scene.cancel(0, &neil, press * 3 + 3).await;
     }
     let mut desk = scene.on(1, &scene.first).await;
-    let redis = Redis::new(Settings {
-        url: scene.fleet.redis.url().to_owned(),
-        ..Settings::from(&roger::config::Config::defaults().unwrap().redis)
-    });
-    let redis = redis.unwrap();
+    let redis = handle(&scene.fleet.redis);
     let worked_on = || async { (redis.lengths(&[roger::broker::keys::sos()]).await.unwrap() == [0]).then_some(()) };
     crate::support::eventually("everything is worked on", worked_on).await;
     assert_eq!(redis.open_alerts().await.unwrap(), []);

@@ -64,6 +64,10 @@ async fn everything_arrives_in_spite_of(tricks: &[Trick]) -> (Session, Session) 
     let fleet = Fleet::start(2).await;
     let (sender, mut sender_events) = open(&fleet, 1);
     let (receiver, mut receiver_events) = open(&fleet, 2);
+    // Before that there is nothing to break.
+    for events in [&mut sender_events, &mut receiver_events] {
+        until(events, |event| matches!(event, Event::Connected { .. })).await;
+    }
     tokio::spawn(async move { while sender_events.recv().await.is_some() {} });
     let count = 200;
     for (number, text) in numbered(count).into_iter().enumerate() {
@@ -135,6 +139,7 @@ async fn a_hole_is_counted() {
     fleet.play(Trick::LoseEntries);
     sender.send(topic("g:5"), "lost").await.unwrap();
     flushed(&sender).await;
+    crate::support::eventually("it is lost", async || fleet.has_played().then_some(())).await;
     sender.send(topic("g:5"), "found").await.unwrap();
     assert_eq!(texts(&mut events, 1).await, ["found"]);
     assert_eq!(receiver.counts().holes, 1);

@@ -47,10 +47,13 @@ impl Bare {
         self.until("the answer to a beat", |frame| frame.beat.then_some(())).await;
     }
 
-    /// Sends a message.
-    pub async fn say(&mut self, to: v1::Topic, client_seq: u64, predecessor: u64) {
-        let (kind, text) = (v1::MessageKind::Text as i32, format!("word {client_seq}").into());
-        let message = v1::Message { to: Some(to), client_seq, predecessor, kind, text };
-        self.up.send(v1::ClientFrame { messages: vec![message], ..v1::ClientFrame::default() }).await.unwrap();
+    /// Sends messages, each given by its number and that of the one before it, in one frame.
+    pub async fn say<const N: usize>(&mut self, to: v1::Topic, messages: [(u64, u64); N]) {
+        let message = |(client_seq, predecessor)| {
+            let (kind, text) = (v1::MessageKind::Text as i32, format!("word {client_seq}").into());
+            v1::Message { to: Some(to), client_seq, predecessor, kind, text }
+        };
+        let messages = messages.map(message).into();
+        self.up.send(v1::ClientFrame { messages, ..v1::ClientFrame::default() }).await.unwrap();
     }
 }

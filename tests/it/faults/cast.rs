@@ -117,6 +117,12 @@ impl Talker {
     }
 }
 
+/// The store of a configuration, which is waited for while it stands still.
+fn open(config: &Config) -> Store {
+    let options = StoreOptions { acquire_timeout: PATIENCE, deadline: PATIENCE, ..StoreOptions::from(&config.sql) };
+    Store::open_with(&options).unwrap()
+}
+
 impl Cast {
     /// For the programs of a fleet.
     pub async fn of(fleet: &Fleet) -> Self {
@@ -127,12 +133,12 @@ impl Cast {
     /// Opens the store anew, after its file was replaced.
     pub fn reopen(&mut self, fleet: &Fleet) {
         let config = Config::load(Program::Roger, &Sources { file: Some(fleet.config()), ..Sources::default() }).unwrap();
-        self.store = Store::open_with(&StoreOptions::from(&config.sql)).unwrap();
+        self.store = open(&config);
     }
 
     /// For whatever runs with `config` and has these edges.
     pub async fn new(config: &Config, clock: Clock, edges: Vec<String>) -> Self {
-        let store = Store::open_with(&StoreOptions::from(&config.sql)).unwrap();
+        let store = open(config);
         store.follow_epoch(Redis::new(broker::Settings::from(&config.redis)).unwrap().sql_epochs());
         store.migrate().await.unwrap();
         let tenant = store.ensure_tenant("faults").await.unwrap().id();

@@ -35,7 +35,8 @@ mod long {
         let middle = fs::metadata(&path).unwrap().len() / 2;
         let mut file = OpenOptions::new().write(true).open(&path).unwrap();
         file.seek(SeekFrom::Start(middle)).unwrap();
-        file.write_all(&[0xff; 4096]).unwrap();
+        // More than any one value has, within which it would not be noticed.
+        file.write_all(&[0xff; 65_536]).unwrap();
         drop(file);
         let why = fleet.redis.does_not_start();
         assert!(why.contains("Bad file format reading the append only file"), "{why}");

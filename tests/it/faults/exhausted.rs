@@ -6,7 +6,7 @@ mod long {
 
     use crate::faults::loss::Traffic;
     use crate::faults::options;
-    use crate::support::fleet::Fleet;
+    use crate::support::fleet::{Fleet, FleetOptions};
     use crate::support::process::run;
     use crate::support::wait_until;
 
@@ -33,13 +33,20 @@ mod long {
         (before, silent)
     }
 
+    /// A fleet that drops no connection of its own while a server stands still: nobody could make another one.
+    fn patient() -> FleetOptions {
+        let mut options = options();
+        options.overrides.push(("redis.response_timeout_ms", "30000".to_owned()));
+        options
+    }
+
     fn port(address: &str) -> u16 {
         address.rsplit(':').next().unwrap().parse().unwrap()
     }
 
     #[tokio::test(flavor = "multi_thread")]
     async fn an_edge_without_files_serves_who_is_there_and_lets_others_in_once_it_has_some() {
-        let mut fleet = Fleet::start(options());
+        let mut fleet = Fleet::start(patient());
         let mut traffic = Traffic::begin_at(&fleet, [0, 0, 1]).await;
         let pid = fleet.program("edge-0").pid();
         let (before, silent) = exhaust(pid, port(&fleet.edge(0)));
@@ -62,7 +69,7 @@ mod long {
 
     #[tokio::test(flavor = "multi_thread")]
     async fn a_redis_without_files_serves_who_is_there_and_lets_others_in_once_it_has_some() {
-        let mut fleet = Fleet::start(options());
+        let mut fleet = Fleet::start(patient());
         let traffic = Traffic::begin_at(&fleet, [0, 0, 0]).await;
         let (pid, redis) = (fleet.redis.pid(), fleet.redis.port());
         // Its connections are free then, for whoever is first.

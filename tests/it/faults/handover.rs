@@ -107,19 +107,19 @@ mod long {
     async fn an_edge_that_slept_gives_its_clients_no_repeat_and_no_hole() {
         let mut fleet = Fleet::start(options());
         let traffic = Traffic::begin(&fleet).await;
-        let boots = async |fleet: &Fleet| handle(&fleet.redis).live_edges(roger::clock::Clock::system().now_ms()).await.unwrap();
-        let before: BTreeSet<String> = boots(&fleet).await.into_iter().collect();
+        let redis = handle(&fleet.redis);
+        let boots = async || redis.live_edges(roger::clock::Clock::system().now_ms()).await.unwrap();
+        let before: BTreeSet<String> = boots().await.into_iter().collect();
         let asleep = before.iter().find(|boot| boot.starts_with("edge-1-")).unwrap().clone();
         fleet.stop("edge-1");
         // Bob notices and goes elsewhere, carol does not; alice goes on talking at the other edge.
         traffic.cast.session("bob").reconnect();
         traffic.cast.more_receipts("alice", traffic.topic, 50).await;
         traffic.cast.more_receipts("bob", traffic.topic, 50).await;
-        let gone =
-            async || (!boots(&fleet).await.contains(&asleep) && fleet.redis.cli(&["EXISTS", &keys::out(&asleep)]) == "0").then_some(());
+        let gone = async || (!boots().await.contains(&asleep) && fleet.redis.cli(&["EXISTS", &keys::out(&asleep)]) == "0").then_some(());
         eventually("the edge is presumed gone", gone).await;
         fleet.cont("edge-1");
-        eventually("the edge is there again", async || boots(&fleet).await.contains(&asleep).then_some(())).await;
+        eventually("the edge is there again", async || boots().await.contains(&asleep).then_some(())).await;
         traffic.more(50).await;
         assert_eq!(traffic.cast.heard("bob").connections, 2);
         let cast = &traffic.cast;

@@ -25,13 +25,18 @@ async fn no_receipt_covers_a_message_that_was_refused_for_now() {
     let topic = v1::Topic { kind: topic.kind() as i32, id: topic.id() };
     let mut alice = Bare::open(&world.edges[0], &cast, "alice").await;
     alice.until("alice follows", |frame| frame.follows.iter().any(|follow| follow.topic == Some(topic)).then_some(())).await;
-    alice.say(topic, 1, 0).await;
-    assert_eq!(alice.until("an answer", |frame| answer(&frame)).await, Ok(1));
-    alice.say(topic, 2, 1).await;
-    assert_eq!(alice.until("an answer", |frame| answer(&frame)).await, Err(v1::Reason::RateLimited));
+    // In one frame, so that no time passes between the two.
+    alice.say(topic, [(1, 0), (2, 1)]).await;
+    let (mut receipt, mut refusal) = (None, None);
+    let both = alice.until("both answers", |frame| {
+        receipt = receipt.or(frame.receipts.first().map(|one| one.client_seq));
+        refusal = refusal.or(frame.refusals.first().map(|one| (one.client_seq, one.reason())));
+        receipt.zip(refusal)
+    });
+    assert_eq!(both.await, (1, (2, v1::Reason::RateLimited)));
     // It was on its way already when the refusal of the one before it came, and finds that there is room again.
     let third = loop {
-        alice.say(topic, 3, 2).await;
+        alice.say(topic, [(3, 2)]).await;
         match alice.until("an answer", |frame| answer(&frame)).await {
             Err(v1::Reason::RateLimited) => {}
             other => break other,

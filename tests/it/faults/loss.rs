@@ -67,6 +67,9 @@ impl Traffic {
         let talkers = SPEAKERS.map(|name| cast.talk(name, topic));
         let traffic = Self { cast, topic, talkers };
         traffic.more(100).await;
+        // What SQL has before a loss is what is judged by.
+        let archived = async || (!traffic.cast.archived(topic).await.is_empty()).then_some(());
+        eventually("the archive goes along", archived).await;
         traffic
     }
 

@@ -156,7 +156,8 @@ mod long {
         // It works a twentieth of the time, until it has fallen far behind though it never stood still for as long as anybody waits.
         let signal = |signal| fleet.mariadb.as_ref().unwrap().signal(signal);
         let (begun, mut most, before) = (Instant::now(), 0, archived(&fleet, shard));
-        while begun.elapsed() < Duration::from_secs(10) || most <= 100 && begun.elapsed() < PATIENCE {
+        let enough = |most| most > 100 && archived(&fleet, shard) > before;
+        while begun.elapsed() < Duration::from_secs(10) || !enough(most) && begun.elapsed() < PATIENCE {
             signal(Signal::SIGSTOP);
             tokio::time::sleep(Duration::from_millis(950)).await;
             signal(Signal::SIGCONT);

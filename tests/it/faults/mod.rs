@@ -36,7 +36,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use crate::support::eventually;
-use crate::support::fleet::{Fleet, FleetOptions};
+use crate::support::fleet::{Answer, Fleet, FleetOptions};
 
 /// A fleet that takes as much as one sends.
 pub fn options() -> FleetOptions {
@@ -44,9 +44,16 @@ pub fn options() -> FleetOptions {
     FleetOptions { overrides, ..FleetOptions::default() }
 }
 
+/// Runs a command of `roger` that waits for servers which are held up.
+#[track_caller]
+fn patiently(fleet: &Fleet, args: &[&str]) -> Answer {
+    let waits = ["REDIS_CONNECT_TIMEOUT_MS", "REDIS_RESPONSE_TIMEOUT_MS", "SQL_STATEMENT_TIMEOUT_MS"];
+    fleet.roger_with(args, waits.map(|name| (format!("ROGER_{name}"), "60000".to_owned())))
+}
+
 /// What `roger queues` says of the shards.
 fn shards(fleet: &Fleet) -> Vec<Value> {
-    fleet.roger(&["--json", "queues"]).succeeded().json()["shards"].as_array().unwrap().clone()
+    patiently(fleet, &["--json", "queues"]).succeeded().json()["shards"].as_array().unwrap().clone()
 }
 
 /// Waits until every shard has taken in its input, and SQL holds every commit.
@@ -72,6 +79,6 @@ fn all_still_run(fleet: &mut Fleet, pids: &BTreeMap<String, u32>) {
 /// Panics unless SQL holds nothing twice, out of order, or with a hole.
 #[track_caller]
 fn audit(fleet: &Fleet) {
-    let audit = fleet.roger(&["--json", "audit"]);
+    let audit = patiently(fleet, &["--json", "audit"]);
     assert_eq!(audit.code, 0, "{}{}", audit.stdout, audit.stderr);
 }

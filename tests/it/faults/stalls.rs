@@ -9,7 +9,7 @@ mod long {
     use crate::support::fleet::{Fleet, FleetOptions};
 
     /// Shorter than a stall, so that heartbeats are due in the middle of it.
-    const HEARTBEAT_MS: &str = "2000";
+    const HEARTBEAT_MS: &str = "4000";
 
     fn ready(fleet: &Fleet) -> bool {
         let answer = fleet.roger(&["queues", "--json"]).succeeded().json();

@@ -94,21 +94,14 @@ async fn an_upload_that_stands_still_is_given_up_and_makes_room() {
 async fn whoever_takes_nothing_is_dropped_and_makes_room() {
     let ground = Ground::new();
     let crew = Crew::of(&ground).await;
+    let token = ground.token(&crew.neil);
+    let unbound = ground.start(&[]).await;
+    let sent = unbound.post("/files?name=a&purpose=log", Some(&token), noise(24_000_000, 1)).await;
+    let id = json(sent, StatusCode::CREATED).await["id"].as_str().unwrap().to_owned();
+    unbound.stop().await;
     let gateway = ground.start(&[("gateway.connections_max", "1"), ("gateway.stall_ms", "500")]).await;
     drop(gateway.http);
     let address = gateway.url.trim_start_matches("http://").to_owned();
-    let token = ground.token(&crew.neil);
-    let content = noise(24_000_000, 1);
-    let sent = tokio::task::spawn_blocking({
-        let (url, token) = (gateway.url.clone(), token.clone());
-        move || {
-            let mut raw = Raw::post_when_there_is_room(&url, "/files?name=a&purpose=log", &token, content.len());
-            raw.send(&content).unwrap();
-            raw.read_answer()
-        }
-    });
-    let sent = sent.await.unwrap();
-    let id = sent.split("\"id\":\"").nth(1).unwrap_or_else(|| panic!("{sent}")).split('"').next().unwrap().to_owned();
     let asked = format!("GET /files/{id} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {token}\r\n\r\n");
     // Reads nothing of what it asked for.
     let mut idle = loop_until_accepted(&address, &asked);

@@ -76,7 +76,8 @@ pub async fn counted(listen: &str, name: &str) -> u64 {
 
 pub fn client() -> Client {
     drop(rustls::crypto::ring::default_provider().install_default());
-    Client::builder().timeout(Duration::from_secs(60)).build().unwrap()
+    // Whoever refuses a request before its content closes the connection a moment after the answer: none is used again.
+    Client::builder().pool_max_idle_per_host(0).timeout(Duration::from_secs(60)).build().unwrap()
 }
 
 impl Ground {

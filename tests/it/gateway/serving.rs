@@ -6,6 +6,7 @@ use reqwest::StatusCode;
 
 use super::torn::Raw;
 use super::{Crew, Ground, client, json};
+use crate::support::eventually;
 use crate::support::fleet::{binary, config_text};
 use crate::support::process::{Process, Program};
 
@@ -57,9 +58,16 @@ impl Served {
 async fn it_stops_within_its_grace_and_ends_what_it_has_begun() {
     let ground = Ground::new();
     let crew = Crew::of(&ground).await;
-    let mut served = Served::start(&ground, &[], &[]);
-    let mut raw = Raw::post(&served.url, "/files?name=a&purpose=log", &ground.token(&crew.neil), Some(8));
-    raw.send(b"half").unwrap();
+    let mut served = Served::start(&ground, &[("gateway.uploads_max", "1"), ("shutdown.grace_ms", "9000")], &[]);
+    let token = ground.token(&crew.neil);
+    let mut raw = eventually("an upload has begun", async || {
+        let mut raw = Raw::post(&served.url, "/files?name=a&purpose=log", &token, Some(8));
+        raw.send(b"half").ok()?;
+        // While it is under way nobody else finds room.
+        let other = client().post(format!("{}/files?name=b&purpose=log", served.url)).bearer_auth(&token).body("text").send();
+        (other.await.unwrap().status() == StatusCode::SERVICE_UNAVAILABLE && !raw.is_answered()).then_some(raw)
+    })
+    .await;
     let health = client().get(format!("{}/healthz", served.url)).send().await.unwrap();
     assert_eq!(json(health, StatusCode::OK).await, serde_json::json!({ "sql": true, "objects": true }));
     served.process.signal(nix::sys::signal::Signal::SIGTERM);

@@ -2,13 +2,13 @@
 
 use std::io::{self, Read as _, Write as _};
 use std::net::{Shutdown, TcpStream};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use reqwest::StatusCode;
 
 use super::{Crew, Ground, Running, refusal, refused};
 use crate::support::apk::noise;
-use crate::support::{eventually, wait_until};
+use crate::support::{PATIENCE, eventually};
 
 /// A POST over a bare socket, whose headers are sent.
 pub(super) struct Raw(TcpStream);
@@ -23,15 +23,6 @@ impl Raw {
         Self(stream)
     }
 
-    /// As soon as the gateway has a connection to spare.
-    pub(super) fn post_when_there_is_room(url: &str, path: &str, token: &str, length: usize) -> Self {
-        let address = url.trim_start_matches("http://");
-        wait_until("there is a connection to spare", || {
-            answer_of(address, "GET /healthz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").starts_with("HTTP/1.1 200 ")
-        });
-        Self::post(url, path, token, Some(length))
-    }
-
     pub(super) fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.0.write_all(bytes)
     }
@@ -40,6 +31,14 @@ impl Raw {
         write!(self.0, "{:x}\r\n", bytes.len())?;
         self.0.write_all(bytes)?;
         self.0.write_all(b"\r\n")
+    }
+
+    /// Whether something came back, or the connection ended.
+    pub(super) fn is_answered(&self) -> bool {
+        self.0.set_nonblocking(true).unwrap();
+        let peeked = self.0.peek(&mut [0]);
+        self.0.set_nonblocking(false).unwrap();
+        !peeked.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
     }
 
     /// What comes back, until nothing more does for a while or the connection ends.
@@ -71,17 +70,28 @@ pub(super) fn answer_of(address: &str, request: &str) -> String {
 
 /// An upload that has begun, at a gateway which takes in one at a time: nobody else finds room.
 pub(super) async fn begun(gateway: &Running, token: &str, length: Option<usize>) -> Raw {
-    eventually("an upload has begun", || async {
-        // Which of the two comes first is not said.
+    let begin = || {
         let mut raw = Raw::post(&gateway.url, "/files?name=a&purpose=log", token, length);
-        raw.send(if length.is_some() { b"half of it" } else { b"a\r\nhalf of it\r\n" }).ok()?;
+        // One that is refused at once takes nothing any more.
+        let _sent = raw.send(if length.is_some() { b"half of it" } else { b"a\r\nhalf of it\r\n" });
+        raw
+    };
+    let (mut raw, since) = (begin(), Instant::now());
+    loop {
+        // Which of the two comes first is not said. One that was refused has its answer, and holds nothing any more.
         let answer = gateway.post("/files?name=b&purpose=log", Some(token), "text").await;
-        (answer.status() == StatusCode::SERVICE_UNAVAILABLE).then_some(())?;
-        assert!(answer.headers().contains_key("retry-after"));
-        assert_eq!(refused(answer).await, refusal(503, "busy", ""));
-        Some(raw)
-    })
-    .await
+        let is_busy = answer.status() == StatusCode::SERVICE_UNAVAILABLE;
+        if is_busy && !raw.is_answered() {
+            assert!(answer.headers().contains_key("retry-after"));
+            assert_eq!(refused(answer).await, refusal(503, "busy", ""));
+            return raw;
+        }
+        if raw.is_answered() {
+            raw = begin();
+        }
+        assert!(since.elapsed() < PATIENCE, "no upload began");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
 }
 
 /// The upload that had begun was given up.

@@ -47,13 +47,18 @@ async fn a_press_and_a_release_are_one_recorded_burst_each_and_nothing_else_is_r
     let mut neil = Radio::new(100, 7).await;
     let (seat, to) = neil.sit(&session).await;
     assert_eq!(refusal(seat.join(&neil.join).await), Refusal::AlreadyJoined);
+    // Nothing says that Janus heard the last packet.
+    let heard = async || tokio::time::sleep(std::time::Duration::from_millis(500)).await;
     neil.send(to, 5).await;
+    heard().await;
     for burst in 1..=2 {
         seat.talk(true).await.unwrap();
         neil.send(to, 15).await;
+        heard().await;
         seat.talk(false).await.unwrap();
         eventually("the burst is closed", || async { (janus.recorded().len() == burst).then_some(()) }).await;
         neil.send(to, 5).await;
+        heard().await;
     }
     let recorded = janus.recorded();
     assert_eq!(recorded.len(), 2, "{recorded:?}");

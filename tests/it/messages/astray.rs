@@ -25,7 +25,7 @@ const SHARDS: u32 = 16;
 
 /// A fleet whose edge moves deadlines often.
 async fn stage() -> Stage {
-    let overrides = vec![("edge.heartbeat_interval_ms", "1000".to_owned())];
+    let overrides = vec![("edge.heartbeat_interval_ms", "3000".to_owned())];
     Stage::with(FleetOptions { edges: 1, overrides, ..FleetOptions::default() }).await
 }
 

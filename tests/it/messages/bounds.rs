@@ -13,6 +13,8 @@ async fn what_is_refused_for_a_backlog_goes_through_once_there_is_none() {
     let overrides = vec![
         ("delivery.batch_frames_max", "16".to_owned()),
         ("delivery.backlog_frames_max", "16".to_owned()),
+        // It acknowledges nothing.
+        ("edge.unacked_entries_max", "1000000".to_owned()),
         ("edge.rate_messages_per_s", "0".to_owned()),
         ("edge.rate_burst", "0".to_owned()),
     ];

@@ -77,6 +77,9 @@ async fn two_consoles_of_a_dispatcher_both_get_everything_each_with_its_own_mark
     let (one, three) = (left.heard.place_of("m1"), left.heard.place_of("m3"));
     left.mark(group, three).await;
     right.mark(group, one).await;
+    // Until they are answered the edge may not have read the marks.
+    left.beat().await;
+    right.beat().await;
     // The same installation comes back: it displaces itself and nobody else, and continues from its own mark.
     let back = async |number: usize, place: v1::Place| {
         eventually("the mark is known", async || {
@@ -131,16 +134,17 @@ async fn a_revoked_installation_is_closed_at_once_and_refused_by_every_edge_whil
         right.follows(stage.group).await;
         let request = v1::RevokeSessionRequest { token: own.token.clone(), account_id: 0, installation_id: 2 };
         let begun = Instant::now();
-        assert_eq!(web.revoke_session(request).await.unwrap().into_inner().closed, 1);
+        // The directory looks by itself every two seconds, and may have been faster than the call.
+        let closed = web.revoke_session(request).await.unwrap().into_inner().closed;
         assert_eq!(right.closed().await.reason(), v1::Reason::SignedOut);
         took.push(begun.elapsed());
         for edge in &edges {
             assert_eq!(refusal(edge, &login, 2).await, Some(Reason::TokenRevoked), "{edge}");
         }
-        if took.iter().any(|took| *took < AT_ONCE) {
+        if closed == 1 && took.iter().any(|took| *took < AT_ONCE) {
             break login;
         }
-        assert!(took.len() < 3, "it took {took:?}");
+        assert!(took.len() < 5, "it took {took:?}, and closed {closed}");
     };
 
     // Redis forgets; the directory does not.
@@ -172,13 +176,18 @@ async fn a_revoked_installation_is_closed_at_once_and_refused_by_every_edge_whil
 #[tokio::test(flavor = "multi_thread")]
 async fn whoever_is_locked_out_or_revoked_at_the_command_line_is_off_the_air() {
     let stage = Stage::start().await;
-    let (neil, buzz) = (stage.login("neil", 1).await, stage.login("buzz", 0xabc).await);
+    let (neil, mut buzz) = (stage.login("neil", 1).await, stage.login("buzz", 0xabc).await);
     let mut neils = Radio::open(&stage.fleet.edge(0), hello(&neil, 1)).await.unwrap();
     let mut buzzs = Radio::open(&stage.fleet.edge(1), hello(&buzz, 0xabc)).await.unwrap();
     neils.follows(stage.group).await;
     buzzs.follows(stage.group).await;
 
-    let listed = stage.fleet.roger(&["sessions", "--account", "buzz", "--json"]).succeeded().json();
+    // A login is put on record after its answer.
+    let listed = eventually("the login is on record", async || {
+        let listed = stage.fleet.roger(&["sessions", "--account", "buzz", "--json"]).succeeded().json();
+        listed["logins"].as_array().is_some_and(|logins| !logins.is_empty()).then_some(listed)
+    })
+    .await;
     assert_eq!(listed["resume_tokens"][0]["installation"], "abc");
     assert_eq!((&listed["sessions"][0]["edge_name"], &listed["logins"][0]["app"]), (&"edge-1".into(), &"tool".into()));
     let text = stage.fleet.roger(&["sessions", "--account", "buzz"]).succeeded().stdout;
@@ -189,8 +198,20 @@ async fn whoever_is_locked_out_or_revoked_at_the_command_line_is_off_the_air() {
     assert_ne!(revoke(&[]).code, 0, "it is not done without --yes");
     assert_eq!(revoke(&["--installation", "x", "--yes"]).code, 64);
     assert_eq!(revoke(&["--installation", "1", "--yes"]).succeeded().json()["closed"], 0);
-    assert_eq!(revoke(&["--installation", "abc", "--yes"]).succeeded().json()["closed"], 1);
+    let mut closed = revoke(&["--installation", "abc", "--yes"]).succeeded().json()["closed"].clone();
     assert_eq!(buzzs.closed().await.reason(), v1::Reason::SignedOut);
+    for _ in 0..4 {
+        // The directory looks by itself every two seconds, and may have been faster than the command.
+        if closed == 1 {
+            break;
+        }
+        buzz = stage.login("buzz", 0xabc).await;
+        buzzs = Radio::open(&stage.fleet.edge(1), hello(&buzz, 0xabc)).await.unwrap();
+        buzzs.follows(stage.group).await;
+        closed = revoke(&["--installation", "abc", "--yes"]).succeeded().json()["closed"].clone();
+        assert_eq!(buzzs.closed().await.reason(), v1::Reason::SignedOut);
+    }
+    assert_eq!(closed, 1);
     assert_eq!(refusal(&stage.fleet.edge(0), &buzz, 0xabc).await, Some(Reason::TokenRevoked));
 
     // This command does not reach for Redis: the directory does.

@@ -5,6 +5,7 @@ use roger::proto::v1;
 
 use super::radio::Radio;
 use super::stage::{Stage, hello, hello_at};
+use crate::support::eventually;
 
 impl Stage {
     /// Runs `roger member add` or `remove` for the group of apollo.
@@ -74,6 +75,9 @@ async fn a_removed_member_sees_nothing_later_and_can_fetch_what_was_before() {
     // On the same edge: had it been for them, it would be on its way by now.
     online.beat().await;
     online.hears(group, &["m1", "m2"]).await;
+    // Their own inbox says so, too: then the edge knows.
+    let is_told = |entry: &v1::Entry| matches!(&entry.notice, Some(v1::entry::Notice::Left(left)) if left.group_id == group.id());
+    online.until("it is told", |heard| heard.entries.iter().any(is_told).then_some(())).await;
     // They may not write any more, and are told so in the session.
     online.say(group, 1, "me too").await;
     let refusal = online.until("the refusal", |heard| heard.refusals.first().cloned()).await;
@@ -87,6 +91,9 @@ async fn a_removed_member_sees_nothing_later_and_can_fetch_what_was_before() {
     }
     // With everything up to the end acknowledged there is nothing to follow.
     let mut done = Radio::open(&stage.fleet.edge(1), hello_at(&absent, 1, group, two)).await.unwrap();
+    done.follows(TopicId::inbox(absent.user)).await;
+    // Asked behind what the edge asked for the one before: by then that is answered.
+    drop(stage.radio(1, "capcom").await);
     done.say(group, 1, "me too").await;
     let refusal = done.until("the refusal", |heard| heard.refusals.first().cloned()).await;
     assert_eq!(refusal.reason(), v1::Reason::NotMember);
@@ -129,7 +136,15 @@ async fn who_was_just_put_into_a_group_may_write_there_before_the_edge_has_heard
     let group = stage.group;
     let mut neil = stage.radio(0, "neil").await;
     let own = TopicId::inbox(stage.login("neil", 1).await.user);
-    let mut guest = Radio::open(&stage.fleet.edge(1), hello(&stage.login("guest", 1).await, 1)).await.unwrap();
+    let login = stage.login("guest", 1).await;
+    let mut guest = Radio::open(&stage.fleet.edge(1), hello(&login, 1)).await.unwrap();
+    guest.follows(TopicId::inbox(login.user)).await;
+    // Stopped while it writes that down, the directory would hold the lock of the database.
+    eventually("the login is on record", async || {
+        let listed = stage.fleet.roger(&["sessions", "--account", "guest", "--json"]).succeeded().json();
+        listed["logins"].as_array().is_some_and(|logins| !logins.is_empty()).then_some(())
+    })
+    .await;
     // By then the edge knows which groups there are.
     guest.say(own, 1, "may I come in?").await;
     guest.receipt(own, 1).await;

@@ -63,7 +63,7 @@ async fn a_radio_that_reads_nothing_holds_up_nobody_and_then_gets_everything_onc
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_radio_that_reads_nothing_for_long_is_closed_with_a_reason_and_comes_back_for_the_rest() {
-    let mut stage = stage(3_000).await;
+    let mut stage = stage(6_000).await;
     let group = stage.group;
     let login = stage.login("buzz", 1).await;
     let mut slow = Radio::open(&stage.fleet.edge(0), hello(&login, 1)).await.unwrap();

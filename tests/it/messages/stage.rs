@@ -67,7 +67,10 @@ impl Stage {
     }
 
     pub async fn with(options: FleetOptions) -> Self {
-        let fleet = Fleet::start(options);
+        // A Redis that stands still beside other tests is waited for; a test of that says so itself.
+        let patient = ["redis.connect_timeout_ms", "redis.response_timeout_ms"].map(|key| (key, "10000".to_owned()));
+        let overrides = patient.into_iter().chain(options.overrides).collect();
+        let fleet = Fleet::start(FleetOptions { overrides, ..options });
         fleet.apply(CREW);
         let group = group_of(&fleet, "capcom").await;
         Self { fleet, group }

@@ -9,8 +9,8 @@ use tonic::transport::Channel;
 
 use super::radio::Radio;
 use super::stage::{Stage, hello};
-use crate::support::eventually;
 use crate::support::fleet::FleetOptions;
+use crate::support::{PATIENCE, eventually};
 
 /// The installation of the dispatcher's page.
 const PAGE: u64 = 0xf000_0000_0000_0009;
@@ -73,7 +73,12 @@ mod long {
         let first = desk.page(0).await;
         let group = desk.make(&first).await;
         let mut second = desk.page(1).await;
-        desk.ends(group, "the group of the page before the refresh").await;
+        let begun = std::time::Instant::now();
+        while desk.is_there(group).await {
+            assert!(begun.elapsed() < PATIENCE, "the group of the page before the refresh stays");
+            second.beat().await;
+        }
+        second.beat().await;
         let left = |heard: &crate::messages::radio::Heard| {
             let left = heard.entries.iter().filter_map(|entry| match &entry.notice {
                 Some(v1::entry::Notice::Left(left)) if left.group_id == group => Some(left.why()),
@@ -119,7 +124,9 @@ mod long {
         let request = v1::WebCreateGroupRequest { token: token.clone(), kind, session_id: 1, installation_id: PAGE, ..Default::default() };
         desk.web.web_create_group(request).await.unwrap();
         let mut alone = desk.groups.clone();
+        let begun = std::time::Instant::now();
         loop {
+            assert!(begun.elapsed() < PATIENCE, "the group of nobody's session stays");
             page.beat().await;
             let request = v1::GetGroupListRequest { token: token.clone(), ..Default::default() };
             if alone.get_group_list(request).await.unwrap().into_inner().groups.is_empty() {

@@ -1,6 +1,6 @@
 //! Desks that watch where their devices are.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use roger::clock::Clock;
 use roger::proto::v1::talk_cloud_location_client::TalkCloudLocationClient;
@@ -10,6 +10,7 @@ use tonic::transport::Channel;
 
 use crate::alerts::{Scene, report_at};
 use crate::messages::{Radio, hello};
+use crate::support::PATIENCE;
 use crate::support::company::Somebody;
 use crate::support::fleet::FleetOptions;
 
@@ -67,20 +68,32 @@ async fn a_desk_sees_its_own_devices_move_and_nobody_elses() {
     tokio::time::sleep(Duration::from_millis(1_100)).await;
     report(&scene, &radio, report_at(46.0, 13.0)).await;
     sees(&mut first_desk, &radio, 46.0).await;
+    sees(&mut company_desk, &radio, 46.0).await;
     assert!(first_desk.heard.positions.iter().all(|told| told.position.unwrap().latitude != 1.0));
 
     // Given to the other desk: from a moment later on it is that one's to see.
     let (imeis, sender_id, receiver_id) = (vec![radio.name.clone()], first.id, second.id);
     let transfer = v1::MultiTransDeviceRequest { token: company.token(), imeis, sender_id, receiver_id };
     scene.desk.web.multi_trans_device(transfer).await.unwrap();
-    tokio::time::sleep(Duration::from_millis(2_100)).await;
+    let begun = Instant::now();
+    while second_desk.heard.positions.is_empty() {
+        assert!(begun.elapsed() < PATIENCE, "the other desk never sees it");
+        tokio::time::sleep(Duration::from_millis(1_100)).await;
+        report(&scene, &radio, report_at(46.5, 13.0)).await;
+        second_desk.beat().await;
+    }
+    // From here on nobody can take it for the first one's any more.
+    tokio::time::sleep(Duration::from_millis(1_100)).await;
     report(&scene, &radio, report_at(47.0, 13.0)).await;
     sees(&mut second_desk, &radio, 47.0).await;
     sees(&mut company_desk, &radio, 47.0).await;
     // What is told of the other radio comes behind whatever would have been told of this one.
     report(&scene, &other, report_at(48.0, 13.0)).await;
     sees(&mut first_desk, &other, 48.0).await;
-    let latitudes = |desk: &Radio| -> Vec<f64> { desk.heard.positions.iter().map(|told| told.position.unwrap().latitude).collect() };
+    let latitudes = |desk: &Radio| -> Vec<f64> {
+        let all = desk.heard.positions.iter().map(|told| told.position.unwrap().latitude);
+        all.filter(|latitude| *latitude != 46.5).collect()
+    };
     assert_eq!(latitudes(&first_desk), [45.0, 46.0, 48.0]);
     assert_eq!(latitudes(&second_desk), [47.0]);
     assert_eq!(latitudes(&company_desk)[..3], [45.0, 46.0, 47.0]);

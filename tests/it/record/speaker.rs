@@ -54,7 +54,7 @@ impl Speaker {
         self.press().await;
         self.say(packets).await;
         // As a person does, who lets go after the last word: nothing says that Janus heard it.
-        tokio::time::sleep(Duration::from_millis(40)).await;
+        tokio::time::sleep(Duration::from_secs(1)).await;
         self.release().await;
     }
 }

@@ -63,7 +63,12 @@ impl Cluster {
         }
         let count = all.len() + cluster.replicas.len();
         let everybody = || all.iter().copied().chain(&cluster.replicas);
-        let knows = |server: &Redis| server.cli(&["CLUSTER", "NODES"]).lines().filter(|line| line.contains("connected")).count() == count;
+        let has_met = |line: &&str| {
+            let fields: Vec<&str> = line.split(' ').collect();
+            // While two shake hands they know each other under names of the moment.
+            fields.get(7) == Some(&"connected") && !fields[2].contains("handshake")
+        };
+        let knows = |server: &Redis| server.cli(&["CLUSTER", "NODES"]).lines().filter(has_met).count() == count;
         wait_until("the servers of the cluster know each other", || everybody().all(knows));
         for (number, replica) in cluster.replicas.iter().enumerate() {
             assert_eq!(replica.cli(&["CLUSTER", "REPLICATE", &id(all[number % primaries])]), "OK");

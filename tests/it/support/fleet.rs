@@ -298,14 +298,14 @@ impl Fleet {
     #[track_caller]
     pub fn restart(&mut self, name: &str) {
         self.relaunch(name);
-        self.program(name).wait_for_log("ready");
+        self.program(name).wait_for_log(": ready");
     }
 
     /// Waits until every program that runs makes progress.
     #[track_caller]
     pub fn wait_until_ready(&mut self) {
         for process in self.programs.values_mut() {
-            process.wait_for_log("ready");
+            process.wait_for_log(": ready");
         }
         if let Some(supervisord) = &mut self.supervisord {
             supervisord.wait_until_ready();
@@ -315,7 +315,13 @@ impl Fleet {
     /// Runs a command of `roger` against the fleet, to its end.
     #[track_caller]
     pub fn roger(&self, args: &[&str]) -> Answer {
-        let output = self.command(args).output().unwrap();
+        self.roger_with(args, [])
+    }
+
+    /// The same, with variables of the environment.
+    #[track_caller]
+    pub fn roger_with(&self, args: &[&str], env: impl IntoIterator<Item = (String, String)>) -> Answer {
+        let output = self.command(args).envs(env).output().unwrap();
         let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
         Answer { code: output.status.code().unwrap_or(-1), stdout: text(output.stdout), stderr: text(output.stderr) }
     }

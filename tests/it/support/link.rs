@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, copy, copy_bidirectional};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 /// Carries TCP from a port of its own to that of a server. Ends with the runtime of the test.
@@ -40,6 +41,7 @@ impl Link {
                     }
                     let Ok(mut far) = TcpStream::connect(("127.0.0.1", server)).await else { return };
                     tokio::select! {
+                        biased;
                         () = cut.cancelled() => {}
                         () = carry(&mut near, &mut far, delay) => {}
                     }
@@ -78,17 +80,26 @@ async fn carry(near: &mut TcpStream, far: &mut TcpStream, delay: Duration) {
         return;
     }
     let ((mut asks, mut hears), (mut answers, mut asked)) = (near.split(), far.split());
-    let late = async {
+    // Apart, so that what comes in two pieces is no later than in one.
+    let (sender, mut pieces) = tokio::sync::mpsc::channel::<(Instant, Vec<u8>)>(1_024);
+    let hears_all = async move {
         let mut said = vec![0; 1 << 16];
         while let Ok(bytes @ 1..) = answers.read(&mut said).await {
-            tokio::time::sleep(delay).await;
-            if hears.write_all(&said[..bytes]).await.is_err() {
+            if sender.send((Instant::now() + delay, said[..bytes].to_vec())).await.is_err() {
+                return;
+            }
+        }
+    };
+    let tells_late = async {
+        while let Some((due, piece)) = pieces.recv().await {
+            tokio::time::sleep_until(due).await;
+            if hears.write_all(&piece).await.is_err() {
                 return;
             }
         }
     };
     tokio::select! {
         _ = copy(&mut asks, &mut asked) => {}
-        () = late => {}
+        _ = async { tokio::join!(hears_all, tells_late) } => {}
     }
 }

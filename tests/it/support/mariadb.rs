@@ -4,6 +4,7 @@
 //! starts one of its own. The server dies with its last user, and with the process at the latest.
 
 use std::fs::File;
+use std::io::Read as _;
 use std::net::TcpStream;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -186,7 +187,7 @@ impl MariaDb {
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
         let mut child = spawn(command);
         let deadline = Instant::now() + START_TIMEOUT;
-        while TcpStream::connect(("127.0.0.1", self.port)).is_err() {
+        while greets(self.port).is_err() {
             let ended = child.try_wait().unwrap();
             if ended.is_some() || Instant::now() > deadline {
                 let log = std::fs::read_to_string(folder.join("log")).unwrap_or_default();
@@ -202,6 +203,13 @@ impl Drop for MariaDb {
     fn drop(&mut self) {
         self.stop();
     }
+}
+
+/// Whether a server takes connections. It listens before it has run its init file, and says nothing until then.
+fn greets(port: u16) -> std::io::Result<()> {
+    let mut stream = TcpStream::connect(("127.0.0.1", port))?;
+    stream.set_read_timeout(Some(Duration::from_secs(1)))?;
+    stream.read_exact(&mut [0])
 }
 
 /// Starts a program from a thread that lives as long as the process: the signal on the parent's death is for the death of its thread.

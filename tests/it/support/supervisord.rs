@@ -52,7 +52,7 @@ impl Supervisord {
     #[track_caller]
     pub fn wait_until_ready(&mut self) {
         for program in &self.programs {
-            let ready = || fs::read_to_string(&program.log).is_ok_and(|log| log.contains("ready"));
+            let ready = || fs::read_to_string(&program.log).is_ok_and(|log| log.contains(": ready"));
             wait_until(&format!("{} is ready under supervisord", program.name), ready);
         }
     }

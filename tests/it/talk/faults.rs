@@ -93,6 +93,8 @@ async fn bursts_are_announced_once_each_while_the_bridge_is_killed_again_and_aga
         talker.session.release_floor(GroupId(air));
         kill(2);
         talker.hears("that nobody talks", |event| (event.what == FloorWhat::Idle).then_some(())).await;
+        // As a radio does: it is there.
+        listener.beat().await;
     }
     all_are_announced_once(&scene, &janus, &mut listener, BURSTS).await;
 }
@@ -118,6 +120,8 @@ async fn bursts_are_announced_once_each_while_the_bridge_is_killed_every_300_ms_
         }
         talker.session.release_floor(GroupId(air));
         talker.hears("that nobody talks", |event| (event.what == FloorWhat::Idle).then_some(())).await;
+        // As a radio does: it is there.
+        listener.beat().await;
     }
     all_are_announced_once(&scene, &janus, &mut listener, BURSTS).await;
 }
@@ -129,7 +133,12 @@ async fn all_are_announced_once(scene: &Scene, janus: &Janus, listener: &mut Rad
         let names = std::fs::read_dir(janus.recordings().join("done")).into_iter().flatten();
         names.filter(|name| name.as_ref().unwrap().path().extension().is_some_and(|ending| ending == "mjr")).count()
     };
-    eventually("all recordings are put away", async || (janus.recorded().is_empty() && done() >= bursts).then_some(())).await;
+    // Also those that Janus still writes.
+    let is_left = || {
+        let mut names = std::fs::read_dir(janus.recordings()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        names.any(|name| name.ends_with(".mjr") || name.ends_with(".tmp"))
+    };
+    eventually("all recordings are put away", async || (!is_left() && done() >= bursts).then_some(())).await;
     listener.until("all bursts", |heard| (talk(heard, room).len() >= done()).then_some(())).await;
     eventually("nothing more waits", async || {
         let queues = scene.fleet.roger(&["queues", "--json"]).succeeded().json();

@@ -9,9 +9,9 @@ use crate::support::fleet::FleetOptions;
 use crate::support::janus::Janus;
 use crate::support::{eventually, wait_until};
 
-async fn scene(janus: &Janus, burst_ms: u64) -> Scene {
+async fn scene(janus: &Janus, burst_ms: u64, vanish_ms: u64) -> Scene {
     let mut overrides = janus.overrides();
-    overrides.extend([("floor.burst_ms", burst_ms.to_string())]);
+    overrides.extend([("floor.burst_ms", burst_ms.to_string()), ("floor.vanish_ms", vanish_ms.to_string())]);
     Scene::with(FleetOptions { overrides, ..FleetOptions::default() }).await
 }
 
@@ -28,7 +28,7 @@ fn recorded(janus: &Janus, group: u64, user: u64) -> usize {
 #[tokio::test(flavor = "multi_thread")]
 async fn who_has_the_floor_is_heard_and_recorded_and_the_next_one_waits() {
     let janus = Janus::start();
-    let scene = scene(&janus, 3_000).await;
+    let scene = scene(&janus, 8_000, 10_000).await;
     let (air, [neil, buzz, mike]) = (scene.air, [0, 1, 2].map(|radio| &scene.radios[radio]));
     let mut first = Voice::seated(&scene, 0, neil, air).await;
     let mut second = Voice::seated(&scene, 1, buzz, air).await;
@@ -67,7 +67,7 @@ async fn who_has_the_floor_is_heard_and_recorded_and_the_next_one_waits() {
 #[tokio::test(flavor = "multi_thread")]
 async fn who_goes_to_another_room_in_a_burst_is_cut_off_and_their_seat_follows() {
     let janus = Janus::start();
-    let scene = scene(&janus, 3_000).await;
+    let scene = scene(&janus, 60_000, 10_000).await;
     let (air, ground, buzz, mike) = (scene.air, scene.ground, &scene.radios[1], &scene.radios[2]);
     let mut mover = Voice::seated(&scene, 0, buzz, air).await;
     let mut other = Voice::seated(&scene, 1, mike, air).await;
@@ -91,7 +91,7 @@ async fn who_goes_to_another_room_in_a_burst_is_cut_off_and_their_seat_follows()
 #[tokio::test(flavor = "multi_thread")]
 async fn who_vanishes_loses_the_floor_long_before_their_burst_is_over() {
     let janus = Janus::start();
-    let mut scene = scene(&janus, 60_000).await;
+    let mut scene = scene(&janus, 60_000, 4_000).await;
     let air = scene.air;
     let mut gone = Voice::seated(&scene, 0, &scene.radios[0], air).await;
     let mut other = Voice::seated(&scene, 1, &scene.radios[1], air).await;
@@ -105,7 +105,7 @@ async fn who_vanishes_loses_the_floor_long_before_their_burst_is_over() {
     other.outcome(two).await.unwrap();
     let waited = since.elapsed();
     scene.fleet.cont("edge-0");
-    // Two seconds, and what a busy machine takes.
+    // Four seconds, and what a busy machine takes.
     assert!(waited < std::time::Duration::from_secs(15), "{waited:?}");
     wait_until("the recording of who vanished", || recorded(&janus, air, scene.radios[0].id) == 1);
 }
@@ -113,7 +113,7 @@ async fn who_vanishes_loses_the_floor_long_before_their_burst_is_over() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_bridge_that_begins_anew_keeps_every_seat_and_a_janus_that_does_tells_who_sat_there() {
     let mut janus = Janus::start();
-    let mut scene = scene(&janus, 3_000).await;
+    let mut scene = scene(&janus, 60_000, 10_000).await;
     let air = scene.air;
     let mut radio = Voice::seated(&scene, 0, &scene.radios[0], air).await;
     scene.fleet.kill9("janus-0");
@@ -132,7 +132,7 @@ async fn a_bridge_that_begins_anew_keeps_every_seat_and_a_janus_that_does_tells_
 #[tokio::test(flavor = "multi_thread")]
 async fn while_janus_hangs_with_its_port_open_nobody_is_granted_anything() {
     let janus = Janus::start();
-    let scene = scene(&janus, 3_000).await;
+    let scene = scene(&janus, 3_000, 10_000).await;
     let air = scene.air;
     let mut radio = Voice::seated(&scene, 0, &scene.radios[0], air).await;
     let one = radio.ask(air);

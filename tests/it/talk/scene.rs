@@ -31,7 +31,11 @@ pub struct Scene {
 
 impl Scene {
     pub async fn with(options: FleetOptions) -> Self {
-        let fleet = Fleet::start(FleetOptions { janus: 1, ..options });
+        // A machine that stands still for a moment takes the floor from nobody; a test of that says so itself.
+        let patient = [("floor.prepare_ms", "10000"), ("floor.vanish_ms", "10000"), ("janus.request_timeout_ms", "5000")];
+        let patient = patient.map(|(key, value)| (key, value.to_owned()));
+        let overrides = patient.into_iter().chain(options.overrides).collect();
+        let fleet = Fleet::start(FleetOptions { janus: 1, overrides, ..options });
         let url = match &fleet.mariadb {
             Some(server) => server.fleet_url(),
             None => format!("sqlite:{}", fleet.folder().join("roger.db").display()),

@@ -118,7 +118,11 @@ async fn the_doctor_and_the_queues_see_who_works_the_media_server() {
         said.says("talk.commands", verdict, words[0]);
         said.says("talk.media", verdict, words[1]);
     };
-    said(&scene, "OK", ["nothing waits; 1 alive"; 2]);
+    let seen = wait_for("the doctor sees both", PATIENCE, || {
+        let said = Said::of(&scene.fleet.roger(&["doctor", "--json"]));
+        ["talk.commands", "talk.media"].iter().all(|check| said.is(check, "OK")).then_some(said)
+    });
+    ["talk.commands", "talk.media"].iter().for_each(|check| seen.says(check, "OK", "nothing waits; 1 alive"));
     scene.fleet.kill9("janus-0");
     scene.fleet.redis.cli(&["RPUSH", "WebNotifyJanus", "a command"]);
     wait_for("nobody works them", PATIENCE, || (streams(&scene) == [(1, 0), (0, 0)]).then_some(()));

@@ -9,7 +9,7 @@ use crate::support::wait_until;
 fn a_stop_of_supervisord_is_followed_by_a_beginning_and_a_kill_by_its_death() {
     let gateway = Gateway::start(Mode::Good);
     // Nothing but the listeners, which are stopped as soon as they heard of it.
-    let mut supervised = supervised(&gateway, "peer_silent_s = 2\nrevive_first_s = 0\n", "");
+    let mut supervised = supervised(&gateway, "peer_silent_s = 10\nrevive_first_s = 0\n", "");
     let having = |part: &str| gateway.texts().iter().filter(|text| text.contains(part)).count();
     let listener = supervised.folder.path().join("listener");
     for starts in 1..=3 {

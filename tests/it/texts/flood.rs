@@ -75,7 +75,10 @@ fn a_flood_of_a_real_supervisord_is_told_once_while_the_gateway_is_bad_and_both_
     for turn in 0..10 {
         gateway.set(modes[turn % modes.len()]);
         match turn {
-            2 => drop(Command::new("kill").args(["-KILL", &supervised.pid("sms-listener-b").unwrap()]).status().unwrap()),
+            2 => {
+                let pid = wait_for("it runs", PATIENCE, || supervised.pid("sms-listener-b"));
+                Command::new("kill").args(["-KILL", &pid]).status().unwrap();
+            }
             5 => {
                 let pid = wait_for("it runs", PATIENCE, || supervised.pid("sms-listener-a"));
                 let signal = |name: &str| Command::new("kill").args([name, &pid]).output().unwrap();
@@ -106,14 +109,15 @@ fn a_flood_of_a_real_supervisord_is_told_once_while_the_gateway_is_bad_and_both_
     let told = || gateway.texts().iter().filter_map(|text| changes_in(text)).sum::<usize>();
     // supervisord began; the rest stands in its log, or in the spools.
     let all = || 1 + happened(&log()) + known_to_listeners(&supervised).values().sum::<usize>();
-    wait_until("all is told", || told() >= all());
+    // Attempts are up to 45 s apart by now.
+    wait_for("all is told", PATIENCE, || (told() >= all()).then_some(()));
     let after = gateway.texts().iter().skip(before).filter(|text| changes_in(text).is_some()).count();
     assert!(after <= 5, "{after} messages: {:#?}", gateway.texts());
 
     // What would be told twice is told with this one, or before it.
     supervised.control("start last");
     wait_until("the last one has ended", || log().contains("exited: last "));
-    wait_until("it is told", || told() >= all());
+    wait_for("it is told", PATIENCE, || (told() >= all()).then_some(()));
     let known = known_to_listeners(&supervised);
     assert_eq!(told(), all(), "{known:?} {:#?}", gateway.texts());
     assert!(known.keys().all(|kind| kind.starts_with("peer_")) && known["peer_silent"] >= 1, "{known:?}");

@@ -13,7 +13,7 @@ use crate::support::wait_until;
 fn on_a_full_disk_events_are_answered_and_told_from_memory_and_two_listeners_stay_friends() {
     let folder = tempfile::tempdir().unwrap();
     let gateway = Gateway::start(Mode::Good);
-    configure(folder.path(), &gateway, "peer_silent_s = 2\n");
+    configure(folder.path(), &gateway, "peer_silent_s = 6\n");
     let spool = folder.path().join("listener");
     std::fs::create_dir(&spool).unwrap();
     // A disk of 64 KiB, which only the two listeners see.
@@ -57,7 +57,7 @@ fn on_a_full_disk_events_are_answered_and_told_from_memory_and_two_listeners_sta
     // Longer than one may give no sign of life: neither takes the other for dead.
     let beat = || std::fs::read_to_string(inside.join("a/beat")).unwrap().parse::<u64>().unwrap();
     let begun = beat();
-    wait_until("signs of life go on", || beat() > begun + 4_000);
+    wait_until("signs of life go on", || beat() > begun + 9_000);
     std::fs::remove_file(&filler).unwrap();
     both(heard + 2, "PROCESS_STATE_FATAL", "edge-0");
     wait_until("it is told", || having("roger:edge-0 FATAL") == 1);

@@ -11,7 +11,7 @@ use crate::support::wait_until;
 fn two_listeners_tell_each_change_once_and_one_does_the_work_of_a_silent_one() {
     let folder = tempfile::tempdir().unwrap();
     let gateway = Gateway::start(Mode::Good);
-    configure(folder.path(), &gateway, "peer_silent_s = 2\n");
+    configure(folder.path(), &gateway, "peer_silent_s = 6\n");
     let (mut a, mut b) = (Piped::start(folder.path(), "a"), Piped::start(folder.path(), "b"));
     let told = || gateway.texts().iter().filter_map(|text| changes_in(text)).sum::<usize>();
     for serial in 0..40 {

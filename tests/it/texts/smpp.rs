@@ -8,8 +8,8 @@ use std::time::Duration;
 use roger::retry::ErrorClass;
 use roger::sms::{Error, Provider as _, SmppProvider, Text};
 
-use crate::support::ports;
 use crate::support::process::{Process, Program};
+use crate::support::{PATIENCE, ports};
 
 struct Centre {
     _process: Process,
@@ -45,7 +45,7 @@ impl Centre {
         taken.lines().map(|line| line.split('\t').map(str::to_owned).collect::<Vec<_>>().try_into().unwrap()).collect()
     }
 
-    fn provider(&self, password: &str) -> SmppProvider {
+    fn provider(&self, password: &str, timeout: Duration) -> SmppProvider {
         let at = |name: &str| self.folder.path().join(name);
         fs::write(at("secret"), password).unwrap();
         fs::set_permissions(at("secret"), fs::Permissions::from_mode(0o600)).unwrap();
@@ -55,7 +55,7 @@ impl Centre {
             at("secret")
         );
         fs::write(at("sms-smpp.toml"), file).unwrap();
-        SmppProvider::read(&at("sms-smpp.toml"), Duration::from_secs(2)).unwrap()
+        SmppProvider::read(&at("sms-smpp.toml"), timeout).unwrap()
     }
 }
 
@@ -70,7 +70,8 @@ fn hex(text: &str) -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_short_message_centre_takes_texts_and_what_it_does_not_take_is_told_by_its_status() {
     let centre = Centre::start();
-    let provider = centre.provider("open");
+    let provider = centre.provider("open", PATIENCE);
+    let hasty = centre.provider("open", Duration::from_secs(2));
     provider.send(&text("k1", "Roger oslo-1: edge-0 FATAL @ 14:02")).await.unwrap();
     let [source, destination, class, coding, octets] = centre.taken().pop().unwrap();
     assert_eq!([source, destination, class, coding], ["Roger", "4740000001", "0", "0"]);
@@ -97,13 +98,13 @@ async fn a_short_message_centre_takes_texts_and_what_it_does_not_take_is_told_by
     assert!(matches!(never, Error::Status { status: 11, class: ErrorClass::Permanent, .. }), "{never:?}");
     for mode in ["close", "hang"] {
         centre.answers(mode);
-        let error = provider.send(&text("k3", "x")).await.unwrap_err();
+        let error = hasty.send(&text("k3", "x")).await.unwrap_err();
         assert_eq!(error.class(), ErrorClass::Transient, "{mode}: {error:?}");
     }
     centre.answers("0");
     provider.send(&text("k4", "back")).await.unwrap();
 
-    let stranger = centre.provider("shut").send(&text("k5", "x")).await.unwrap_err();
+    let stranger = centre.provider("shut", PATIENCE).send(&text("k5", "x")).await.unwrap_err();
     assert!(matches!(stranger, Error::Status { status: 14, .. }) && !format!("{stranger:?}").contains("shut"), "{stranger:?}");
     assert_eq!(centre.taken().len(), 8);
 }

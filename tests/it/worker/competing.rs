@@ -48,7 +48,7 @@ impl Competing for Obey {
             "reject" => Verdict::Reject("cannot be done".to_owned()),
             "fail" => Verdict::Retry { after: Some(Duration::from_millis(1)), error: "not today".to_owned() },
             "panic" => panic!("planted"),
-            "twice" if runs < 2 => Verdict::Retry { after: Some(IDLE * 3), error: "later".to_owned() },
+            "twice" if runs < 2 => Verdict::Retry { after: Some(IDLE * 6), error: "later".to_owned() },
             "hang" => std::future::pending().await,
             _ => Verdict::Done,
         }
@@ -146,7 +146,7 @@ async fn a_zombie_does_not_get_back_what_was_taken_over() {
 async fn slow_but_alive_is_not_taken_over() {
     let server = redis::Redis::start();
     // Shorter than until its second attempt, and longer than this machine may stand still.
-    let idle = IDLE * 5 / 2;
+    let idle = IDLE * 5;
     let slow = Running::start_with(&server, idle);
     slow.redis.add(STREAM, b"twice").await.unwrap();
     eventually("the first attempt", async || (slow.job.runs("twice") == 1).then_some(())).await;

@@ -10,13 +10,13 @@ use std::time::Duration;
 
 use roger::broker::{Redis, Replication, Settings};
 
-/// A handle as the programs have it.
+/// A handle that waits for longer than a server stands still beside other tests.
 pub fn handle(server: &crate::support::redis::Redis) -> Redis {
     handle_at(server.url())
 }
 
 pub fn handle_at(url: String) -> Redis {
-    handle_that_waits(url, Duration::from_secs(1), Duration::from_secs(2))
+    handle_that_waits(url, Duration::from_secs(10), Duration::from_secs(10))
 }
 
 /// One that waits for answers that are slow on purpose.

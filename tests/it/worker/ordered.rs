@@ -33,9 +33,7 @@ impl Ordered for Turn {
         self.begun.fetch_add(1, Ordering::SeqCst);
         self.serving.lock().unwrap().push(tenure.shard);
         let _gone = Gone(self.clone(), tenure.shard);
-        let panics = self.panics.load(Ordering::SeqCst);
-        if panics > 0 {
-            self.panics.store(panics - 1, Ordering::SeqCst);
+        if self.panics.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |panics| panics.checked_sub(1)).is_ok() {
             panic!("planted");
         }
         while !tenure.stop.is_cancelled() {
@@ -72,7 +70,11 @@ impl Running {
     }
 
     fn start_with(redis: &Redis, lease: Duration) -> Self {
-        let (job, shutdown, readiness) = (Turn::default(), Shutdown::manual(), Readiness::new());
+        Self::start_as(Turn::default(), redis, lease)
+    }
+
+    fn start_as(job: Turn, redis: &Redis, lease: Duration) -> Self {
+        let (shutdown, readiness) = (Shutdown::manual(), Readiness::new());
         let settings = OrderedSettings::new(SHARDS, lease).unwrap();
         let part = readiness.part("deliver");
         let task = tokio::spawn(run_ordered(job.clone(), redis.clone(), settings, Clock::system(), shutdown.clone(), part));
@@ -185,12 +187,12 @@ async fn a_stall_of_redis_ends_no_tenure_and_a_long_one_ends_all() {
 async fn answers_that_take_a_quarter_of_a_lease_end_no_tenure() {
     let server = redis::Redis::start();
     // Long, so that what this machine adds is little.
-    let lease = LEASE * 3;
+    let lease = LEASE * 4;
     let link = Link::slow(server.port(), lease / 4).await;
     let redis = patient_handle_at(format!("redis://127.0.0.1:{}", link.port()));
     let worker = Running::start_with(&redis, lease);
     worker.wait_for(8).await;
-    tokio::time::sleep(lease * 3).await;
+    tokio::time::sleep(lease * 2).await;
     assert_eq!((worker.serving(), worker.job.begun.load(Ordering::SeqCst)), (8, 8));
 }
 
@@ -210,8 +212,8 @@ async fn a_restart_of_redis_is_survived() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_panic_costs_one_attempt_and_not_the_shard() {
     let server = redis::Redis::start();
-    let worker = Running::start(&handle(&server));
-    worker.job.panics.store(2, Ordering::SeqCst);
+    let job = Turn { panics: Arc::new(AtomicU64::new(2)), ..Turn::default() };
+    let worker = Running::start_as(job, &handle(&server), LEASE * 5);
     eventually("all shards are served after two panics", async || {
         (worker.serving() == 8 && worker.job.begun.load(Ordering::SeqCst) == 10).then_some(())
     })

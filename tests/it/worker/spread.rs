@@ -11,6 +11,10 @@ fn start() -> (redis::Redis, Cluster, Redis) {
     let args = args();
     let first = redis::Redis::start_with(Appendfsync::Always, &args.iter().map(String::as_str).collect::<Vec<_>>());
     let cluster = Cluster::over(&first, 3, 0, Appendfsync::Always);
+    // Nobody's death is looked at here: one that stands still beside other tests is waited for.
+    for server in std::iter::once(&first).chain(&cluster.primaries) {
+        assert_eq!(server.cli(&["CONFIG", "SET", "cluster-node-timeout", "30000"]), "OK");
+    }
     let settings = Settings {
         url: cluster.url(),
         connect_timeout: Duration::from_secs(1),

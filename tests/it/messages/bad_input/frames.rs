@@ -146,7 +146,9 @@ async fn every_bad_message_and_mark_is_refused_by_name_and_counted_and_the_sessi
     listener.hears(group, &expected).await;
 
     // Who is in no group of the company is refused as if there were none.
-    let mut guest = Door::stream(&fleet.edge(), &stage.login("guest", 1).await).await;
+    let login = stage.login("guest", 1).await;
+    let mut guest = Door::stream(&fleet.edge(), &login).await;
+    guest.radio().follows(TopicId::inbox(login.user)).await;
     let not_member = Expected { reason: Reason::NotMember, field: "messages[0].to" };
     let refused = guest.refused_messages(vec![message(group, 1, "let me in")], 1);
     check("a guest", &fleet.counts("a guest", "not_member", 1, refused).await, not_member);

@@ -21,10 +21,15 @@ struct Counted {
 
 impl Counted {
     async fn start() -> Self {
+        Self::with_rate(1_000).await
+    }
+
+    /// With so many messages per second, and a burst of a hundred.
+    async fn with_rate(rate: u32) -> Self {
         let metrics = ports::free();
         let overrides = vec![
             ("metrics.edge_listen", format!("\"127.0.0.1:{metrics}\"")),
-            ("edge.rate_messages_per_s", "1000".to_owned()),
+            ("edge.rate_messages_per_s", rate.to_string()),
             ("edge.rate_burst", "100".to_owned()),
         ];
         Self { stage: Stage::with(FleetOptions { edges: 1, overrides, ..FleetOptions::default() }).await, metrics }
