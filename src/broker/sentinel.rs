@@ -119,7 +119,7 @@ impl Sentinels {
         if enough { Ok(()) } else { Err(Error::Unsure { service: self.0.service.clone(), answered: known.answered, of }) }
     }
 
-    /// Fails while one of them carries out a failover.
+    /// Fails while one of them carries out a failover, or takes the primary for dead and may begin one at any moment: two at once may take the same epoch.
     pub(super) async fn have_no_failover(&self) -> Result<(), Error> {
         let mut command = redis::cmd("SENTINEL");
         command.arg("MASTER").arg(&self.0.service);
@@ -127,10 +127,18 @@ impl Sentinels {
         pipeline.add_command(command);
         for sentinel in &self.0.sentinels {
             let said = sentinel.ask::<(HashMap<String, String>,)>(&pipeline).await;
-            if said.is_ok_and(|(facts,)| facts.get("flags").is_some_and(|flags| flags.contains("failover_in_progress"))) {
-                let why = format!("a failover is under way, says the sentinel {}: wait until it is over", sentinel.name);
-                return Err(Error::Unfit { why });
-            }
+            let flags = said.ok().and_then(|(mut facts,)| facts.remove("flags")).unwrap_or_default();
+            let name = &sentinel.name;
+            let why = if flags.contains("failover_in_progress") {
+                format!("a failover is under way, says the sentinel {name}: wait until it is over")
+            } else if flags.contains("s_down") || flags.contains("o_down") {
+                format!(
+                    "the sentinel {name} takes the primary for dead, and a failover may begin: look why, and wait until it answers that one or is over"
+                )
+            } else {
+                continue;
+            };
+            return Err(Error::Unfit { why });
         }
         Ok(())
     }

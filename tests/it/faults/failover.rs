@@ -118,7 +118,7 @@ mod long {
         gone.kill();
         traffic.more(50).await;
         let safe = |traffic: &Traffic| traffic.cast.heard("alice").safe.last().map(|(.., durability)| *durability);
-        assert_eq!(safe(&traffic), Some(Durability::Fsync));
+        wait_until("receipts say less", || safe(&traffic) == Some(Durability::Fsync));
         let seen = |fleet: &Fleet| {
             let checks = fleet.roger(&["--json", "doctor"]).json();
             let found = checks.as_array().unwrap().iter().find(|check| check["check"] == "redis.replicas").cloned().unwrap();
@@ -199,6 +199,21 @@ mod long {
         let refused = fleet.roger(&["redis", "switch", "--yes"]);
         assert!(refused.code != 0 && refused.stderr.contains("another switch is under way"), "{}", refused.stderr);
         fleet.redis.cli(&["DEL", &keys::switch()]);
+        // A sentinel that does not understand what the primary answers; a second one, and they would begin a failover.
+        let asks_by = |fleet: &Fleet, command: &str| {
+            let set = fleet.sentinels.as_ref().unwrap().cli(2, &["SENTINEL", "SET", "roger", "rename-command", "PING", command]);
+            assert_eq!(set, "OK");
+        };
+        let takes_it_for_dead = |fleet: &Fleet| {
+            let facts = fleet.sentinels.as_ref().unwrap().cli(2, &["SENTINEL", "MASTER", "roger"]);
+            facts.lines().skip_while(|line| *line != "flags").nth(1).is_some_and(|flags| flags.contains("s_down"))
+        };
+        asks_by(&fleet, "NOBODY-KNOWS-THIS");
+        wait_until("a sentinel takes the primary for dead", || takes_it_for_dead(&fleet));
+        let refused = fleet.roger(&["redis", "switch", "--yes"]);
+        assert!(refused.code != 0 && refused.stderr.contains("takes the primary for dead, and a failover may begin"), "{}", refused.stderr);
+        asks_by(&fleet, "PING");
+        wait_until("it does not any more", || !takes_it_for_dead(&fleet));
         let switched = fleet.roger(&["--json", "redis", "switch", "--yes"]).succeeded().json();
         wait_until("the first sentinel knows", || fleet.sentinels.as_ref().unwrap().promoted().is_some());
         let primary = fleet.sentinels.as_ref().unwrap().promoted().unwrap();
