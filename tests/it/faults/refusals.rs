@@ -24,9 +24,8 @@ mod long {
     fn noticed(fleet: &mut Fleet, refusal: &str) {
         for owner in ["delivery-0", "delivery-1"] {
             fleet.program(owner).wait_for_log(NOTICED);
-            let log = fleet.program(owner).log();
-            let said = log.lines().rfind(|line| line.contains(NOTICED)).unwrap();
-            assert!(said.contains(refusal), "not told by its name: {said}");
+            let is_told = || fleet.program(owner).log().lines().any(|line| line.contains(NOTICED) && line.contains(refusal));
+            wait_until(&format!("{owner} tells it by its name"), is_told);
         }
     }
 

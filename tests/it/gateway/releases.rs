@@ -201,12 +201,13 @@ async fn a_release_that_is_replaced_and_halted_meanwhile_is_downloaded_to_its_en
     let gateway = ground.start(&[]).await;
     // More than sockets hold, so that the rest is still to be read when the release is gone.
     let old = ApkSpec { payload_bytes: 24_000_000, ..spec(7) }.build();
+    let new = spec(8).build();
     json(upload(&ground, &gateway, &crew, &old).await, StatusCode::CREATED).await;
     stage(&ground, 7, ReleaseChange::Stage(100)).await;
     let mut begun = gateway.get("/releases/org.example.radio/7.apk", None, &[]).await;
     let mut got = begun.chunk().await.unwrap().unwrap().to_vec();
 
-    json(upload(&ground, &gateway, &crew, &spec(8).build()).await, StatusCode::CREATED).await;
+    json(upload(&ground, &gateway, &crew, &new).await, StatusCode::CREATED).await;
     stage(&ground, 8, ReleaseChange::Stage(100)).await;
     stage(&ground, 7, ReleaseChange::Halt).await;
     assert_eq!(current(&gateway).await["release"]["version_code"], 8);

@@ -44,7 +44,7 @@ async fn with_appendfsync_no_a_receipt_says_written() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_receipt_that_waits_for_sql_comes_once_sql_has_the_message_and_says_less_while_that_does_not_follow() {
-    let overrides = vec![("durability.messages", "\"sql\"".to_owned()), ("durability.sql_wait_ms", "5000".to_owned())];
+    let overrides = vec![("durability.messages", "\"sql\"".to_owned()), ("durability.sql_wait_ms", "10000".to_owned())];
     let stage = Stage::with(FleetOptions { edges: 1, overrides, ..FleetOptions::default() }).await;
     let config = Config::load(Program::Roger, &Sources { file: Some(stage.fleet.config()), ..Sources::default() }).unwrap();
     let store = Store::open_with(&Options::from(&config.sql)).unwrap();

@@ -94,7 +94,9 @@ async fn a_radio_that_comes_back_gets_what_is_behind_its_own_mark_and_nothing_el
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_stored_may_be_said_again_however_old_it_is_and_costs_nothing() {
     // Room for each message once.
-    let overrides = vec![("edge.rate_messages_per_s", "1".to_owned()), ("edge.rate_burst", "300".to_owned())];
+    let mut overrides = vec![("edge.rate_messages_per_s", "1".to_owned()), ("edge.rate_burst", "300".to_owned())];
+    // Of what another owner knows the edge is not sure, and then repeats cost.
+    overrides.push(("delivery.lease_ttl_ms", "10000".to_owned()));
     let stage = Stage::with(FleetOptions { edges: 1, overrides, ..FleetOptions::default() }).await;
     let group = stage.group;
     let mut neil = stage.radio(0, "neil").await;

@@ -132,8 +132,10 @@ mod long {
         assert!(refused.stderr.contains("stdout is no terminal: add --once"), "{}", refused.stderr);
         let answer = fleet.roger(&["top", "--once"]).succeeded();
         assert!(answer.stdout.contains("\nSHARD  ") && !answer.stdout.contains('\x1b'), "{}", answer.stdout);
-        let json = fleet.roger(&["top", "--once", "--json"]).succeeded().json();
-        assert_eq!((json["dead"].as_u64(), json["edges"][0]["name"].as_str()), (Some(1), Some("edge-0")));
+        // Redis stood still for a while: the edge may have to give a sign of life first.
+        let json = || fleet.roger(&["top", "--once", "--json"]).succeeded().json();
+        let is_seen = |json: serde_json::Value| (json["dead"].as_u64(), json["edges"][0]["name"].as_str()) == (Some(1), Some("edge-0"));
+        wait_until("the dead letter and the edge are seen", || is_seen(json()));
         fleet.redis.kill();
         assert_eq!(fleet.roger(&["top", "--once"]).code, 69);
     }

@@ -45,7 +45,8 @@ async fn page(listener: TcpListener) -> Receiver<Value> {
 
 /// The next step that the page tells of.
 async fn step(told: &mut Receiver<Value>, expected: &str) -> Value {
-    let step = tokio::time::timeout(PATIENCE, told.recv()).await.unwrap_or_else(|_| panic!("waited {PATIENCE:?} in vain: {expected}"));
+    // The first one comes once a browser has started.
+    let step = tokio::time::timeout(PATIENCE * 3, told.recv()).await.unwrap_or_else(|_| panic!("waited in vain: {expected}"));
     let step = step.unwrap();
     assert_eq!(step["step"], expected, "{step}");
     step
