@@ -82,7 +82,7 @@ async fn a_desk_sees_its_own_devices_move_and_nobody_elses() {
         report(&scene, &radio, report_at(46.5, 13.0)).await;
         second_desk.beat().await;
     }
-    // From here on nobody can take it for the first one's any more.
+    // From here on nobody can take it for the first one's any more. Of one radio a desk is told once a second.
     tokio::time::sleep(Duration::from_millis(1_100)).await;
     report(&scene, &radio, report_at(47.0, 13.0)).await;
     sees(&mut second_desk, &radio, 47.0).await;
